@@ -1,0 +1,41 @@
+"""Every op in plain PyTorch, dropout and sampling bits included: the definition of right, on any device and in any floating dtype."""
+
+import torch
+
+from .attention import attention, attention_backward
+from .cloze_mask import cloze_mask
+from .dropout import dropout
+from .embedding_layer_norm import embedding_layer_norm, embedding_layer_norm_backward
+from .gelu_ffn import gelu_ffn, gelu_ffn_backward
+from .rank import rank
+from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backward
+from .sample_negatives import sample_negatives
+from .sampled_softmax_loss import sampled_softmax_loss, sampled_softmax_loss_backward
+from .softmax_loss import softmax_loss, softmax_loss_backward
+from .topk import topk
+
+DEVICES = ("cpu", "cuda")
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+UNAVAILABLE = None
+OPERATORS = {
+    function.__name__: function
+    for function in (
+        attention,
+        attention_backward,
+        cloze_mask,
+        dropout,
+        embedding_layer_norm,
+        embedding_layer_norm_backward,
+        gelu_ffn,
+        gelu_ffn_backward,
+        rank,
+        residual_layer_norm,
+        residual_layer_norm_backward,
+        sample_negatives,
+        sampled_softmax_loss,
+        sampled_softmax_loss_backward,
+        softmax_loss,
+        softmax_loss_backward,
+        topk,
+    )
+}

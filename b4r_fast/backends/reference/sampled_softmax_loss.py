@@ -1,0 +1,89 @@
+"""The softmax loss over a target and K sampled negatives: z_ik = h_i . C_(n_k) + b_(n_k) - log q_k. docs/sampled_softmax_loss.md.
+
+negatives (K,) are shared by all rows, (N, K) private. log q_k is the log of how often negative k is expected among the K draws; without it the
+correction is absent. A negative that is its row's target (a hit) is out: its logit is -inf. Loss and gradients as in softmax_loss.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .softmax_loss import row_blocks
+
+
+def _block(
+    hidden: Tensor, items: Tensor, bias: Tensor | None, target: Tensor, negatives: Tensor, log_q: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For a block of rows: the negatives' logits (n, K), their item rows (K, d) or (n, K, d), and the target's logits (n,)."""
+    rows = items[negatives]
+    z = hidden @ rows.T if negatives.dim() == 1 else torch.einsum("nd,nkd->nk", hidden, rows)
+    z_target = (hidden * items[target]).sum(1)
+    if bias is not None:
+        z, z_target = z + bias[negatives], z_target + bias[target]
+    if log_q is not None:
+        z = z - log_q
+    return z.masked_fill(negatives == target[:, None], -torch.inf), rows, z_target
+
+
+def _private(tensor: Tensor | None, block: slice) -> Tensor | None:
+    """The block's rows of a private (N, K) tensor; a shared one (K,) as it is."""
+    return tensor[block] if tensor is not None and tensor.dim() == 2 else tensor
+
+
+def _blocks(hidden: Tensor, negatives: Tensor):
+    private_columns = negatives.shape[-1] * (hidden.shape[1] if negatives.dim() == 2 else 1)
+    return row_blocks(hidden.shape[0], private_columns)
+
+
+def sampled_softmax_loss(
+    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor, log_q: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """loss (N,), dloss_i/dh_i (N, d), and the log-sum-exp over target and negatives (N,)."""
+    n = hidden.shape[0]
+    loss, lse = hidden.new_zeros(n), hidden.new_zeros(n)
+    dhidden = torch.zeros_like(hidden)
+    for block in _blocks(hidden, negatives):
+        valid = targets[block] >= 0
+        target = targets[block].clamp(min=0)
+        z, rows, z_target = _block(hidden[block], items, bias, target, _private(negatives, block), _private(log_q, block))
+        lse_others = z.logsumexp(1)
+        x = lse_others - z_target
+        loss[block] = torch.where(valid, torch.logaddexp(x, torch.zeros_like(x)), 0)
+        lse[block] = torch.logaddexp(lse_others, z_target)
+        p = (z - lse[block][:, None]).exp()
+        mixed = p @ rows if rows.dim() == 2 else torch.einsum("nk,nkd->nd", p, rows)
+        dhidden[block] = torch.where(valid[:, None], mixed - x.sigmoid()[:, None] * items[target], 0)
+    return loss, dhidden, lse
+
+
+def sampled_softmax_loss_backward(
+    dloss: Tensor,
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    negatives: Tensor,
+    log_q: Tensor | None,
+    loss: Tensor,
+    lse: Tensor,
+) -> tuple[Tensor, Tensor | None]:
+    """(ditems, dbias)."""
+    ditems = torch.zeros_like(items)
+    dbias = torch.zeros_like(bias) if bias is not None else None
+    for block in _blocks(hidden, negatives):
+        g = torch.where(targets[block] >= 0, dloss[block], 0)
+        target = targets[block].clamp(min=0)
+        block_negatives = _private(negatives, block)
+        z, _, _ = _block(hidden[block], items, bias, target, block_negatives, _private(log_q, block))
+        dz = (z - lse[block][:, None]).exp() * g[:, None]
+        dz_target = torch.expm1(-loss[block]) * g
+        ditems.index_add_(0, target, dz_target[:, None] * hidden[block])
+        if negatives.dim() == 1:
+            ditems.index_add_(0, negatives, dz.T @ hidden[block])
+        else:
+            ditems.index_add_(0, block_negatives.flatten(), (dz[:, :, None] * hidden[block][:, None]).flatten(0, 1))
+        if dbias is not None:
+            dbias.index_add_(0, target, dz_target)
+            dbias.index_add_(0, block_negatives.flatten(), (dz.sum(0) if negatives.dim() == 1 else dz).flatten())
+    return ditems, dbias

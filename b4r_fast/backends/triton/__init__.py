@@ -1,0 +1,1 @@
+DEVICES = (); DTYPES = (); OPERATORS = {}; UNAVAILABLE = "being built"

@@ -1,0 +1,9 @@
+"""The one error type for what a user gave and we cannot use."""
+
+
+class InputError(ValueError):
+    """A file, row, field or option cannot be used as it is.
+
+    The message is one line that names what is wrong, where (file, row, field), and what would be right. The command line prints it
+    without a traceback and exits with 2.
+    """

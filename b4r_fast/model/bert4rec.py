@@ -1,0 +1,285 @@
+"""BERT4Rec (Sun et al., CIKM 2019): a bidirectional transformer that predicts the hidden items of a sequence. It only composes the ops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from .. import ops
+from ..errors import InputError
+from ..files import atomic_write
+from ..ops.checks import check_range, check_seed
+from ..packed import IGNORED_LABEL, PADDING_ID, PackedSequences
+from .config import BERT4RecConfig
+from .layer import SelectedTokens, TransformerLayer
+
+Histories = Sequence[Sequence[int]] | Tensor | PackedSequences
+
+# The golden ratio in 64 bits, as a signed number: seeds of the ops of one step are this far apart.
+SEED_STEP = 0x9E3779B97F4A7C15 - (1 << 64)
+
+
+class BERT4RecOutput(NamedTuple):
+    """loss: scalar, None without labels. hidden_states: (rows, hidden) after the projection head, of the labelled tokens; without labels, all."""
+
+    loss: Tensor | None
+    hidden_states: Tensor
+
+
+class Recommendations(NamedTuple):
+    """ids: (batch, k) int64 item ids, best first. scores: (batch, k). Where fewer than k items remain: id 0 and score -inf."""
+
+    ids: Tensor
+    scores: Tensor
+
+
+class ProjectionHead(nn.Module):
+    """LN(GELU(h W + b)), as the authors' code has it before the product with the item table."""
+
+    def __init__(self, config: BERT4RecConfig) -> None:
+        super().__init__()
+        self.approximate = "tanh" if config.activation == "gelu_tanh" else "none"
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(nn.functional.gelu(self.dense(x), approximate=self.approximate))
+
+
+class BERT4Rec(nn.Module):
+    """BERT4Rec over packed sequences; padded batches are packed once, at the door.
+
+    Raises ValueError for ids out of range, sequences longer than max_length in training, and labels on padding.
+    """
+
+    def __init__(self, config: BERT4RecConfig) -> None:
+        super().__init__()
+        self.config = config
+        d = config.hidden_size
+        self.item_embedding = nn.Embedding(config.num_items + 2, d)
+        self.position_embedding = nn.Embedding(config.max_length, d)
+        self.embedding_norm = nn.LayerNorm(d, eps=config.layer_norm_eps) if config.embedding_norm else None
+        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_layers))
+        self.final_norm = nn.LayerNorm(d, eps=config.layer_norm_eps) if config.final_norm else None
+        self.head = ProjectionHead(config) if config.projection_head else None
+        self.output_embedding = None if config.tie_embeddings else nn.Embedding(config.num_items, d)
+        self.output_bias = nn.Parameter(torch.zeros(config.num_items)) if config.output_bias else None
+        if config.loss == "sampled" and config.sampler == "popularity":
+            self.register_buffer("item_counts", torch.ones(config.num_items, dtype=torch.int64))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights as the paper does (section 4.3): truncated normal of deviation initializer_range, biases 0, padding row 0."""
+        deviation = self.config.initializer_range
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.item_embedding.weight[PADDING_ID] = 0
+
+    @property
+    def item_embeddings(self) -> Tensor:
+        """(num_items, hidden): the output table; row r is item r + 1."""
+        if self.output_embedding is not None:
+            return self.output_embedding.weight
+        return self.item_embedding.weight[1 : self.config.num_items + 1]
+
+    def set_item_counts(self, counts: Tensor) -> None:
+        """Tell the "popularity" sampler how often each item occurs: counts (num_items,) int64, entry r is item r + 1."""
+        if self.config.loss != "sampled" or self.config.sampler != "popularity":
+            raise ValueError('item counts are used with loss="sampled" and sampler="popularity" only')
+        if counts.shape != self.item_counts.shape or counts.min() < 0 or counts.sum() == 0:
+            raise ValueError(f"counts must be ({self.config.num_items},), not negative and not all 0, got {tuple(counts.shape)}")
+        self.item_counts.copy_(counts)
+
+    def forward(self, input_ids: Tensor | PackedSequences, labels: Tensor | None = None, *, seed: Tensor | None = None) -> BERT4RecOutput:
+        """Compute hidden states, and with labels the loss, the mean over the labelled tokens.
+
+        input_ids: (batch, length) int64 with 0 as padding on either side or inside, or PackedSequences. labels: of the same shape as the ids
+        (packed: (tokens,)), the hidden item where the loss reads the token and -100 elsewhere. seed: int64 scalar tensor that all dropout
+        and negatives of this step follow from; None draws one from torch's generator.
+        """
+        batch, labels = self._pack(input_ids, labels)
+        self._check_ids("input_ids", batch.values, self.config.mask_id)
+        if batch.max_seqlen > self.config.max_length:
+            raise ValueError(
+                f"input_ids must hold at most max_length={self.config.max_length} items a sequence, got {batch.max_seqlen};"
+                " PackedSequences.newest keeps the newest"
+            )
+        selected = None
+        if labels is not None:
+            self._check_ids("labels", labels, self.config.num_items, ignored=IGNORED_LABEL)
+            selected = SelectedTokens.where(labels != IGNORED_LABEL, batch)
+        seeds = self._seeds(seed, batch.values.device) if self.training else None
+        hidden = self._transform(batch, selected, seeds)
+        if labels is None or selected is None:
+            return BERT4RecOutput(None, hidden)
+        return BERT4RecOutput(self._loss(hidden, labels[selected.index] - 1, seed if seeds is None else seeds[-1]), hidden)
+
+    @torch.no_grad()
+    def encode(self, histories: Histories) -> Tensor:
+        """(batch, hidden): the query vector of each user's next item, computed without dropout.
+
+        histories: lists of item ids, a padded tensor, or PackedSequences; [MASK] takes the last of the max_length places, longer histories
+        keep their newest items, an empty one is [MASK] alone.
+        """
+        batch = self._histories(histories).newest(self.config.max_length - 1).append(self.config.mask_id)
+        return self._transform(batch, SelectedTokens.last(batch), None)
+
+    @torch.no_grad()
+    def score(self, histories: Histories, candidates: Tensor | None = None) -> Tensor:
+        """(batch, num_items + 1): column i is the score of item i as the next one, column 0 is -inf.
+
+        candidates: item ids (C,) for all users or (batch, C) for each; then (batch, C), in their order.
+        """
+        query = self.encode(histories)
+        items, bias = self.item_embeddings, self.output_bias
+        if candidates is None:
+            scores = query.new_empty(query.shape[0], self.config.num_items + 1)
+            scores[:, 0] = -torch.inf
+            torch.mm(query, items.T, out=scores[:, 1:]) if bias is None else torch.addmm(bias, query, items.T, out=scores[:, 1:])
+            return scores
+        rows = self._candidate_rows(candidates, query)
+        chosen = query @ items[rows].T if rows.dim() == 1 else torch.einsum("nd,ncd->nc", query, items[rows])
+        return chosen if bias is None else chosen + bias[rows]
+
+    @torch.no_grad()
+    def recommend(
+        self, histories: Histories, k: int = 10, exclude_seen: bool = True, candidates: Tensor | None = None
+    ) -> Recommendations:
+        """The k best next items of each user, best first, and their scores; ties: the lower id first.
+
+        histories: as in encode. exclude_seen: leave out the items of the whole history, those beyond max_length included.
+        candidates: item ids (C,) for all users or (batch, C) for each; None: all items.
+        """
+        seen = self._histories(histories)
+        query = self.encode(seen)
+        scores, rows = ops.topk(
+            query,
+            self.item_embeddings,
+            self.output_bias,
+            k,
+            exclude=(seen.values - 1, seen.cu_seqlens) if exclude_seen else None,
+            candidates=None if candidates is None else self._candidate_rows(candidates, query),
+        )
+        return Recommendations(rows + 1, scores)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors, each atomically. Raises InputError where they cannot be written."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        with atomic_write(folder / "model.safetensors") as path:
+            safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+        with atomic_write(folder / "config.json") as path:
+            path.write_text(self.config.to_json())
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> BERT4Rec:
+        """The model that save_pretrained wrote, in evaluation mode. Raises InputError for files that are absent, truncated or foreign."""
+        folder = Path(folder)
+        model = cls(BERT4RecConfig.from_json_file(folder / "config.json"))
+        weights = folder / "model.safetensors"
+        if not weights.is_file():
+            raise InputError(f"{weights}: no such file; a saved model has config.json and model.safetensors")
+        try:
+            tensors = safetensors.torch.load_file(weights)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise InputError(f"{weights}: not a readable safetensors file, it may be truncated: {error}") from None
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[1].strip()
+            raise InputError(f"{weights}: does not fit the config.json beside it: {reason}") from None
+        return model.eval()
+
+    def _pack(self, input_ids: Tensor | PackedSequences, labels: Tensor | None) -> tuple[PackedSequences, Tensor | None]:
+        ids = input_ids.values if isinstance(input_ids, PackedSequences) else input_ids
+        if labels is not None and labels.shape != ids.shape:
+            raise ValueError(f"labels must have the shape of input_ids, {tuple(ids.shape)}, got {tuple(labels.shape)}")
+        if isinstance(input_ids, PackedSequences):
+            return input_ids, labels
+        batch = PackedSequences.from_padded(input_ids)
+        if labels is None:
+            return batch, None
+        real = input_ids != PADDING_ID
+        if (labels[~real] != IGNORED_LABEL).any():
+            raise ValueError(f"labels must be {IGNORED_LABEL} where input_ids is padding ({PADDING_ID})")
+        return batch, labels[real]
+
+    def _histories(self, histories: Histories) -> PackedSequences:
+        if isinstance(histories, Tensor):
+            batch = PackedSequences.from_padded(histories)
+        elif isinstance(histories, PackedSequences):
+            batch = histories
+        else:
+            batch = PackedSequences.from_lists(histories)
+        batch = batch.to(self.item_embedding.weight.device)
+        self._check_ids("histories", batch.values, self.config.num_items)
+        return batch
+
+    def _check_ids(self, name: str, ids: Tensor, highest: int, *, ignored: int | None = None) -> None:
+        # Reading values on a GPU would wait for it; there, out-of-range ids are the caller's duty as in torch.nn.Embedding.
+        if ids.device.type == "cpu" and not torch.compiler.is_compiling():
+            check_range(name, ids, 1, highest, "item ids", ignored=ignored)
+
+    def _candidate_rows(self, candidates: Tensor, query: Tensor) -> Tensor:
+        candidates = torch.as_tensor(candidates, device=query.device)
+        if candidates.dim() not in (1, 2) or candidates.dim() == 2 and candidates.shape[0] != query.shape[0]:
+            raise ValueError(f"candidates must be (C,) or (batch, C) with batch={query.shape[0]}, got {tuple(candidates.shape)}")
+        self._check_ids("candidates", candidates, self.config.num_items)
+        return candidates.long() - 1
+
+    def _seeds(self, seed: Tensor | None, device: torch.device) -> list[Tensor]:
+        """One seed for each op of a step that drops or samples: the embedding's, SEEDS of each layer, the negatives'."""
+        count = 2 + TransformerLayer.SEEDS * self.config.num_layers
+        return list((check_seed(seed, device) + torch.arange(count, device=device) * SEED_STEP).unbind())
+
+    def _transform(self, batch: PackedSequences, selected: SelectedTokens | None, seeds: list[Tensor] | None) -> Tensor:
+        """(rows, hidden) after the projection head: of the selected tokens, or of all."""
+        x = self._embed(batch, None if seeds is None else seeds[0])
+        for i, layer in enumerate(self.layers):
+            layer_seeds = None if seeds is None else seeds[1 + layer.SEEDS * i : 1 + layer.SEEDS * (i + 1)]
+            x = layer(x, batch, selected if layer is self.layers[-1] else None, layer_seeds)
+        if self.final_norm is not None:
+            x = self.final_norm(x)
+        return x if self.head is None else self.head(x)
+
+    def _embed(self, batch: PackedSequences, seed: Tensor | None) -> Tensor:
+        positions = batch.positions()
+        if self.config.positions_from == "end":
+            positions = positions + (self.config.max_length - batch.lengths.long())[batch.sequence_of_token()]
+        dropout_p = 0.0 if seed is None else self.config.hidden_dropout
+        if self.embedding_norm is None:
+            x = self.item_embedding(batch.values) + self.position_embedding(positions)
+            return ops.dropout(x, dropout_p=dropout_p, seed=seed)
+        norm = self.embedding_norm
+        return ops.embedding_layer_norm(
+            batch.values,
+            positions,
+            self.item_embedding.weight,
+            self.position_embedding.weight,
+            norm.weight,
+            norm.bias,
+            eps=norm.eps,
+            dropout_p=dropout_p,
+            seed=seed,
+        )
+
+    def _loss(self, hidden: Tensor, targets: Tensor, seed: Tensor | None) -> Tensor:
+        items, bias, config = self.item_embeddings, self.output_bias, self.config
+        if config.loss == "full":
+            return ops.softmax_loss(hidden, items, bias, targets)
+        counts = self.item_counts if config.sampler == "popularity" else None
+        negatives, log_q = ops.sample_negatives(
+            config.num_negatives, config.num_items, sampler=config.sampler, counts=counts, seed=seed, device=hidden.device
+        )
+        return ops.sampled_softmax_loss(hidden, items, bias, targets, negatives, log_q=log_q if config.logq_correction else None)

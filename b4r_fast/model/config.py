@@ -1,0 +1,104 @@
+"""What a BERT4Rec is: sizes, rates and variants, stored as config.json beside the weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from ..errors import InputError
+from ..ops.checks import check_choice
+from ..ops.sample_negatives import SAMPLERS
+
+CHOICES = {
+    "activation": ("gelu", "gelu_tanh"),
+    "norm": ("post", "pre"),
+    "positions_from": ("start", "end"),
+    "loss": ("full", "sampled"),
+    "sampler": SAMPLERS,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BERT4RecConfig:
+    """The configuration of a BERT4Rec model; the defaults are the paper's (Sun et al. 2019, sections 3 and 4.3).
+
+    num_items: items have ids 1 to num_items, 0 is padding and num_items + 1 is [MASK]. max_length: tokens of a sequence, [MASK] included.
+    intermediate_size: of the feed-forward network, 4 hidden_size when None. loss "sampled": num_negatives shared by the batch, drawn by
+    sampler, logits corrected for how often each is drawn when logq_correction is true.
+
+    Variants, for models trained elsewhere: norm "pre" normalises what goes into a sublayer, not what comes out of its residual sum;
+    final_norm adds a LayerNorm after the last layer; embedding_norm and projection_head can be left out; an output table of its own with
+    tie_embeddings=False; output_bias=False; positions_from="end" gives the newest token of a sequence position max_length - 1.
+    Raises ValueError for sizes, rates or choices that make no model.
+    """
+
+    num_items: int
+    max_length: int = 200
+    hidden_size: int = 64
+    num_layers: int = 2
+    num_heads: int = 2
+    intermediate_size: int | None = None
+    hidden_dropout: float = 0.2
+    attention_dropout: float = 0.2
+    activation: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+    loss: str = "full"
+    num_negatives: int = 1024
+    sampler: str = "log_uniform"
+    logq_correction: bool = True
+    norm: str = "post"
+    final_norm: bool = False
+    embedding_norm: bool = True
+    projection_head: bool = True
+    tie_embeddings: bool = True
+    output_bias: bool = True
+    positions_from: str = "start"
+
+    def __post_init__(self) -> None:
+        if self.intermediate_size is None:
+            object.__setattr__(self, "intermediate_size", 4 * self.hidden_size)
+        for name in ("num_items", "max_length", "hidden_size", "num_layers", "num_heads", "intermediate_size", "num_negatives"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size must be a multiple of num_heads, got {self.hidden_size} and {self.num_heads}")
+        for name in ("hidden_dropout", "attention_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if not self.layer_norm_eps > 0.0:
+            raise ValueError(f"layer_norm_eps must be positive, got {self.layer_norm_eps}")
+        for name, choices in CHOICES.items():
+            check_choice(name, getattr(self, name), choices)
+
+    @property
+    def mask_id(self) -> int:
+        """The id of [MASK]."""
+        return self.num_items + 1
+
+    @property
+    def head_size(self) -> int:
+        return self.hidden_size // self.num_heads
+
+    def to_json(self) -> str:
+        return json.dumps({"model_type": "bert4rec", **asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json_file(cls, path: str | Path) -> BERT4RecConfig:
+        """Read a config.json that to_json wrote. Raises InputError where it is not one."""
+        try:
+            content = json.loads(Path(path).read_text())
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; a saved model has config.json and model.safetensors") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not readable as JSON: {error}") from None
+        if not isinstance(content, dict) or content.pop("model_type", None) != "bert4rec":
+            raise InputError(f'{path}: not the configuration of a BERT4Rec of this library (no "model_type": "bert4rec")')
+        if unknown := content.keys() - {field.name for field in fields(cls)}:
+            raise InputError(f"{path}: unknown field {sorted(unknown)[0]!r}; was it written by a newer version?")
+        try:
+            return cls(**content)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: {error}") from None

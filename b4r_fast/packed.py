@@ -1,0 +1,93 @@
+"""Packed sequences: what the model computes on. No padding is ever stored or computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+PADDING_ID = 0
+IGNORED_LABEL = -100
+
+
+@dataclass(frozen=True, slots=True)
+class PackedSequences:
+    """A batch of sequences laid end to end.
+
+    values: (tokens,) int64 item ids. cu_seqlens: (batch + 1,) int32, sequence b owns values[cu_seqlens[b]:cu_seqlens[b + 1]].
+    max_seqlen: a Python int, no sequence is longer.
+    """
+
+    values: Tensor
+    cu_seqlens: Tensor
+    max_seqlen: int
+
+    @classmethod
+    def from_lengths(cls, values: Tensor, lengths: Tensor) -> PackedSequences:
+        """From values (tokens,) and the length of each sequence (batch,)."""
+        cu_seqlens = torch.zeros(lengths.numel() + 1, dtype=torch.int32, device=values.device)
+        torch.cumsum(lengths, 0, dtype=torch.int32, out=cu_seqlens[1:])
+        return cls(values, cu_seqlens, int(lengths.max()) if lengths.numel() else 0)
+
+    @classmethod
+    def from_lists(cls, sequences: Iterable[Sequence[int]]) -> PackedSequences:
+        """From one list of item ids per sequence; empty lists are sequences of length 0."""
+        tensors = [torch.as_tensor(sequence, dtype=torch.int64).reshape(-1) for sequence in sequences]
+        values = torch.cat(tensors) if tensors else torch.empty(0, dtype=torch.int64)
+        return cls.from_lengths(values, torch.tensor([t.numel() for t in tensors], dtype=torch.int64))
+
+    @classmethod
+    def from_padded(cls, input_ids: Tensor) -> PackedSequences:
+        """From a padded batch (batch, length): every 0, on either side or inside, is padding and is left out."""
+        if input_ids.dim() != 2 or input_ids.is_floating_point():
+            raise ValueError(f"input_ids must be an integer tensor (batch, length), got {input_ids.dtype} {tuple(input_ids.shape)}")
+        real = input_ids != PADDING_ID
+        return cls.from_lengths(input_ids[real].long(), real.sum(1))
+
+    def __len__(self) -> int:
+        """The number of sequences."""
+        return self.cu_seqlens.numel() - 1
+
+    @property
+    def lengths(self) -> Tensor:
+        """(batch,) int32: the length of each sequence."""
+        return self.cu_seqlens.diff()
+
+    def sequence_of_token(self) -> Tensor:
+        """(tokens,) int64: the index of the sequence that each token belongs to."""
+        index = torch.arange(len(self), device=self.values.device)
+        return torch.repeat_interleave(index, self.lengths, output_size=self.values.numel())
+
+    def positions(self) -> Tensor:
+        """(tokens,) int64: the place of each token in its sequence, from 0."""
+        starts = self.cu_seqlens[:-1].long()[self.sequence_of_token()]
+        return torch.arange(self.values.numel(), device=self.values.device) - starts
+
+    def newest(self, max_length: int) -> PackedSequences:
+        """Keep the newest (last) max_length tokens of each sequence."""
+        if self.max_seqlen <= max_length:
+            return self
+        remaining = self.lengths.long()[self.sequence_of_token()] - self.positions()
+        return self.from_lengths(self.values[remaining <= max_length], self.lengths.clamp(max=max_length))
+
+    def append(self, value: int) -> PackedSequences:
+        """Put one more token, of this value, at the end of every sequence."""
+        index = self.sequence_of_token() + torch.arange(self.values.numel(), device=self.values.device)
+        values = torch.full((self.values.numel() + len(self),), value, dtype=torch.int64, device=self.values.device)
+        values[index] = self.values
+        ends = torch.arange(len(self) + 1, dtype=torch.int32, device=self.values.device)
+        return PackedSequences(values, self.cu_seqlens + ends, self.max_seqlen + 1)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> PackedSequences:
+        """The same sequences on another device."""
+        return PackedSequences(
+            self.values.to(device, non_blocking=non_blocking),
+            self.cu_seqlens.to(device, non_blocking=non_blocking),
+            self.max_seqlen,
+        )
+
+    def to_lists(self) -> list[list[int]]:
+        """One Python list per sequence."""
+        return [part.tolist() for part in torch.split(self.values, self.lengths.tolist())]
