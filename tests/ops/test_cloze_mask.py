@@ -1,0 +1,55 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from b4r_fast import PackedSequences, ops
+
+MASK = 1001
+lengths = st.lists(st.integers(0, 12), max_size=8)
+
+
+def batch_of(lengths: list[int]) -> PackedSequences:
+    return PackedSequences.from_lengths(torch.arange(1, sum(lengths) + 1), torch.tensor(lengths, dtype=torch.int64))
+
+
+@given(lengths, st.sampled_from([0.0, 0.2, 1.0]), st.integers(-(2**63), 2**63 - 1))
+def test_every_sequence_hides_an_item_and_inputs_and_labels_fit(lengths, mask_prob, seed):
+    batch = batch_of(lengths)
+    inputs, labels = ops.cloze_mask(batch.values, batch.cu_seqlens, mask_prob=mask_prob, mask_id=MASK, seed=torch.tensor(seed))
+    hidden = labels != -100
+    assert torch.equal(hidden, inputs == MASK)
+    assert torch.equal(torch.where(hidden, labels, inputs), batch.values)
+    for length, part in zip(lengths, hidden.split(lengths)):
+        assert part.sum() >= min(length, 1)
+        if mask_prob == 0.0:
+            assert part.sum() == min(length, 1)
+        if mask_prob == 1.0:
+            assert part.all()
+
+
+@given(lengths)
+def test_last_only_hides_the_last_item_alone(lengths):
+    batch = batch_of(lengths)
+    _, labels = ops.cloze_mask(batch.values, batch.cu_seqlens, mask_prob=0.5, last_only=1.0, mask_id=MASK, seed=torch.tensor(1))
+    for part in (labels != -100).split(lengths):
+        assert part.tolist() == [False] * (len(part) - 1) + [True] * min(len(part), 1)
+
+
+def test_the_share_of_hidden_items_is_mask_prob():
+    batch = batch_of([100] * 2000)
+    _, labels = ops.cloze_mask(batch.values, batch.cu_seqlens, mask_prob=0.2, mask_id=MASK, seed=torch.tensor(1))
+    assert abs((labels != -100).double().mean() - 0.2) < 0.005
+
+
+def test_the_share_of_last_only_samples_is_last_only():
+    batch = batch_of([20] * 10_000)
+    _, labels = ops.cloze_mask(batch.values, batch.cu_seqlens, mask_prob=1.0, last_only=0.3, mask_id=MASK, seed=torch.tensor(1))
+    alone = (labels != -100).view(10_000, 20).sum(1) == 1
+    assert abs(alone.double().mean() - 0.3) < 0.025
+
+
+def test_a_probability_outside_0_to_1_is_refused():
+    batch = batch_of([3])
+    with pytest.raises(ValueError, match=r"mask_prob must lie in \[0, 1\], got 1.5"):
+        ops.cloze_mask(batch.values, batch.cu_seqlens, mask_prob=1.5, mask_id=MASK)

@@ -1,0 +1,78 @@
+"""What holds for every op alike: torch.library's own checks, gradients against finite differences, compilation, determinism."""
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+
+from b4r_fast import ops
+
+from .cases import CASES, DIFFERENTIABLE
+
+
+class RecordedCalls(TorchFunctionMode):
+    """The calls of b4r_fast operators that pass by, with their arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if isinstance(function, torch._ops.OpOverload) and function.namespace == "b4r_fast":
+            self.calls.append((function, args))
+        return function(*args, **(kwargs or {}))
+
+
+def run(name: str, dtype: torch.dtype) -> tuple:
+    case = CASES[name]
+    tensors = case.tensors(dtype)
+    out = case.call(*tensors)
+    out = out if isinstance(out, tuple) else (out,)
+    if name in DIFFERENTIABLE:
+        return *out, *torch.autograd.grad(out[0].square().sum(), tensors)
+    return out
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_opcheck_passes(name):
+    with RecordedCalls() as recorded:
+        CASES[name].call(*CASES[name].tensors(torch.float32))
+    assert recorded.calls
+    for operator, args in recorded.calls:
+        torch.library.opcheck(operator, args)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_gradients_are_those_of_finite_differences(name):
+    case = CASES[name]
+    assert torch.autograd.gradcheck(case.call, case.tensors(torch.float64))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_op_compiles_without_a_graph_break_and_gives_the_same(name):
+    case = CASES[name]
+    tensors = case.tensors(torch.float32)
+    compiled = torch.compile(case.call, fullgraph=True, backend="aot_eager")
+    ours, eager = compiled(*tensors), case.call(*tensors)
+    torch.testing.assert_close(ours, eager, rtol=0, atol=0)
+    if name in DIFFERENTIABLE:
+        torch.testing.assert_close(
+            torch.autograd.grad(ours.square().sum(), tensors), torch.autograd.grad(eager.square().sum(), tensors), rtol=1e-6, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_runs_give_the_same_bits(name):
+    first, second = [], []
+    for results in (first, second):
+        torch.manual_seed(1)
+        results.extend(run(name, torch.float32))
+    assert all(torch.equal(a, b) for a, b in zip(first, second))
+
+
+def test_a_seed_of_none_follows_torchs_generator():
+    x = torch.ones(50, 40)
+    torch.manual_seed(3)
+    first, second = ops.dropout(x, dropout_p=0.5), ops.dropout(x, dropout_p=0.5)
+    torch.manual_seed(3)
+    assert torch.equal(first, ops.dropout(x, dropout_p=0.5))
+    assert not torch.equal(first, second)
