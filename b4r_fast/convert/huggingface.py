@@ -83,7 +83,7 @@ def _weights(theirs: dict[str, Tensor], num_layers: int, num_items: int, tied: b
     embeddings = "bert.embeddings"
     token_type = theirs[f"{embeddings}.token_type_embeddings.weight"][0]
     ours["position_embedding.weight"] = theirs[f"{embeddings}.position_embeddings.weight"] + token_type
-    ours["output_bias"] = theirs["cls.predictions.bias"][1 : num_items + 1]
+    ours["output_bias"] = theirs["cls.predictions.decoder.bias"][1 : num_items + 1]
     if not tied:
         ours["output_embedding.weight"] = theirs["cls.predictions.decoder.weight"][1 : num_items + 1]
     return ours

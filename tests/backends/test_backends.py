@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from b4r_fast import backends, ops, use_backend
+
+
+def test_every_backend_is_reported_with_what_it_holds_or_why_not():
+    report = backends()
+    assert list(report) == ["reference", "cpu", "triton", "cuda"]
+    assert report["reference"].startswith("available (attention")
+    assert report["cpu"].startswith("available (residual_layer_norm")
+    assert all(line.startswith(("available (", "not available: ")) for line in report.values())
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(ValueError, match="backend must be one of reference, cpu, triton, cuda, got 'tpu'"), use_backend("tpu"):
+        pass
+
+
+def test_a_backend_that_is_not_available_says_why():
+    with pytest.raises(ValueError, match="backend 'cuda' is not available here: this release has no CUDA"), use_backend("cuda"):
+        pass
+
+
+def test_the_choice_ends_with_the_block_even_after_an_error():
+    x, w = torch.randn(40, 64), torch.ones(64)
+
+    def y() -> torch.Tensor:
+        return ops.residual_layer_norm(x, x, w, w, eps=1e-6)
+
+    before = y()
+    with pytest.raises(RuntimeError, match="stop"), use_backend("reference"):
+        raise RuntimeError("stop")
+    assert torch.equal(y(), before)
+
+
+def test_a_dtype_that_the_native_kernels_lack_runs_in_the_reference():
+    x, w = torch.randn(4, 8, dtype=torch.float64), torch.ones(8, dtype=torch.float64)
+    with use_backend("cpu"):
+        assert ops.residual_layer_norm(x, x, w, w, eps=1e-6).dtype == torch.float64
