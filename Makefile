@@ -1,0 +1,55 @@
+# make train: set everything up and run the main job.  make test: set everything up and pass the tests.  The rest: make help.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= runs/ml-100k
+SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -name '*.cpp' -o -name '*.h')
+
+.PHONY: help setup train test check format wheel clean
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(VENV)/installed ## create .venv with everything pinned in constraints.txt, and build the native code
+
+$(VENV)/python-is-new-enough:
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or newer, or name one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old; name Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) lacks venv; install it (Debian: apt install python3-venv)" >&2; exit 2; }
+	@for compiler in "$${CXX:-c++}" g++ clang++; do command -v $${compiler%% *} >/dev/null && exit 0; done; \
+	  echo "error: no C++17 compiler; install one (apt install g++, dnf install gcc-c++, xcode-select --install), or set CXX" >&2; exit 2
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/python-is-new-enough $(SOURCES)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+	@touch $@
+
+train: setup ## prepare MovieLens-100K, train on it, and rank its test items beside the popularity ranking
+	test -e data/ml-100k/values.npy || $(BIN)/b4r-fast prepare ml-100k --out data/ml-100k
+	$(BIN)/b4r-fast train data/ml-100k --out $(RUN) --preset fast --overwrite
+	$(BIN)/b4r-fast evaluate $(RUN)
+
+test: setup check ## run ruff, mypy, clang-format and all tests
+	$(BIN)/pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.cpp' -o -name '*.h')
+
+format: setup ## format all code
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(find csrc -name '*.cpp' -o -name '*.h')
+
+wheel: setup ## build a wheel into dist/
+	$(BIN)/pip wheel -q --disable-pip-version-check --no-deps -w dist .
+
+clean: ## remove the environment and what was built
+	rm -rf $(VENV) build dist *.egg-info b4r_fast/backends/cpu/*.so
