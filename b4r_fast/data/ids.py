@@ -1,0 +1,67 @@
+"""Raw ids, as the log has them, and internal ones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..extras import require
+from ..files import atomic_write
+
+
+class RawIds:
+    """A two-way map, read from a Parquet file with columns id (from `first` on, without gaps) and raw.
+
+    kind: "item" or "user", for messages.
+    """
+
+    def __init__(self, path: str | Path, kind: str, first: int) -> None:
+        self.path, self.kind, self.first = Path(path), kind, first
+
+    @cached_property
+    def raw(self) -> np.ndarray:
+        """(count,) of str: entry i is internal id first + i."""
+        duckdb = require("duckdb")
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: no such file; it holds the raw {self.kind} ids")
+        try:
+            columns = duckdb.connect().execute("SELECT id, raw FROM read_parquet(?) ORDER BY id", [str(self.path)]).fetchnumpy()
+        except duckdb.Error as error:
+            raise InputError(f"{self.path}: not a readable map of {self.kind} ids: {str(error).splitlines()[0]}") from None
+        if not np.array_equal(columns["id"], np.arange(self.first, self.first + len(columns["id"]))):
+            raise InputError(f"{self.path}: the {self.kind} ids are not {self.first}, {self.first + 1}, ... without gaps")
+        return np.asarray(columns["raw"], dtype=object)
+
+    @cached_property
+    def _internal(self) -> dict[str, int]:
+        return {raw: self.first + i for i, raw in enumerate(self.raw)}
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def to_raw(self, ids: np.ndarray) -> list[str]:
+        """The raw ids of internal ones."""
+        return self.raw[np.asarray(ids) - self.first].tolist()
+
+    def to_internal(self, raw: Iterable[str]) -> np.ndarray:
+        """(count,) int64. Raises InputError that names the first unknown raw id."""
+        return np.array([self._find(value) for value in raw], dtype=np.int64)
+
+    def known(self, raw: Iterable[str]) -> list[str]:
+        """Those raw ids that are in the map."""
+        return [value for value in raw if str(value) in self._internal]
+
+    def copy_to(self, path: Path) -> None:
+        with atomic_write(path) as temporary:
+            shutil.copyfile(self.path, temporary)
+
+    def _find(self, value: str) -> int:
+        try:
+            return self._internal[str(value)]
+        except KeyError:
+            raise InputError(f"unknown {self.kind} {value!r}: it is not among the {len(self)} {self.kind}s of {self.path}") from None
