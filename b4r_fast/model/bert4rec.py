@@ -26,7 +26,10 @@ SEED_STEP = 0x9E3779B97F4A7C15 - (1 << 64)
 
 
 class BERT4RecOutput(NamedTuple):
-    """loss: scalar, None without labels. hidden_states: (rows, hidden) after the projection head, of the labelled tokens; without labels, all."""
+    """loss: scalar, None without labels.
+
+    hidden_states: (rows, hidden) after the projection head, of the labelled tokens; of all without labels.
+    """
 
     loss: Tensor | None
     hidden_states: Tensor
@@ -70,8 +73,9 @@ class BERT4Rec(nn.Module):
         self.head = ProjectionHead(config) if config.projection_head else None
         self.output_embedding = None if config.tie_embeddings else nn.Embedding(config.num_items, d)
         self.output_bias = nn.Parameter(torch.zeros(config.num_items)) if config.output_bias else None
-        if config.loss == "sampled" and config.sampler == "popularity":
-            self.register_buffer("item_counts", torch.ones(config.num_items, dtype=torch.int64))
+        self.item_counts: Tensor | None
+        by_popularity = config.loss == "sampled" and config.sampler == "popularity"
+        self.register_buffer("item_counts", torch.ones(config.num_items, dtype=torch.int64) if by_popularity else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -94,7 +98,7 @@ class BERT4Rec(nn.Module):
 
     def set_item_counts(self, counts: Tensor) -> None:
         """Tell the "popularity" sampler how often each item occurs: counts (num_items,) int64, entry r is item r + 1."""
-        if self.config.loss != "sampled" or self.config.sampler != "popularity":
+        if self.item_counts is None:
             raise ValueError('item counts are used with loss="sampled" and sampler="popularity" only')
         if counts.shape != self.item_counts.shape or counts.min() < 0 or counts.sum() == 0:
             raise ValueError(f"counts must be ({self.config.num_items},), not negative and not all 0, got {tuple(counts.shape)}")
@@ -103,9 +107,9 @@ class BERT4Rec(nn.Module):
     def forward(self, input_ids: Tensor | PackedSequences, labels: Tensor | None = None, *, seed: Tensor | None = None) -> BERT4RecOutput:
         """Compute hidden states, and with labels the loss, the mean over the labelled tokens.
 
-        input_ids: (batch, length) int64 with 0 as padding on either side or inside, or PackedSequences. labels: of the same shape as the ids
-        (packed: (tokens,)), the hidden item where the loss reads the token and -100 elsewhere. seed: int64 scalar tensor that all dropout
-        and negatives of this step follow from; None draws one from torch's generator.
+        input_ids: (batch, length) int64 with 0 as padding on either side or inside, or PackedSequences. labels: of the same shape as the
+        ids (packed: (tokens,)), the hidden item where the loss reads the token and -100 elsewhere. seed: int64 scalar tensor that all
+        dropout and negatives of this step follow from; None draws one from torch's generator.
         """
         batch, labels = self._pack(input_ids, labels)
         self._check_ids("input_ids", batch.values, self.config.mask_id)
@@ -152,9 +156,7 @@ class BERT4Rec(nn.Module):
         return chosen if bias is None else chosen + bias[rows]
 
     @torch.no_grad()
-    def recommend(
-        self, histories: Histories, k: int = 10, exclude_seen: bool = True, candidates: Tensor | None = None
-    ) -> Recommendations:
+    def recommend(self, histories: Histories, k: int = 10, exclude_seen: bool = True, candidates: Tensor | None = None) -> Recommendations:
         """The k best next items of each user, best first, and their scores; ties: the lower id first.
 
         histories: as in encode. exclude_seen: leave out the items of the whole history, those beyond max_length included.
@@ -233,7 +235,7 @@ class BERT4Rec(nn.Module):
 
     def _candidate_rows(self, candidates: Tensor, query: Tensor) -> Tensor:
         candidates = torch.as_tensor(candidates, device=query.device)
-        if candidates.dim() not in (1, 2) or candidates.dim() == 2 and candidates.shape[0] != query.shape[0]:
+        if candidates.dim() not in (1, 2) or (candidates.dim() == 2 and candidates.shape[0] != query.shape[0]):
             raise ValueError(f"candidates must be (C,) or (batch, C) with batch={query.shape[0]}, got {tuple(candidates.shape)}")
         self._check_ids("candidates", candidates, self.config.num_items)
         return candidates.long() - 1
@@ -247,7 +249,7 @@ class BERT4Rec(nn.Module):
         """(rows, hidden) after the projection head: of the selected tokens, or of all."""
         x = self._embed(batch, None if seeds is None else seeds[0])
         for i, layer in enumerate(self.layers):
-            layer_seeds = None if seeds is None else seeds[1 + layer.SEEDS * i : 1 + layer.SEEDS * (i + 1)]
+            layer_seeds = None if seeds is None else seeds[1 + TransformerLayer.SEEDS * i : 1 + TransformerLayer.SEEDS * (i + 1)]
             x = layer(x, batch, selected if layer is self.layers[-1] else None, layer_seeds)
         if self.final_norm is not None:
             x = self.final_norm(x)
@@ -278,8 +280,7 @@ class BERT4Rec(nn.Module):
         items, bias, config = self.item_embeddings, self.output_bias, self.config
         if config.loss == "full":
             return ops.softmax_loss(hidden, items, bias, targets)
-        counts = self.item_counts if config.sampler == "popularity" else None
         negatives, log_q = ops.sample_negatives(
-            config.num_negatives, config.num_items, sampler=config.sampler, counts=counts, seed=seed, device=hidden.device
+            config.num_negatives, config.num_items, sampler=config.sampler, counts=self.item_counts, seed=seed, device=hidden.device
         )
         return ops.sampled_softmax_loss(hidden, items, bias, targets, negatives, log_q=log_q if config.logq_correction else None)

@@ -38,7 +38,7 @@ class BERT4RecConfig:
     hidden_size: int = 64
     num_layers: int = 2
     num_heads: int = 2
-    intermediate_size: int | None = None
+    intermediate_size: int = None  # type: ignore[assignment]  # becomes 4 hidden_size
     hidden_dropout: float = 0.2
     attention_dropout: float = 0.2
     activation: str = "gelu"

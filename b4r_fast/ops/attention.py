@@ -68,10 +68,11 @@ def attention(
     """softmax(scale q k^T) v within each sequence and head, with dropout on the softmax; differentiable in q, k and v.
 
     k, v: (T, H, D), the tokens of all sequences end to end; q: (T, H, D), or (R, H, D) with cu_seqlens_q, when only some tokens ask.
-    cu_seqlens: (batch + 1,) int32, sequence b owns tokens cu_seqlens[b] to cu_seqlens[b + 1] - 1, and no sequence is longer than max_seqlen.
-    cu_seqlens_q: the same for the rows of q, which come in the order of the sequences. scale: D^-1/2 when None. seed: int64 scalar tensor for the dropout, whose mask depends on
-    (seed, row of q, place of the key in its sequence, head); None draws one from torch's generator. Returns the shape of q; a row whose
-    sequence has no keys gets 0. Raises ValueError for a wrong shape, dtype, device, offsets, or dropout_p outside [0, 1).
+    cu_seqlens: (batch + 1,) int32, sequence b owns tokens cu_seqlens[b] to cu_seqlens[b + 1] - 1; cu_seqlens_q: the same for the rows of q.
+    max_seqlen: no sequence is longer. scale: D^-1/2 when None. seed: int64 scalar tensor for the dropout, whose mask depends on (seed, row
+    of q, place of the key in its sequence, head); None draws one from torch's generator.
+    Returns the shape of q; a row whose sequence has no keys gets 0.
+    Raises ValueError for a wrong shape, dtype, device, offsets, or dropout_p outside [0, 1).
     """
     sizes = check_tensors(None, {}, k=(k, "T H D"), v=(v, "T H D"), q=(q, "T H D" if cu_seqlens_q is None else "R H D"))
     check_tensors(torch.int32, sizes, k, cu_seqlens=(cu_seqlens, "batch+1"), cu_seqlens_q=(cu_seqlens_q, "batch+1"))

@@ -11,7 +11,7 @@ Sized = tuple[Tensor | None, str]
 def check_tensors(dtype: torch.dtype | None, sizes: dict[str, int], like: Tensor | None = None, **tensors: Sized) -> dict[str, int]:
     """Check tensors given as name=(tensor, "T d"): dtype, device, and one size for each letter; None passes for an absent tensor.
 
-    dtype None asks for the floating dtype of `like`, or of the first tensor. sizes holds the letters known so far, is extended and returned.
+    dtype None asks for the floating dtype of `like`, or of the first tensor. sizes: the letters known so far, extended and returned.
     """
     for name, (tensor, shape) in tensors.items():
         if tensor is None:

@@ -30,8 +30,8 @@ _rank_op = define(
 def rank(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, *, exclude: Exclude | None = None) -> Tensor:
     """(N,) int64: the place of each row's target among all items by hidden items^T + bias, 1 the best. Not differentiable.
 
-    hidden: (N, d). items: (V, d). bias: (V,) or None. targets: (N,) int64 rows of items. exclude: as in topk; the target itself always takes
-    part. Ties, and scores that are not numbers, count against the target. Raises ValueError for a wrong shape, dtype, device or row.
+    hidden: (N, d). items: (V, d). bias: (V,) or None. targets: (N,) int64 rows of items. exclude: as in topk; the target itself always
+    takes part. Ties, and scores that are not numbers, count against the target. Raises ValueError for a wrong shape, dtype, device or row.
     """
     sizes = check_tensors(None, {}, hidden=(hidden, "N d"), items=(items, "V d"), bias=(bias, "V"))
     check_tensors(torch.int64, sizes, hidden, targets=(targets, "N"))

@@ -14,8 +14,8 @@ LIBRARY = torch.library.Library("b4r_fast", "DEF")
 def define(schema: str, fake: Callable, *, check_values: Callable | None = None, like: int = 0) -> torch._ops.OpOverload:
     """Define b4r_fast::name by its schema and return it.
 
-    like: which argument decides device and dtype, and so the backend. check_values: called with all arguments before the kernel, for tensors
-    on the CPU only, where reading them costs no synchronisation; it raises ValueError for what would make a kernel read out of bounds.
+    like: which argument decides device and dtype, and so the backend. check_values: called with all arguments before the kernel, for
+    tensors on the CPU only, where reading them waits for nothing; it raises ValueError for what would make a kernel read out of bounds.
     """
     name = schema.partition("(")[0]
 
@@ -23,11 +23,12 @@ def define(schema: str, fake: Callable, *, check_values: Callable | None = None,
         return backends.implementation(name, args[like])(*args)
 
     def check_and_run(*args):
-        check_values(*args)
+        if check_values is not None:
+            check_values(*args)
         return backends.implementation(name, args[like])(*args)
 
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    LIBRARY.impl(name, check_and_run if check_values else run, "CPU")
+    LIBRARY.impl(name, check_and_run, "CPU")
     LIBRARY.impl(name, run, "CUDA")
     torch.library.register_fake(f"b4r_fast::{name}", fake, lib=LIBRARY)
     return getattr(torch.ops.b4r_fast, name).default

@@ -65,4 +65,5 @@ def _log_expected(rows: Tensor, draws: int, num_items: int, sampler: str, counts
         return torch.full(rows.shape, math.log(draws / num_items), device=rows.device)
     if sampler == "log_uniform":
         return (torch.log1p(1.0 / (rows + 1.0).double()) * (draws / math.log(num_items + 1))).log().float()
+    assert counts is not None
     return (counts[rows] * (draws / counts.sum().double())).log().float()

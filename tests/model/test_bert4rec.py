@@ -1,5 +1,6 @@
 """The model: padding, packing, the last layer's economy, scores and recommendations, saving and loading."""
 
+import itertools
 import json
 import os
 
@@ -28,7 +29,7 @@ def padded(batch: PackedSequences, labels: torch.Tensor, side: str, width: int =
     """The same batch as padded tensors: padding left, right, or spread inside."""
     ids, targets = torch.zeros(len(batch), width, dtype=torch.int64), torch.full((len(batch), width), -100)
     bounds = batch.cu_seqlens.tolist()
-    for b, (start, stop) in enumerate(zip(bounds, bounds[1:])):
+    for b, (start, stop) in enumerate(itertools.pairwise(bounds)):
         n = stop - start
         place = {"left": range(width - n, width), "right": range(n), "inside": torch.randperm(width)[:n].sort().values.tolist()}[side]
         ids[b, list(place)] = batch.values[start:stop]
@@ -161,7 +162,7 @@ def test_seen_items_can_be_recommended_on_demand_and_candidates_restrict():
     model = small().eval()
     ids, _ = model.recommend([[1, 2, 3]], k=V, exclude_seen=False)
     assert set(ids[0].tolist()) == set(range(1, V + 1))
-    ids, scores = model.recommend([[1, 2, 3], [4]], k=3, candidates=torch.tensor([7, 1, 9]))
+    ids, _ = model.recommend([[1, 2, 3], [4]], k=3, candidates=torch.tensor([7, 1, 9]))
     assert set(ids[0].tolist()) == {7, 9, 0}
     assert set(ids[1].tolist()) == {7, 1, 9}
     mine = torch.tensor([[7, 9], [1, 2]])

@@ -83,7 +83,7 @@ def test_neighbouring_seeds_rows_and_groups_are_unrelated():
 
 def test_fractions_are_uniform():
     u = random_fractions(torch.tensor(3), 100_001).sort().values
-    assert 0 <= u[0]
+    assert u[0] >= 0
     assert u[-1] < 1
     # Kolmogorov-Smirnov at one in a million: 2.7 / sqrt(n).
     assert (u - (torch.arange(100_001) + 0.5) / 100_001).abs().max() < 2.7 / 100_001**0.5

@@ -151,5 +151,5 @@ def test_wrong_arguments_are_named():
         ops.residual_layer_norm(x, sublayer[:3], weight, bias, eps=EPS)
     with pytest.raises(ValueError, match=r"weight must have the dtype of the other tensors, torch.float32, got torch.float64"):
         ops.residual_layer_norm(x, sublayer, weight.double(), bias, eps=EPS)
-    with pytest.raises(ValueError, match="x must be a torch.Tensor, got list"):
+    with pytest.raises(ValueError, match=r"x must be a torch\.Tensor, got list"):
         ops.residual_layer_norm([[1.0]], sublayer, weight, bias, eps=EPS)

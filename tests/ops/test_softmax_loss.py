@@ -26,7 +26,10 @@ def test_it_is_the_cross_entropy(n, v, d, reduction):
     torch.testing.assert_close(ours, theirs)
     wanted = (hidden, items, bias)
     torch.testing.assert_close(
-        torch.autograd.grad(ours.square().sum(), wanted), torch.autograd.grad(theirs.square().sum(), wanted), rtol=1e-4, atol=1e-6 * float(theirs.detach().abs().max())
+        torch.autograd.grad(ours.square().sum(), wanted),
+        torch.autograd.grad(theirs.square().sum(), wanted),
+        rtol=1e-4,
+        atol=1e-6 * float(theirs.detach().abs().max()),
     )
 
 

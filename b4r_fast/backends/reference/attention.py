@@ -1,7 +1,8 @@
 """o = (softmax(scale q k^T) keep / keep_rate) v within each sequence and head; lse = log sum exp(scale q k^T). docs/attention.md.
 
 R rows of q, T tokens of k and v, H heads, D head size. Backward, with P the softmax, M = keep / keep_rate, and
-delta = rowsum(do o) (which equals rowsum(P M dP)): dv = (P M)^T do, dS = P (M dP - delta) with dP = do v^T, dq = scale dS k, dk = scale dS^T q.
+delta = rowsum(do o) (which equals rowsum(P M dP)):
+dv = (P M)^T do, dS = P (M dP - delta) with dP = do v^T, dq = scale dS k, dk = scale dS^T q.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Hide items for the Cloze task (paper, section 3.6): inputs with [MASK] in place of the hidden items, labels with the hidden items. docs/cloze_mask.md.
+"""Hide items for the Cloze task (paper, section 3.6): [MASK] takes their place, labels hold them. docs/cloze_mask.md.
 
-Token t has a random word r_t. It is hidden when r_t < threshold or r_t is the smallest of its sequence, so that every sequence hides at least one.
+Token t has a random word r_t. It is hidden when r_t < threshold or r_t is the smallest of its sequence, so that every sequence hides
+one at least.
 Sequence b has a random word too; below the threshold of last_only, it hides its last item alone.
 """
 

@@ -1,7 +1,8 @@
 """The softmax loss over a target and K sampled negatives: z_ik = h_i . C_(n_k) + b_(n_k) - log q_k. docs/sampled_softmax_loss.md.
 
-negatives (K,) are shared by all rows, (N, K) private. log q_k is the log of how often negative k is expected among the K draws; without it the
-correction is absent. A negative that is its row's target (a hit) is out: its logit is -inf. Loss and gradients as in softmax_loss.
+negatives (K,) are shared by all rows, (N, K) private. log q_k: the log of how often negative k is expected in K draws;
+without it nothing is corrected. A negative that is its row's target (a hit) is out: its logit is -inf. Loss and gradients are those of
+softmax_loss.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ def _block(
     return z.masked_fill(negatives == target[:, None], -torch.inf), rows, z_target
 
 
-def _private(tensor: Tensor | None, block: slice) -> Tensor | None:
-    """The block's rows of a private (N, K) tensor; a shared one (K,) as it is."""
-    return tensor[block] if tensor is not None and tensor.dim() == 2 else tensor
+def _of_block(block: slice, negatives: Tensor, log_q: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The block's rows of private (N, K) tensors; shared ones (K,) as they are."""
+    if negatives.dim() == 1:
+        return negatives, log_q
+    return negatives[block], None if log_q is None else log_q[block]
 
 
 def _blocks(hidden: Tensor, negatives: Tensor):
@@ -46,7 +49,7 @@ def sampled_softmax_loss(
     for block in _blocks(hidden, negatives):
         valid = targets[block] >= 0
         target = targets[block].clamp(min=0)
-        z, rows, z_target = _block(hidden[block], items, bias, target, _private(negatives, block), _private(log_q, block))
+        z, rows, z_target = _block(hidden[block], items, bias, target, *_of_block(block, negatives, log_q))
         lse_others = z.logsumexp(1)
         x = lse_others - z_target
         loss[block] = torch.where(valid, torch.logaddexp(x, torch.zeros_like(x)), 0)
@@ -74,8 +77,8 @@ def sampled_softmax_loss_backward(
     for block in _blocks(hidden, negatives):
         g = torch.where(targets[block] >= 0, dloss[block], 0)
         target = targets[block].clamp(min=0)
-        block_negatives = _private(negatives, block)
-        z, _, _ = _block(hidden[block], items, bias, target, block_negatives, _private(log_q, block))
+        block_negatives, block_log_q = _of_block(block, negatives, log_q)
+        z, _, _ = _block(hidden[block], items, bias, target, block_negatives, block_log_q)
         dz = (z - lse[block][:, None]).exp() * g[:, None]
         dz_target = torch.expm1(-loss[block]) * g
         ditems.index_add_(0, target, dz_target[:, None] * hidden[block])

@@ -1,4 +1,4 @@
-"""Triton kernels: for GPUs, and for CPU tensors under Triton's interpreter (TRITON_INTERPRET=1), which is how they are tested without one."""
+"""Triton kernels: for GPUs, and under Triton's interpreter (TRITON_INTERPRET=1) for CPU tensors, which is how they are tested."""
 
 from __future__ import annotations
 

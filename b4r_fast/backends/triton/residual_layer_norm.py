@@ -3,8 +3,8 @@
 Backward, with g = dy weight: dz = rstd (g - avg(g) - n avg(g n)), dx = dz, dsublayer = factor dz, dweight = sum of dy n, dbias = sum of dy.
 
 x, sublayer, y, dy, dx, dsublayer: (R, D) contiguous. mean, rstd: (R,) fp32. Statistics and weight gradients in fp32, one pass over a block
-of rows held in registers. Each program of the backward walks row blocks a grid apart and writes one partial sum of the weight gradients, which
-torch adds up: the same bits every time. Bytes a number, fp32: forward 12, backward 20; the memory is the limit.
+of rows held in registers. Each program of the backward walks row blocks a grid apart and writes one partial sum of the weight
+gradients, which torch adds up: the same bits every time. Bytes a number, fp32: forward 12, backward 20; the memory is the limit.
 """
 
 from __future__ import annotations

@@ -1,0 +1,26 @@
+"""The command line: b4r-fast prepare, train, evaluate, recommend."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ..errors import InputError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; what a user can mend is one line on standard error and exit code 2, with B4R_FAST_DEBUG=1 a traceback too."""
+    try:
+        from .app import app
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich", "lightning", "duckdb", "matplotlib", "tensorboard"):
+            raise
+        print(f'error: {error.name} is not installed; `pip install "b4r-fast[train]"` brings what the commands need', file=sys.stderr)
+        sys.exit(2)
+    try:
+        app(arguments)
+    except (InputError, OSError) as error:
+        if os.environ.get("B4R_FAST_DEBUG") == "1":
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)

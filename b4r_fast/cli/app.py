@@ -1,0 +1,45 @@
+"""The typer application: what the commands have in common."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from ..version import VERSION
+from .evaluate import evaluate
+from .prepare import prepare
+from .recommend import recommend
+from .train import train
+
+app = typer.Typer(
+    name="b4r-fast",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: [cyan]b4r-fast prepare ratings.csv --out data[/], [cyan]b4r-fast train data --out run[/],"
+    " [cyan]b4r-fast evaluate run[/], [cyan]b4r-fast recommend run --user 42[/]",
+)
+app.command()(prepare)
+app.command()(train)
+app.command()(evaluate)
+app.command()(recommend)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"b4r-fast {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
+) -> None:
+    """BERT4Rec from raw log to recommendations: prepare a log, train, evaluate, recommend."""
+    if debug:
+        os.environ["B4R_FAST_DEBUG"] = "1"

@@ -1,0 +1,67 @@
+"""b4r-fast evaluate"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from ..data import PreparedData, leave_one_out
+from ..errors import InputError
+from ..evaluation import PROTOCOLS, Ranker, metrics_from_ranks, rank_held_out
+from ..model import BERT4Rec
+from ..training import RunFile
+
+EXPLANATIONS = {
+    "full": "all items ranked, those of the user's history left out",
+    "pop100": "ranked among 100 items the user never met, drawn by popularity",
+    "uni100": "ranked among 100 items the user never met, drawn uniformly",
+}
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder of b4r-fast train.", show_default=False)],
+    protocol: Annotated[str, typer.Option(help="; ".join(f"[bold]{name}[/]: {EXPLANATIONS[name]}" for name in PROTOCOLS) + ".")] = "full",
+    stage: Annotated[str, typer.Option(help="Which held-out item: test or validation.")] = "test",
+    data: Annotated[Path | None, typer.Option(help="The prepared folder.", show_default="the one trained on")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sampled negatives.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Rank every user's held-out item: HR@1/5/10, NDCG@5/10 and MRR, beside the popularity ranking.
+
+    Ties count against the model. Sampled protocols compare with papers that use them; full is what a user sees.
+    """
+    if protocol not in PROTOCOLS:
+        raise InputError(f"--protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    if stage not in ("test", "validation"):
+        raise InputError(f"--stage must be test or validation, got {stage!r}")
+    file = RunFile.read(run)
+    model = BERT4Rec.from_pretrained(run)
+    prepared = PreparedData.open(data or file.data)
+    if prepared.sequences.num_items != model.config.num_items:
+        raise InputError(f"{prepared.folder}: {prepared.sequences.num_items} items, where the model of {run} has {model.config.num_items}")
+    split = leave_one_out(prepared.sequences)
+    rankers = {"BERT4Rec": Ranker.of_model(model), "popularity": Ranker.by_popularity(split.train.counts())}
+    results = {}
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("ranking", total=len(rankers) * len(split.users))
+        for name, ranker in rankers.items():
+            ranks = rank_held_out(ranker, split, stage, protocol, seed=seed, progress=lambda users: bar.advance(task, users))
+            results[name] = metrics_from_ranks(ranks)
+    if as_json:
+        print(json.dumps({"run": str(run), "stage": stage, "protocol": protocol, "users": len(split.users), "results": results}))
+        return
+    table = Table(title=f"{stage} items of {len(split.users):,} users, {EXPLANATIONS[protocol]}", title_justify="left")
+    table.add_column("")
+    for metric in results["BERT4Rec"]:
+        table.add_column(metric, justify="right")
+    for name, metrics in results.items():
+        table.add_row(name, *(f"{value:.4f}" for value in metrics.values()))
+    ratios = (ours / theirs if theirs else float("inf") for ours, theirs in zip(*(metrics.values() for metrics in results.values())))
+    table.add_row("ratio", *(f"{ratio:.2f}" for ratio in ratios), style="dim")
+    Console().print(table)

@@ -1,0 +1,96 @@
+"""b4r-fast prepare"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..data import DATASETS, Columns, PreparedData, Preprocessing, prepare_dataset
+from ..data import prepare as prepare_log
+from ..data.logs import FORMATS
+from ..errors import InputError
+
+COLUMNS, KEPT = "Columns (a header name, or a number from 1)", "What is kept"
+
+
+def statistics_table(data: PreparedData) -> Table:
+    """Users, items, actions, average length and density, as the papers print them."""
+    found = data.statistics
+    table = Table(title=str(data.folder), title_justify="left")
+    cells = {
+        "users": f"{found['users']:,}",
+        "items": f"{found['items']:,}",
+        "actions": f"{found['actions']:,}",
+        "average length": f"{found['average_length']:.1f}",
+        "shortest / median / longest": f"{found['shortest']:,} / {found['median_length']:,.0f} / {found['longest']:,}",
+        "density": f"{found['density']:.2%}" if found["density"] >= 0.001 else f"{found['density']:.4%}",
+    }
+    for name in cells:
+        table.add_column(name, justify="right")
+    table.add_row(*cells.values())
+    return table
+
+
+def prepare(
+    log: Annotated[str, typer.Argument(help=f"A log file, or a known data set: {', '.join(DATASETS)}.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write; one that was prepared before is replaced.")],
+    file_format: Annotated[
+        str | None,
+        typer.Option("--format", help=f"One of {', '.join(FORMATS)}.", show_default="by the file name"),
+    ] = None,
+    no_header: Annotated[bool, typer.Option("--no-header", help="The first row is data; name columns by number.")] = False,
+    user_column: Annotated[str | None, typer.Option(help="Who acted.", show_default="by name", rich_help_panel=COLUMNS)] = None,
+    item_column: Annotated[str | None, typer.Option(help="On what.", show_default="by name", rich_help_panel=COLUMNS)] = None,
+    time_column: Annotated[
+        str | None, typer.Option(help="When: a number or a date.", show_default="by name, else the file's order", rich_help_panel=COLUMNS)
+    ] = None,
+    rating_column: Annotated[str | None, typer.Option(help="How it was rated.", show_default="by name", rich_help_panel=COLUMNS)] = None,
+    min_rating: Annotated[
+        float | None, typer.Option(help="Keep actions rated at least this.", show_default="all", rich_help_panel=KEPT)
+    ] = None,
+    min_user_actions: Annotated[
+        int, typer.Option(min=1, help="Drop users with fewer actions (SASRec and BERT4Rec: 5).", rich_help_panel=KEPT)
+    ] = 1,
+    min_item_actions: Annotated[
+        int, typer.Option(min=1, help="Drop items with fewer; repeated with the users' until both hold.", rich_help_panel=KEPT)
+    ] = 1,
+    deduplicate: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a user's actions on one item, keep the [bold]first[/] or the [bold]last[/].", show_default="all", rich_help_panel=KEPT
+        ),
+    ] = None,
+) -> None:
+    """Turn a raw log into a folder of sequences.
+
+    Reads CSV, TSV, Parquet, RecBole .inter, MovieLens ratings.dat, text with one sequence of items a line (.txt) and with one "user item"
+    pair a line (--format pairs), each also as .gz. Memory stays bounded however large the log is.
+    """  # fmt: skip
+    console = Console(stderr=True)
+    with console.status(f"preparing {log}") as status:
+
+        def progress(step: str) -> None:
+            status.update(step)
+
+        if log in DATASETS and not Path(log).exists():
+            if user_column or item_column or min_rating or min_user_actions > 1 or min_item_actions > 1 or deduplicate:
+                raise InputError(f"{log} is prepared as the papers do; give a file for other options")
+            data = prepare_dataset(log, out, progress=progress)
+        else:
+            data = prepare_log(
+                log,
+                out,
+                columns=Columns(user_column, item_column, time_column, rating_column),
+                file_format=file_format,
+                header=not no_header,
+                preprocessing=Preprocessing(min_rating, min_user_actions, min_item_actions, deduplicate),
+                progress=progress,
+            )
+    Console().print(statistics_table(data))
+    short = int((data.sequences.lengths < 3).sum())
+    if short:
+        console.print(f"{short:,} users have fewer than 3 actions: they train, but cannot be held out for validation and test")

@@ -1,0 +1,109 @@
+"""b4r-fast train"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ..data import DATASETS, PreparedData, prepare_dataset
+from ..data.datasets import cache_folder
+from ..errors import InputError
+from ..training import PRESETS, RunFile, TrainSettings
+
+MODEL, TASK, OPTIMISER, RUNNING = "Model", "Cloze task and batches", "Optimiser", "Run"
+
+
+def option(panel: str, text: str) -> Any:
+    """An option that overrides the preset."""
+    return typer.Option(help=text, show_default="preset", rich_help_panel=panel)
+
+
+def data_folder(data: str) -> Path:
+    """The prepared folder: the one that is named, or that of a known data set, prepared into the cache at first use."""
+    if data not in DATASETS or Path(data).exists():
+        return Path(data)
+    folder = cache_folder() / data / "prepared"
+    if PreparedData.read_statistics(folder) is None:
+        prepare_dataset(data, folder)
+    return folder
+
+
+def train(
+    data: Annotated[str, typer.Argument(help=f"A prepared folder, or a known data set: {', '.join(DATASETS)}.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to write.", show_default=False)],
+    preset: Annotated[str, typer.Option(help=f"Where all settings start: {', '.join(PRESETS)}.", rich_help_panel=RUNNING)] = "fast",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run where its last checkpoint is, bit for bit.", rich_help_panel=RUNNING)
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is there.", rich_help_panel=RUNNING)] = False,
+    checkpoint_every: Annotated[
+        int, typer.Option(min=1, help="Steps between checkpoints; every epoch ends with one too.", rich_help_panel=RUNNING)
+    ] = 200,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores", rich_help_panel=RUNNING)] = None,
+    seed: Annotated[int | None, option(RUNNING, "Of weights, order, masks and dropout.")] = None,
+    epochs: Annotated[int | None, option(RUNNING, "At most.")] = None,
+    patience: Annotated[int | None, option(RUNNING, "Stop after so many epochs without a better validation NDCG@10; 0: never.")] = None,
+    max_length: Annotated[int | None, option(MODEL, "Items of a sequence (the paper's N).")] = None,
+    hidden_size: Annotated[int | None, option(MODEL, "Width (the paper's d).")] = None,
+    num_layers: Annotated[int | None, option(MODEL, "Transformer layers.")] = None,
+    num_heads: Annotated[int | None, option(MODEL, "Attention heads.")] = None,
+    hidden_dropout: Annotated[float | None, option(MODEL, "Dropout of embeddings and sublayers.")] = None,
+    attention_dropout: Annotated[float | None, option(MODEL, "Dropout of attention probabilities.")] = None,
+    loss: Annotated[str | None, option(MODEL, "full, or sampled for large catalogues.")] = None,
+    num_negatives: Annotated[int | None, option(MODEL, "Negatives of a batch, with --loss sampled.")] = None,
+    sampler: Annotated[str | None, option(MODEL, "uniform, log_uniform or popularity, with --loss sampled.")] = None,
+    mask_prob: Annotated[float | None, option(TASK, "Share of hidden items (the paper's rho).")] = None,
+    last_only: Annotated[float | None, option(TASK, "Share of samples that hide the last item alone.")] = None,
+    window_stride: Annotated[int | None, option(TASK, "Distance of windows over histories longer than --max-length.")] = None,
+    batch_size: Annotated[int | None, option(TASK, "Sequences of a batch.")] = None,
+    max_tokens: Annotated[int | None, option(TASK, "Tokens of a batch at most.")] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", "--lr", help="Highest rate, after the warm-up.", show_default="preset", rich_help_panel=OPTIMISER),
+    ] = None,
+    weight_decay: Annotated[float | None, option(OPTIMISER, "AdamW's; norms and biases have none.")] = None,
+    warmup_steps: Annotated[int | None, option(OPTIMISER, "Steps of linear warm-up; then the rate falls linearly to 0.")] = None,
+    clip: Annotated[float | None, option(OPTIMISER, "Largest norm of the gradient; 0: no limit.")] = None,
+) -> None:
+    """Train a BERT4Rec, with early stopping on the validation NDCG@10 over all items.
+
+    The run folder gets the best model (config.json, model.safetensors), the last checkpoint, logs for CSV and TensorBoard, and a plot of
+    the curves. Ctrl-C stops after the running step and keeps a checkpoint.
+    """  # fmt: skip
+    arguments = locals()
+    given = {field.name: arguments[field.name] for field in fields(TrainSettings) if arguments[field.name] is not None}
+    if preset not in PRESETS:
+        raise InputError(f"--preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    file = None
+    if resume:
+        if given or preset != "fast" or overwrite:
+            names = [*given] or (["overwrite"] if overwrite else ["preset"])
+            raise InputError(f"--resume takes all settings from {out / RunFile.NAME}; leave out --{names[0].replace('_', '-')}")
+    else:
+        if given.get("patience") == 0:
+            given["patience"] = None
+        folder = data_folder(data).resolve()
+        file = RunFile(str(folder), preset, replace(PRESETS[preset], **given))
+    # Lightning takes seconds to import: not before the arguments are known to be good.
+    import torch
+
+    from ..training.train import Interrupted
+    from ..training.train import train as run_training
+
+    if threads:
+        torch.set_num_threads(threads)
+    console = Console(stderr=True)
+    try:
+        best = run_training(out, file, overwrite=overwrite, checkpoint_every=checkpoint_every, console=console)
+    except Interrupted:
+        console.print(f"stopped, nothing is lost: `b4r-fast train {data} --out {out} --resume` continues", highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    console.print(
+        f"best validation NDCG@10 {best:.4f}; the model and curves.png are in {out}; `b4r-fast evaluate {out}` tests it",
+        highlight=False,
+        soft_wrap=True,
+    )

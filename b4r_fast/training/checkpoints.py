@@ -1,0 +1,101 @@
+"""Checkpoints that are whole or not there: last.ckpt to resume from, and the best model for use."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from ..errors import InputError
+from ..files import atomic_write
+from .module import MONITOR
+
+LAST = "checkpoints/last.ckpt"
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes beside the old checkpoint and replaces it when all is on disk; reads tensors and plain values only, never code."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        with atomic_write(path) as temporary:
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # torch's zip writer hides the system's reason, a full disk most of the time
+                raise OSError(f"{str(error).splitlines()[0]} (is the disk full?)") from error
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Raises InputError for a file that is absent, truncated or not a checkpoint of a training run."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; start without --resume")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path}: not a readable checkpoint, it may be truncated: {str(error).splitlines()[0]}") from None
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "loops" not in checkpoint:
+        raise InputError(f"{path}: not the checkpoint of a training run")
+    return checkpoint
+
+
+class Interrupted(Exception):
+    """Ctrl-C came, and the last checkpoint is written."""
+
+
+class KeepLast(lightning.Callback):
+    """Writes last.ckpt every so many steps, after every epoch's validation, and on Ctrl-C, at the end of the step that is running."""
+
+    def __init__(self, run: Path, every_steps: int) -> None:
+        self.path, self.every_steps = run / LAST, every_steps
+        self.interrupted = False
+
+    def on_train_start(self, trainer, module) -> None:
+        self._before = signal.signal(signal.SIGINT, self._on_interrupt)
+
+    def teardown(self, trainer, module, stage) -> None:
+        if hasattr(self, "_before"):
+            signal.signal(signal.SIGINT, self._before)
+            del self._before
+
+    def _on_interrupt(self, *_) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt  # the second time: now
+        self.interrupted = True
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        if self.interrupted or trainer.global_step % self.every_steps == 0:
+            trainer.save_checkpoint(self.path)
+        if self.interrupted:
+            raise Interrupted
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        trainer.save_checkpoint(self.path)
+
+
+class KeepBest(lightning.Callback):
+    """Saves the model with the best validation NDCG@10 as config.json and model.safetensors of the run folder."""
+
+    def __init__(self, run: Path) -> None:
+        self.run, self.best, self.best_epoch = run, -1.0, -1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+
+    def on_validation_end(self, trainer, module) -> None:
+        value = float(trainer.callback_metrics[MONITOR])
+        if value > self.best:
+            self.best, self.best_epoch = value, trainer.current_epoch
+            module.model.save_pretrained(self.run)

@@ -1,0 +1,57 @@
+"""BERT4Rec as Lightning trains it."""
+
+from __future__ import annotations
+
+import lightning
+import torch
+from torch import Tensor
+
+from ..data import ClozeBatch, LeaveOneOut
+from ..evaluation import Ranker, metrics_from_ranks, rank_held_out
+from ..model import BERT4Rec
+from .settings import TrainSettings
+
+MONITOR = "val_ndcg@10"
+
+
+class ClozeModule(lightning.LightningModule):
+    """The Cloze loss, AdamW with warm-up and linear decay, and the full ranking of the validation items after each epoch.
+
+    Dropout, masks and order follow from the batch's own seed, so no generator's state belongs to a checkpoint.
+    """
+
+    def __init__(self, model: BERT4Rec, split: LeaveOneOut, settings: TrainSettings, total_steps: int) -> None:
+        super().__init__()
+        self.model, self.split, self.settings, self.total_steps = model, split, settings, total_steps
+
+    def training_step(self, batch: ClozeBatch, _: int) -> Tensor:
+        loss = self.model(batch.inputs, batch.labels, seed=batch.seed).loss
+        self.log("loss", loss.detach(), batch_size=1)
+        return loss
+
+    def transfer_batch_to_device(self, batch: ClozeBatch | Tensor, device: torch.device, _: int):
+        if isinstance(batch, Tensor):
+            return batch
+        return ClozeBatch(batch.inputs.to(device, non_blocking=True), batch.labels.to(device), batch.seed.to(device))
+
+    def validation_step(self, _batch: Tensor, _: int) -> None:
+        """One step ranks all users; its batch is empty."""
+        ranks = rank_held_out(Ranker.of_model(self.model), self.split, "validation")
+        self.log(MONITOR, metrics_from_ranks(ranks)["NDCG@10"], batch_size=1)
+
+    def configure_optimizers(self):
+        decayed = [p for p in self.model.parameters() if p.dim() > 1]
+        others = [p for p in self.model.parameters() if p.dim() <= 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": self.settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=self.settings.learning_rate,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        """The share of the learning rate at a step: up over the warm-up, then down to 0 at the last step."""
+        warmup = min(self.settings.warmup_steps, self.total_steps // 2)
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return max(0.0, (self.total_steps - step) / max(1, self.total_steps - warmup))
