@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.console import Console
 
@@ -80,22 +81,18 @@ def train(
         raise InputError(f"--preset must be one of {', '.join(PRESETS)}, got {preset!r}")
     file = None
     if resume:
-        if given or preset != "fast" or overwrite:
-            names = [*given] or (["overwrite"] if overwrite else ["preset"])
+        if given or preset != "fast" or overwrite or threads:
+            names = [*given] or [name for name in ("overwrite", "threads", "preset") if arguments[name]]
             raise InputError(f"--resume takes all settings from {out / RunFile.NAME}; leave out --{names[0].replace('_', '-')}")
     else:
         if given.get("patience") == 0:
             given["patience"] = None
         folder = data_folder(data).resolve()
-        file = RunFile(str(folder), preset, replace(PRESETS[preset], **given))
+        file = RunFile(str(folder), preset, threads or torch.get_num_threads(), replace(PRESETS[preset], **given))
     # Lightning takes seconds to import: not before the arguments are known to be good.
-    import torch
-
     from ..training.train import Interrupted
     from ..training.train import train as run_training
 
-    if threads:
-        torch.set_num_threads(threads)
     console = Console(stderr=True)
     try:
         best = run_training(out, file, overwrite=overwrite, checkpoint_every=checkpoint_every, console=console)

@@ -34,10 +34,15 @@ class RunProgress(lightning.Callback):
         if self.console.is_terminal:
             self.bar.start()
 
+        self._start_epoch(trainer.current_epoch)  # a run that resumes within an epoch does not start it
+
     def on_train_epoch_start(self, trainer, module) -> None:
+        self._start_epoch(trainer.current_epoch)
+
+    def _start_epoch(self, epoch: int) -> None:
         self.tokens, self.seconds = 0, 0.0
         self.losses: list[float] = []
-        self.bar.update(self.task, description=f"epoch {trainer.current_epoch + 1}")
+        self.bar.update(self.task, description=f"epoch {epoch + 1}")
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
         self.started = time.perf_counter()

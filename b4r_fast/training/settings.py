@@ -85,23 +85,27 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class RunFile:
-    """run.json: what a run folder was made from, so that it can be resumed, evaluated and served. data: the prepared folder, absolute."""
+    """run.json: what a run folder was made from, so that it can be resumed, evaluated and served.
+
+    data: the prepared folder, absolute. threads: of the CPU; torch's own products give other bits for another number.
+    """
 
     data: str
     preset: str
+    threads: int
     settings: TrainSettings
 
     NAME = "run.json"
 
     def to_json(self) -> str:
-        return json.dumps({"data": self.data, "preset": self.preset, "settings": asdict(self.settings)}, indent=2) + "\n"
+        return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
     def read(cls, run: Path) -> RunFile:
         """Raises InputError where the folder is not a training run."""
         try:
             content = json.loads((run / cls.NAME).read_text())
-            return cls(content["data"], content["preset"], TrainSettings(**content["settings"]))
+            return cls(**content | {"settings": TrainSettings(**content["settings"])})
         except FileNotFoundError:
             raise InputError(f"{run}: not a training run (no {cls.NAME}); `b4r-fast train DATA --out {run}` makes one") from None
         except (OSError, ValueError, KeyError, TypeError) as error:

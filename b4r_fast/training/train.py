@@ -52,6 +52,7 @@ def train(
     elif run.exists():
         _make_room(run, overwrite)
     settings = file.settings
+    torch.set_num_threads(file.threads)
     data = PreparedData.open(file.data)
     split = leave_one_out(data.sequences)
     config = settings.model_config(data.sequences.num_items)
