@@ -1,4 +1,4 @@
-// The Python module of one instruction set: addresses and sizes in, nothing else. Shapes, dtypes and contiguity are checked in Python.
+// The Python module of one instruction set: addresses and sizes in, nothing else. Python checks shapes, dtypes and contiguity.
 #include <pybind11/pybind11.h>
 
 #include <cstdint>

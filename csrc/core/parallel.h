@@ -1,7 +1,8 @@
-// One loop over independent tasks on several threads. What a task computes must not depend on who runs it: then neither do the results.
+// One loop over independent tasks on several threads. What a task computes does not depend on who runs it, so results do not
+// either.
 //
-// OpenMP, because torch's own thread pool is OpenMP's: sharing it keeps two pools from fighting for the cores. libgomp's threads do not
-// survive a fork, and waiting for them would hang, so a forked child runs the loop alone.
+// OpenMP, because torch's own thread pool is OpenMP's: sharing it keeps two pools from fighting for the cores. libgomp's threads do
+// not survive a fork, and waiting for them would hang, so a forked child runs the loop alone.
 #pragma once
 
 #include <cstdint>

@@ -4,8 +4,8 @@
 //
 // x, sublayer, y, dy, dx, dsublayer: (rows, d) contiguous. mean, rstd: (rows,). weight, bias, dweight, dbias: (d,).
 // partials: (tasks, 2, d), overwritten: the weight gradients of each task, added up in the order of the tasks.
-// Everything written is overwritten, nothing is added to. Bytes a row: forward 12 d, backward 20 d; some 10 and 20 operations a number,
-// and 1.75 products of Philox: the memory is the limit.
+// Everything written is overwritten, nothing is added to. Bytes a row: forward 12 d, backward 20 d; some 10 and 20 operations a
+// number, and 1.75 products of Philox: the memory is the limit.
 #include "cpu/residual_layer_norm.h"
 
 #include <algorithm>
