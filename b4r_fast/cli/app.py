@@ -13,6 +13,12 @@ from .prepare import prepare
 from .recommend import recommend
 from .train import train
 
+
+def examples(*lines: str) -> str:
+    """What stands under a command's help."""
+    return "Examples:\n\n" + "\n\n".join(f"[cyan]{line}[/]" for line in lines)
+
+
 app = typer.Typer(
     name="b4r-fast",
     no_args_is_help=True,
@@ -23,10 +29,18 @@ app = typer.Typer(
     epilog="Example: [cyan]b4r-fast prepare ratings.csv --out data[/], [cyan]b4r-fast train data --out run[/],"
     " [cyan]b4r-fast evaluate run[/], [cyan]b4r-fast recommend run --user 42[/]",
 )
-app.command()(prepare)
-app.command()(train)
-app.command()(evaluate)
-app.command()(recommend)
+app.command(
+    epilog=examples(
+        "b4r-fast prepare ratings.csv --out data --min-user-actions 5 --min-item-actions 5", "b4r-fast prepare ml-100k --out data"
+    )
+)(prepare)
+app.command(
+    epilog=examples(
+        "b4r-fast train data --out run", "b4r-fast train ml-1m --out run --preset paper-ml-1m", "b4r-fast train data --out run --resume"
+    )
+)(train)
+app.command(epilog=examples("b4r-fast evaluate run", "b4r-fast evaluate run --protocol pop100 --json"))(evaluate)
+app.command(epilog=examples("b4r-fast recommend run --user 42 -k 5", "b4r-fast recommend run --history histories.txt --json"))(recommend)
 
 
 def _version(wanted: bool) -> None:

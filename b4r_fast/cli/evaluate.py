@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ..data import PreparedData, leave_one_out
+from ..data import PreparedData, RawIds, leave_one_out
 from ..errors import InputError
 from ..evaluation import PROTOCOLS, Ranker, metrics_from_ranks, rank_held_out
 from ..model import BERT4Rec
@@ -43,12 +44,13 @@ def evaluate(
     file = RunFile.read(run)
     model = BERT4Rec.from_pretrained(run)
     prepared = PreparedData.open(data or file.data)
-    if prepared.sequences.num_items != model.config.num_items:
-        raise InputError(f"{prepared.folder}: {prepared.sequences.num_items} items, where the model of {run} has {model.config.num_items}")
+    if not np.array_equal(prepared.item_ids.raw, RawIds(run / "items.parquet", "item", first=1).raw):
+        raise InputError(f"{prepared.folder}: its items are not those of {run}, or are numbered otherwise; it was trained on {file.data}")
     split = leave_one_out(prepared.sequences)
     rankers = {"BERT4Rec": Ranker.of_model(model), "popularity": Ranker.by_popularity(split.train.counts())}
     results = {}
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("ranking", total=len(rankers) * len(split.users))
         for name, ranker in rankers.items():
             ranks = rank_held_out(ranker, split, stage, protocol, seed=seed, progress=lambda users: bar.advance(task, users))

@@ -12,6 +12,7 @@ from rich.table import Table
 from ..data import DATASETS, Columns, PreparedData, Preprocessing, prepare_dataset
 from ..data import prepare as prepare_log
 from ..data.logs import FORMATS
+from ..data.preparation import MEMORY_LIMIT
 from ..errors import InputError
 
 COLUMNS, KEPT = "Columns (a header name, or a number from 1)", "What is kept"
@@ -64,6 +65,7 @@ def prepare(
             help="Of a user's actions on one item, keep the [bold]first[/] or the [bold]last[/].", show_default="all", rich_help_panel=KEPT
         ),
     ] = None,
+    memory_limit: Annotated[str, typer.Option(help="Of DuckDB; beyond it, it spills beside the output.")] = MEMORY_LIMIT,
 ) -> None:
     """Turn a raw log into a folder of sequences.
 
@@ -76,21 +78,24 @@ def prepare(
         def progress(step: str) -> None:
             status.update(step)
 
-        if log in DATASETS and not Path(log).exists():
-            if user_column or item_column or min_rating or min_user_actions > 1 or min_item_actions > 1 or deduplicate:
+        columns = Columns(user_column, item_column, time_column, rating_column)
+        preprocessing = Preprocessing(min_rating, min_user_actions, min_item_actions, deduplicate)
+        if log in DATASETS and not Path(log).is_file():
+            if file_format or no_header or columns != Columns() or preprocessing != Preprocessing():
                 raise InputError(f"{log} is prepared as the papers do; give a file for other options")
-            data = prepare_dataset(log, out, progress=progress)
+            data = prepare_dataset(log, out, memory_limit=memory_limit, progress=progress)
         else:
             data = prepare_log(
                 log,
                 out,
-                columns=Columns(user_column, item_column, time_column, rating_column),
+                columns=columns,
                 file_format=file_format,
                 header=not no_header,
-                preprocessing=Preprocessing(min_rating, min_user_actions, min_item_actions, deduplicate),
+                preprocessing=preprocessing,
+                memory_limit=memory_limit,
                 progress=progress,
             )
     Console().print(statistics_table(data))
     short = int((data.sequences.lengths < 3).sum())
     if short:
-        console.print(f"{short:,} users have fewer than 3 actions: they train, but cannot be held out for validation and test")
+        console.print(f"{short:,} of {data.statistics['users']:,} users have fewer than 3 actions: they train, but are not held out")

@@ -18,9 +18,10 @@ from ..training import PRESETS, RunFile, TrainSettings
 MODEL, TASK, OPTIMISER, RUNNING = "Model", "Cloze task and batches", "Optimiser", "Run"
 
 
-def option(panel: str, text: str) -> Any:
-    """An option that overrides the preset."""
-    return typer.Option(help=text, show_default="preset", rich_help_panel=panel)
+def option(field: str, panel: str, text: str, *names: str) -> Any:
+    """An option that overrides a field of the preset; its help shows what the preset "fast" has."""
+    value = getattr(PRESETS["fast"], field)
+    return typer.Option(*names, help=text, show_default=f"fast: {'none' if value is None else value}", rich_help_panel=panel)
 
 
 def data_folder(data: str) -> Path:
@@ -45,35 +46,41 @@ def train(
         int, typer.Option(min=1, help="Steps between checkpoints; every epoch ends with one too.", rich_help_panel=RUNNING)
     ] = 200,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores", rich_help_panel=RUNNING)] = None,
-    seed: Annotated[int | None, option(RUNNING, "Of weights, order, masks and dropout.")] = None,
-    epochs: Annotated[int | None, option(RUNNING, "At most.")] = None,
-    patience: Annotated[int | None, option(RUNNING, "Stop after so many epochs without a better validation NDCG@10; 0: never.")] = None,
-    max_length: Annotated[int | None, option(MODEL, "Items of a sequence (the paper's N).")] = None,
-    hidden_size: Annotated[int | None, option(MODEL, "Width (the paper's d).")] = None,
-    num_layers: Annotated[int | None, option(MODEL, "Transformer layers.")] = None,
-    num_heads: Annotated[int | None, option(MODEL, "Attention heads.")] = None,
-    hidden_dropout: Annotated[float | None, option(MODEL, "Dropout of embeddings and sublayers.")] = None,
-    attention_dropout: Annotated[float | None, option(MODEL, "Dropout of attention probabilities.")] = None,
-    loss: Annotated[str | None, option(MODEL, "full, or sampled for large catalogues.")] = None,
-    num_negatives: Annotated[int | None, option(MODEL, "Negatives of a batch, with --loss sampled.")] = None,
-    sampler: Annotated[str | None, option(MODEL, "uniform, log_uniform or popularity, with --loss sampled.")] = None,
-    mask_prob: Annotated[float | None, option(TASK, "Share of hidden items (the paper's rho).")] = None,
-    last_only: Annotated[float | None, option(TASK, "Share of samples that hide the last item alone.")] = None,
-    window_stride: Annotated[int | None, option(TASK, "Distance of windows over histories longer than --max-length.")] = None,
-    batch_size: Annotated[int | None, option(TASK, "Sequences of a batch.")] = None,
-    max_tokens: Annotated[int | None, option(TASK, "Tokens of a batch at most.")] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option("--learning-rate", "--lr", help="Highest rate, after the warm-up.", show_default="preset", rich_help_panel=OPTIMISER),
+    seed: Annotated[int | None, option("seed", RUNNING, "Of weights, order, masks and dropout.")] = None,
+    epochs: Annotated[int | None, option("epochs", RUNNING, "At most.")] = None,
+    patience: Annotated[
+        int | None, option("patience", RUNNING, "Stop after so many epochs without a better validation NDCG@10; 0: never.")
     ] = None,
-    weight_decay: Annotated[float | None, option(OPTIMISER, "AdamW's; norms and biases have none.")] = None,
-    warmup_steps: Annotated[int | None, option(OPTIMISER, "Steps of linear warm-up; then the rate falls linearly to 0.")] = None,
-    clip: Annotated[float | None, option(OPTIMISER, "Largest norm of the gradient; 0: no limit.")] = None,
+    max_length: Annotated[int | None, option("max_length", MODEL, "Items of a sequence (the paper's N).")] = None,
+    hidden_size: Annotated[int | None, option("hidden_size", MODEL, "Width (the paper's d).")] = None,
+    num_layers: Annotated[int | None, option("num_layers", MODEL, "Transformer layers.")] = None,
+    num_heads: Annotated[int | None, option("num_heads", MODEL, "Attention heads.")] = None,
+    hidden_dropout: Annotated[float | None, option("hidden_dropout", MODEL, "Dropout of embeddings and sublayers.")] = None,
+    attention_dropout: Annotated[float | None, option("attention_dropout", MODEL, "Dropout of attention probabilities.")] = None,
+    loss: Annotated[str | None, option("loss", MODEL, "full, or sampled for large catalogues.")] = None,
+    num_negatives: Annotated[int | None, option("num_negatives", MODEL, "Negatives of a batch, with --loss sampled.")] = None,
+    sampler: Annotated[str | None, option("sampler", MODEL, "uniform, log_uniform or popularity, with --loss sampled.")] = None,
+    mask_prob: Annotated[float | None, option("mask_prob", TASK, "Share of hidden items (the paper's rho).")] = None,
+    last_only: Annotated[float | None, option("last_only", TASK, "Share of samples that hide the last item alone.")] = None,
+    window_stride: Annotated[
+        int | None, option("window_stride", TASK, "Distance of windows over longer histories; none: half of --max-length.")
+    ] = None,
+    batch_size: Annotated[int | None, option("batch_size", TASK, "Sequences of a batch.")] = None,
+    max_tokens: Annotated[int | None, option("max_tokens", TASK, "Tokens of a batch at most.")] = None,
+    learning_rate: Annotated[
+        float | None, option("learning_rate", OPTIMISER, "Highest rate, after the warm-up.", "--learning-rate", "--lr")
+    ] = None,
+    weight_decay: Annotated[float | None, option("weight_decay", OPTIMISER, "AdamW's; norms and biases have none.")] = None,
+    warmup_steps: Annotated[
+        int | None, option("warmup_steps", OPTIMISER, "Steps of linear warm-up; then the rate falls linearly to 0.")
+    ] = None,
+    clip: Annotated[float | None, option("clip", OPTIMISER, "Largest norm of the gradient; 0: no limit.")] = None,
 ) -> None:
     """Train a BERT4Rec, with early stopping on the validation NDCG@10 over all items.
 
-    The run folder gets the best model (config.json, model.safetensors), the last checkpoint, logs for CSV and TensorBoard, and a plot of
-    the curves. Ctrl-C stops after the running step and keeps a checkpoint.
+    The run folder gets the best model, the last checkpoint, logs for CSV and TensorBoard, and a plot of the curves.
+
+    Ctrl-C stops after the running step and keeps a checkpoint; --resume continues from it.
     """  # fmt: skip
     arguments = locals()
     given = {field.name: arguments[field.name] for field in fields(TrainSettings) if arguments[field.name] is not None}

@@ -1,21 +1,26 @@
-"""Packed Cloze batches, each a pure function of (seed, epoch, step), built ahead in a background thread."""
+"""Packed Cloze batches, each a pure function of (seed, epoch, step), built ahead in a background thread.
+
+An epoch visits every window once: shuffle, sort by length within buckets of BUCKET_BATCHES batches, cut evenly, shuffle the batches. The
+windows of a batch become alike in length while its make-up stays random. Every epoch has the same number of batches, as schedules need.
+"""
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .. import ops
+from ..errors import InputError
 from ..packed import PackedSequences
 from .sequences import Sequences
 
-# Batches whose windows are sorted by length together: batches become even in length while their make-up stays random.
 BUCKET_BATCHES = 16
 
 
@@ -33,8 +38,8 @@ class ClozeBatches:
 
     sequences: what trains. max_length: longer histories become windows of that many items, window_stride apart (half of max_length when
     None), the newest always among them. batch_size: windows of a batch, or None; max_tokens: tokens of a batch at most, or None; one of the
-    two must be given. mask_prob, last_only: as in ops.cloze_mask. seed: of order, masks and dropout. prefetch: batches built ahead.
-    Raises ValueError for sizes that make no batch.
+    two must be given, with both a batch keeps within both. mask_prob, last_only: as in ops.cloze_mask. seed: of order, masks and dropout.
+    prefetch: batches built ahead. Raises ValueError for sizes that make no batch.
     """
 
     def __init__(
@@ -52,31 +57,41 @@ class ClozeBatches:
     ) -> None:
         if batch_size is None and max_tokens is None:
             raise ValueError("one of batch_size and max_tokens must be given")
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        if max_tokens is not None and max_tokens < max_length:
-            raise ValueError(f"max_tokens must be at least max_length, {max_length}, got {max_tokens}")
         stride = max(1, max_length // 2) if window_stride is None else window_stride
-        if stride < 1:
-            raise ValueError(f"window_stride must be at least 1, got {stride}")
+        sizes = {"max_length": max_length, "batch_size": batch_size, "window_stride": stride, "prefetch": prefetch}
+        for name, size in sizes.items():
+            if size is not None and size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
+        if max_tokens is not None and max_tokens < 3 * max_length:
+            raise ValueError(f"max_tokens must be at least 3 times max_length, {3 * max_length}, got {max_tokens}")
+        if seed < 0:
+            raise ValueError(f"seed must be at least 0, got {seed}")
         self.windows = cut_windows(sequences, max_length, stride)
         if len(self.windows) == 0:
             raise ValueError("there is no sequence to train on")
-        self.batch_size, self.max_tokens = batch_size, max_tokens
         self.mask_prob, self.last_only, self.mask_id = mask_prob, last_only, sequences.num_items + 1
         self.seed, self.prefetch = seed, prefetch
         self.epoch, self.step = 0, 0
+        self._share, self._steps = _shares(self.windows.lengths, batch_size, max_tokens)
         self._plan: tuple[int, list[np.ndarray]] | None = None
 
     def __len__(self) -> int:
-        """The number of batches of the current epoch."""
-        return len(self._batches_of(self.epoch))
+        """The number of batches of an epoch."""
+        return self._steps
+
+    def set_epoch(self, epoch: int) -> None:
+        """Start an epoch; the one that is under way goes on where it is."""
+        if epoch != self.epoch:
+            self.epoch, self.step = epoch, 0
 
     def state_dict(self) -> dict[str, int]:
         """Which batch comes next: what the consumer got counts, not what was built ahead."""
         return {"epoch": self.epoch, "step": self.step}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        """Raises InputError for a step that no epoch has."""
+        if not 0 <= state["step"] < len(self):
+            raise InputError(f"the checkpoint stops at step {state['step']} of an epoch, which here has {len(self)}: it is of other data")
         self.epoch, self.step = state["epoch"], state["step"]
 
     def batch(self, epoch: int, step: int) -> ClozeBatch:
@@ -90,40 +105,19 @@ class ClozeBatches:
         return ClozeBatch(PackedSequences(inputs, packed.cu_seqlens, packed.max_seqlen), labels, dropout_seed)
 
     def __iter__(self) -> Iterator[ClozeBatch]:
-        epoch, start, steps = self.epoch, self.step, len(self)
-        ready: queue.Queue = queue.Queue(maxsize=self.prefetch)
-        stop = threading.Event()
-
-        def hand_over(item: ClozeBatch | BaseException) -> None:
-            while not stop.is_set():
-                try:
-                    ready.put(item, timeout=0.1)
-                    return
-                except queue.Full:
-                    continue
-
-        def build() -> None:
-            try:
-                for step in range(start, steps):
-                    if stop.is_set():
-                        return
-                    hand_over(self.batch(epoch, step))
-            except BaseException as error:
-                hand_over(error)
-
-        thread = threading.Thread(target=build, name="cloze-batches", daemon=True)
-        thread.start()
+        epoch, steps = self.epoch, iter(range(self.step, len(self)))
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cloze-batches")
         try:
-            for step in range(start, steps):
-                item = ready.get()
-                if isinstance(item, BaseException):
-                    raise item
+            ahead = deque((step, thread.submit(self.batch, epoch, step)) for step in islice(steps, self.prefetch))
+            while ahead:
+                step, future = ahead.popleft()
+                batch = future.result()
+                ahead.extend((later, thread.submit(self.batch, epoch, later)) for later in islice(steps, 1))
                 # Before the batch is handed over: a consumer that knows the length never asks for one more.
-                self.epoch, self.step = (epoch, step + 1) if step + 1 < steps else (epoch + 1, 0)
-                yield item
+                self.epoch, self.step = (epoch, step + 1) if step + 1 < len(self) else (epoch + 1, 0)
+                yield batch
         finally:
-            stop.set()
-            thread.join()
+            thread.shutdown(cancel_futures=True)
 
     def _batches_of(self, epoch: int) -> list[np.ndarray]:
         """The windows of each batch of an epoch."""
@@ -133,31 +127,37 @@ class ClozeBatches:
         return plan[1]
 
     def _make_plan(self, epoch: int) -> list[np.ndarray]:
-        generator = np.random.default_rng((self.seed, epoch))
+        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, epoch))))
         order = generator.permutation(len(self.windows))
-        lengths = self.windows.lengths
-        rows = self.batch_size or max(1, int(self.max_tokens / lengths.mean()))  # type: ignore[operator]
-        batches = []
-        for bucket in np.split(order, range(rows * BUCKET_BATCHES, len(order), rows * BUCKET_BATCHES)):
-            batches += self._cut(bucket[np.argsort(lengths[bucket], kind="stable")], lengths)
+        bucket = np.arange(len(order)) // (BUCKET_BATCHES * -(-len(order) // self._steps))
+        order = order[np.lexsort((self.windows.lengths[order], bucket))]
+        begin = np.cumsum(self._share[order]) - self._share[order]
+        batch = begin * self._steps // self._share.sum()
+        batches = np.split(order, np.flatnonzero(np.diff(batch)) + 1)
         return [batches[i] for i in generator.permutation(len(batches))]
 
-    def _cut(self, bucket: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
-        """Cut a sorted bucket into batches that keep within batch_size and max_tokens."""
-        total = np.cumsum(lengths[bucket])
-        cuts, start = [], 0
-        while start < len(bucket):
-            end = start + self.batch_size if self.batch_size else len(bucket)
-            if self.max_tokens:
-                before = total[start - 1] if start else 0
-                end = min(end, int(np.searchsorted(total, before + self.max_tokens, side="right")))
-            cuts.append(bucket[start:end])
-            start = end
-        return cuts
+
+def _shares(lengths: np.ndarray, batch_size: int | None, max_tokens: int | None) -> tuple[np.ndarray, int]:
+    """(windows,) int64: what each window takes of a batch; and the number of batches that cutting the total evenly keeps within the limits.
+
+    A batch of the windows that begin in one of n even parts of a total T holds less than T / n plus the largest share. n is such that this
+    is no more than a full batch, whatever the order; and T / n is at least the largest share, so no part is empty.
+    """
+    longest = int(lengths.max())
+    if max_tokens is None or (batch_size is not None and batch_size * longest <= max_tokens):
+        shares, full = np.ones_like(lengths), batch_size or 1
+    elif batch_size is None:
+        shares, full = lengths, max_tokens
+    else:
+        shares, full = np.maximum(lengths * batch_size, max_tokens), batch_size * max_tokens
+    return shares, -(-int(shares.sum()) // (full - int(shares.max()) + 1))
 
 
 def cut_windows(sequences: Sequences, max_length: int, stride: int) -> Sequences:
-    """Windows of at most max_length items over each sequence, ending at its end and every stride items before, the oldest item covered."""
+    """Windows of at most max_length items over each sequence, ending at its end and every stride items before, the oldest item covered.
+
+    An empty sequence gives none. The oldest window starts at the first item, as in the authors' gen_data_fin.py.
+    """
     lengths = sequences.lengths
     count = np.where(lengths > max_length, 1 + -(-(lengths - max_length) // stride), np.minimum(lengths, 1))
     owner = np.repeat(np.arange(len(sequences)), count)

@@ -45,8 +45,11 @@ class RawIds:
         return len(self.raw)
 
     def to_raw(self, ids: np.ndarray) -> list[str]:
-        """The raw ids of internal ones."""
-        return self.raw[np.asarray(ids) - self.first].tolist()
+        """The raw ids of internal ones. Raises ValueError for an id out of range, padding among them."""
+        rows = np.asarray(ids) - self.first
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise ValueError(f"{self.kind} ids must lie in [{self.first}, {self.first + len(self) - 1}], got {np.asarray(ids).tolist()}")
+        return self.raw[rows].tolist()
 
     def to_internal(self, raw: Iterable[str]) -> np.ndarray:
         """(count,) int64. Raises InputError that names the first unknown raw id."""

@@ -1,22 +1,32 @@
-"""Read an interaction log of any common format into a DuckDB table, in file order.
+"""Read an interaction log of any usual format into a DuckDB table, in file order.
 
 DuckDB streams the file with bounded memory. The table is
 
-    log(line BIGINT, user VARCHAR, item VARCHAR, time BIGINT or DOUBLE, rating DOUBLE)
+    log(row BIGINT, user VARCHAR, item VARCHAR, time BIGINT or DOUBLE, rating DOUBLE)
 
-with line the row's place in the file, from 1, the header included; time is the place itself where the log has no time stamps.
+with row the action's place in the file, from 1; time is that place where the log has no times, dates are microseconds since 1970 in UTC;
+rating is there only when it is asked for. Errors name a row by the line of the file that it starts at, in Parquet by its number from 1.
 """
 
 from __future__ import annotations
 
 import csv
+import glob
 import gzip
 import re
-from dataclasses import dataclass
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..extras import require
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 # Names that columns go by in public data sets, lower case without underscores, spaces and hyphens; the first that is there is taken.
 KNOWN_NAMES = {
@@ -28,8 +38,11 @@ KNOWN_NAMES = {
 DELIMITERS = {"csv": ",", "tsv": "\t", "inter": "\t", "dat": "::", "pairs": " "}
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".inter": "inter", ".dat": "dat", ".txt": "sequences"}
 FORMATS = ("csv", "tsv", "parquet", "inter", "dat", "sequences", "pairs")
-# MovieLens ratings.dat and "user item" text have no header.
+# MovieLens ratings.dat and "user item" text have no header, and a quote in them is a character like any other.
 HEADERLESS = {"dat": ["user", "item", "rating", "time"], "pairs": ["user", "item"]}
+NO_DELIMITER = "E'\\x01\\x02\\x03\\x04'"  # in no text
+LONGEST_LINE = 1 << 25  # bytes of a sequence's line: some millions of items
+ONLY_PAIRS = 'SELECT bool_and(n = 2) FROM (SELECT count(*) AS n FROM log GROUP BY "user")'
 
 
 @dataclass(frozen=True)
@@ -50,151 +63,227 @@ def format_of(path: Path) -> str:
     raise InputError(f"{path}: the format is not clear from the name; give --format, one of {', '.join(FORMATS)}")
 
 
-def read_log(connection, path: Path, columns: Columns, file_format: str | None = None, header: bool = True) -> None:
-    """Create the table `log` on a DuckDB connection. Raises InputError that names the file, and row or column."""
+def read_log(
+    connection: DuckDBPyConnection,
+    path: Path,
+    columns: Columns,
+    file_format: str | None = None,
+    *,
+    scratch: Path,
+    header: bool = True,
+    with_rating: bool = False,
+) -> None:
+    """Create the table `log`; scratch is a folder for what must be unpacked first.
+
+    Raises InputError that names the file, and row or column; DuckDB's own errors where it lacks memory or disk.
+    """
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: {'is a folder, not a log' if path.is_dir() else 'no such file'}")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty")
     kind = file_format or format_of(path)
     if kind not in FORMATS:
         raise InputError(f"--format must be one of {', '.join(FORMATS)}, got {kind!r}")
     duckdb = require("duckdb")
+    connection.execute("SET TimeZone = 'UTC'")  # of dates that name no zone
     try:
         if kind == "sequences":
-            _read_sequences(connection, path)
+            _read_sequences(connection, path, columns, with_rating)
         else:
-            _read_table(connection, path, kind, columns, header)
+            table = _open_parquet(connection, path, scratch) if kind == "parquet" else _open_text(path, kind, header)
+            _read_table(connection, path, table, columns, with_rating)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: cannot be unpacked: {error}") from None
     except duckdb.Error as error:
-        raise InputError(f"{path}: {_reason(str(error))}") from None
-    (rows,) = connection.execute("SELECT count(*) FROM log").fetchone()
-    if rows == 0:
+        if isinstance(error, duckdb.OutOfMemoryException) or lacks_disk(error):
+            raise
+        raise InputError(f"{path}: {_reason(path, kind, str(error))}") from None
+    if not _value(connection, "SELECT count(*) FROM log"):
         raise InputError(f"{path}: no row of data")
+    if kind == "sequences" and file_format is None and _value(connection, ONLY_PAIRS):
+        raise InputError(f'{path}: every line holds two ids; say --format pairs for "user item", or --format sequences for two items each')
 
 
-def _reason(message: str) -> str:
-    """One line out of DuckDB's many: the row, and what is wrong with it."""
-    row = re.search(r"Line: (\d+)", message)
-    fields = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
-    first = message.splitlines()[0].removeprefix("Invalid Input Error: ").removeprefix("IO Error: ")
-    if row and fields:
-        return f"row {row[1]}: {fields[2]} fields, where the header has {fields[1]}"
-    return f"row {row[1]}: {first}" if row else f"cannot be read: {first}"
+def lacks_disk(error: Exception) -> bool:
+    """Whether an error of DuckDB is about a file that it could not write."""
+    return "Could not write" in str(error) or "No space left" in str(error)
 
 
-def _read_sequences(connection, path: Path) -> None:
+def _read_sequences(connection: DuckDBPyConnection, path: Path, columns: Columns, with_rating: bool) -> None:
+    if any(astuple(columns)):
+        raise InputError(f"{path}: text with one sequence a line has no columns to name; --format chooses another format")
+    if with_rating:
+        raise InputError(f"{path}: text with one sequence a line has no ratings for --min-rating")
     connection.execute(
-        """
+        f"""
         CREATE TABLE log AS
-        SELECT line, line::VARCHAR AS "user", unnest(items) AS item,
-               unnest(generate_series(1, len(items))) AS "time", NULL::DOUBLE AS rating
-        FROM (SELECT row_number() OVER () AS line, string_split_regex(trim(text, E' \\t\\r'), '[ \\t]+') AS items
-              FROM read_csv(?, delim = E'\\x01', header = false, auto_detect = false, quote = '', escape = '',
-                            max_line_size = 33554432, columns = {'text': 'VARCHAR'}))
-        WHERE items <> ['']
+        SELECT row_number() OVER () AS "row", line::VARCHAR AS "user", item, row_number() OVER () AS "time"
+        FROM (SELECT line, unnest(string_split_regex(text, '[ \\t]+')) AS item
+              FROM (SELECT row_number() OVER () AS line, trim(text, E' \\t\\r') AS text
+                    FROM read_csv(?, delim = {NO_DELIMITER}, header = false, auto_detect = false, quote = '', escape = '',
+                                  strict_mode = false, compression = {_compression(path)}, max_line_size = {LONGEST_LINE},
+                                  columns = {{'text': 'VARCHAR'}}))
+              WHERE text <> '')
         """,
-        [str(path)],
+        [_exactly(path)],
     )
 
 
-def _read_table(connection, path: Path, kind: str, columns: Columns, header: bool) -> None:
-    names = _column_names(connection, path, kind, header)
-    chosen = {role: _choose(path, role, getattr(columns, role), names) for role in KNOWN_NAMES}
-    for role in ("user", "item"):
-        if chosen[role] is None:
-            found = ", ".join(names)
-            raise InputError(f"{path}: no column looks like the {role} among: {found}; name it with --{role}-column (a name or a number)")
-    if kind == "parquet":
-        source, options = "read_parquet(?)", [str(path)]
+@dataclass(frozen=True)
+class _Table:
+    """What rows come from: DuckDB's table function on a file, its columns' names, what SQL calls them, and the line of the n-th row."""
+
+    function: str
+    file: Path
+    names: list[str]
+    identifiers: list[str]
+    line_of: Callable[[int], int]
+
+
+def _open_parquet(connection: DuckDBPyConnection, path: Path, scratch: Path) -> _Table:
+    plain = path
+    if path.name.lower().endswith(".gz"):
+        plain = scratch / "log.parquet"
+        with gzip.open(path) as packed, open(plain, "wb") as file:
+            shutil.copyfileobj(packed, file)
+    described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [_exactly(plain)]).fetchall()
+    names = [row[0] for row in described]
+    return _Table("read_parquet(?)", plain, names, [_identifier(name) for name in names], lambda row: row)
+
+
+def _open_text(path: Path, kind: str, header: bool) -> _Table:
+    first_line, fields = next(_rows(path, kind), (0, []))
+    if not fields:
+        raise InputError(f"{path}: no row of data")
+    if kind in HEADERLESS:
+        header, names = False, HEADERLESS[kind][: len(fields)]
+        if not 2 <= len(fields) <= len(HEADERLESS[kind]):
+            raise InputError(f"{path}: row {first_line}: {len(fields)} fields, where {kind} has {DELIMITERS[kind].join(HEADERLESS[kind])}")
+    elif not header:
+        names = [str(number) for number in range(1, len(fields) + 1)]
     else:
-        has_header = kind not in HEADERLESS and header
-        types = ", ".join(f"{_quote(name)}: 'VARCHAR'" for name in names)
-        quote = "" if kind in ("dat", "pairs") else '"'
-        source = (
-            f"read_csv(?, delim = {_quote(DELIMITERS[kind])}, header = {has_header}, auto_detect = false, quote = {_quote(quote)},"
-            f" escape = {_quote(quote)}, columns = {{{types}}})"
-        )
-        options = [str(path)]
-    selected = ", ".join(f"{_identifier(name)}::VARCHAR AS {_identifier(role)}" for role, name in chosen.items() if name is not None)
-    first_row = 2 if kind != "parquet" and kind not in HEADERLESS and header else 1
-    connection.execute(f"CREATE TABLE text AS SELECT row_number() OVER () + {first_row - 1} AS line, {selected} FROM {source}", options)
-    for role in ("user", "item"):
-        name = chosen[role]
-        missing = connection.execute(f'SELECT min(line) FROM text WHERE "{role}" IS NULL OR trim("{role}") = \'\'').fetchone()[0]
-        if missing is not None:
-            raise InputError(f"{path}: row {missing}: column {name!r}, the {role}, is empty")
-    time = _time_expression(connection, path, chosen["time"])
-    rating = _rating_expression(connection, path, chosen["rating"])
-    connection.execute(f'CREATE TABLE log AS SELECT line, "user", item, {time} AS "time", {rating} AS rating FROM text')
+        names = [field.partition(":")[0] for field in fields] if kind == "inter" else fields
+    # SQL calls the columns by number: a header may hold an empty name, or one twice.
+    identifiers = [f"c{number}" for number in range(1, len(names) + 1)]
+    types = ", ".join(f"{identifier}: 'VARCHAR'" for identifier in identifiers)
+    quote = "''" if kind in HEADERLESS else "'\"'"
+    function = (
+        f"read_csv(?, delim = '{DELIMITERS[kind]}', header = false, skip = {first_line if header else 0}, auto_detect = false,"
+        f" quote = {quote}, escape = {quote}, compression = {_compression(path)}, columns = {{{types}}})"
+    )
+    return _Table(function, path, names, identifiers, lambda row: next(islice(_rows(path, kind), row if header else row - 1, None))[0])
+
+
+def _read_table(connection: DuckDBPyConnection, path: Path, table: _Table, columns: Columns, with_rating: bool) -> None:
+    """Everything is read as text first, so that what is wrong can be named."""
+    chosen = {role: _choose(path, role, getattr(columns, role), table.names) for role in KNOWN_NAMES}
+    for role in ("user", "item", "rating") if with_rating else ("user", "item"):
+        if chosen[role] is None:
+            found = ", ".join(table.names)
+            raise InputError(f"{path}: no column looks like the {role} among: {found}; name it with --{role}-column (a name or a number)")
+    if not with_rating:
+        del chosen["rating"]
+    places = {role: place for role, place in chosen.items() if place is not None}
+    selected = ", ".join(f'{table.identifiers[place]}::VARCHAR AS "{role}"' for role, place in places.items())
+    connection.execute(
+        f'CREATE TABLE text AS SELECT row_number() OVER () AS "row", {selected} FROM {table.function}', [_exactly(table.file)]
+    )
+
+    def demand(role: str, condition: str, what: str) -> None:
+        row = _value(connection, f'SELECT min("row") FROM text WHERE NOT coalesce({condition}, false)')
+        if row is not None:
+            value = _value(connection, f'SELECT "{role}" FROM text WHERE "row" = {row}')
+            found = f"is {value!r}: {what}" if value and value.strip() else "is empty"
+            raise InputError(f"{path}: row {table.line_of(row)}: column {table.names[places[role]]!r}, the {role}, {found}")
+
+    demand("user", "trim(\"user\") <> ''", "")
+    demand("item", "trim(item) <> ''", "")
+    time, rating = '"row"', ""
+    if "time" in places:
+        time, condition = _kind_of_time(connection)
+        demand("time", condition, "neither a number nor a date such as 2024-05-31 17:00:00")
+    if with_rating:
+        demand("rating", "isfinite(TRY_CAST(rating AS DOUBLE))", "not a number")
+        rating = ", rating::DOUBLE AS rating"
+    connection.execute(f'CREATE TABLE log AS SELECT "row", "user", item, {time} AS "time"{rating} FROM text')
     connection.execute("DROP TABLE text")
 
 
-def _column_names(connection, path: Path, kind: str, header: bool) -> list[str]:
-    if kind == "parquet":
-        return [row[0] for row in connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()]
-    try:
-        with gzip.open(path, "rt", newline="") if path.name.endswith(".gz") else open(path, newline="") as file:
-            first = file.readline().rstrip("\r\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
-    fields = first.split("::") if kind == "dat" else next(csv.reader([first], delimiter=DELIMITERS[kind]), [])
-    if kind in HEADERLESS:
-        expected = HEADERLESS[kind]
-        if not 2 <= len(fields) <= len(expected):
-            what = "::".join(expected) if kind == "dat" else "two ids, user and item"
-            raise InputError(f"{path}: row 1: {len(fields)} fields, where {kind} has {what}")
-        return expected[: len(fields)]
-    if not header:
-        return [str(i + 1) for i in range(len(fields))]
-    if kind == "inter":
-        return [field.partition(":")[0] for field in fields]
-    return fields
+def _kind_of_time(connection: DuckDBPyConnection) -> tuple[str, str]:
+    """How to read the whole column, and what each value must be: whole numbers, else numbers, else dates; or what fits the most rows."""
+    kinds = {
+        # A cast to BIGINT would round 1.5 to 2.
+        '"time"::BIGINT': 'regexp_full_match(trim("time"), \'[+-]?[0-9]+\') AND TRY_CAST("time" AS BIGINT) IS NOT NULL',
+        '"time"::DOUBLE': 'isfinite(TRY_CAST("time" AS DOUBLE))',
+        'epoch_us("time"::TIMESTAMPTZ)': 'epoch_us(TRY_CAST("time" AS TIMESTAMPTZ)) IS NOT NULL',
+    }
+    fits_until = {}
+    for expression, condition in kinds.items():
+        row = _value(connection, f'SELECT min("row") FROM text WHERE NOT coalesce({condition}, false)')
+        if row is None:
+            return expression, condition
+        fits_until[expression] = row
+    best = max(fits_until, key=fits_until.__getitem__)
+    return best, kinds[best]
 
 
-def _choose(path: Path, role: str, wanted: str | None, names: list[str]) -> str | None:
+def _choose(path: Path, role: str, wanted: str | None, names: list[str]) -> int | None:
+    """The place of a role's column among names, from 0."""
     if wanted is not None:
         if wanted in names:
-            return wanted
-        if wanted.isdigit() and 1 <= int(wanted) <= len(names):
-            return names[int(wanted) - 1]
+            return names.index(wanted)
+        if wanted.isdecimal() and 1 <= int(wanted) <= len(names):
+            return int(wanted) - 1
         raise InputError(f"{path}: no column {wanted!r} for the {role}; there are: {', '.join(names)}")
-    plain = {re.sub(r"[ _-]", "", name.lower()): name for name in reversed(names)}
-    return next((plain[known] for known in KNOWN_NAMES[role] if known in plain), None)
+    plain = [re.sub(r"[ _-]", "", name.lower()) for name in names]
+    return next((plain.index(known) for known in KNOWN_NAMES[role] if known in plain), None)
 
 
-def _time_expression(connection, path: Path, name: str | None) -> str:
-    """Whole numbers, else numbers, else dates; one kind for the whole column."""
-    if name is None:
-        return "line"
-    casts = {
-        "BIGINT": 'TRY_CAST("time" AS BIGINT)',
-        "DOUBLE": 'TRY_CAST("time" AS DOUBLE)',
-        "date": 'epoch_us(TRY_CAST("time" AS TIMESTAMP))',
-    }
-    # TRY_CAST rounds "1.5" to 2, so a whole number is one without a point or an exponent.
-    whole = "regexp_full_match(trim(\"time\"), '[+-]?[0-9]+')"
-    not_this = {kind: f"{cast} IS NULL" for kind, cast in casts.items()}
-    not_this["BIGINT"] += f" OR NOT {whole}"
-    first_bad = {kind: connection.execute(f"SELECT min(line) FROM text WHERE {bad}").fetchone()[0] for kind, bad in not_this.items()}
-    for kind, cast in casts.items():
-        if first_bad[kind] is None:
-            return cast
-    row = max(first_bad.values())
-    (value,) = connection.execute(f'SELECT "time" FROM text WHERE line = {row}').fetchone()
-    raise InputError(f"{path}: row {row}: column {name!r}, the time, is {value!r}: neither a number nor a date such as 2024-05-31 17:00:00")
+def _rows(path: Path, kind: str) -> Iterator[tuple[int, list[str]]]:
+    """The line each row of a text log starts at, from 1, and its fields; blank lines are no rows. For the header, and to name a row."""
+    opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
+        if kind == "dat":
+            yield from ((line, text.rstrip("\r\n").split("::")) for line, text in enumerate(file, 1) if text.strip())
+            return
+        reader = csv.reader(file, delimiter=DELIMITERS[kind], quoting=csv.QUOTE_NONE if kind in HEADERLESS else csv.QUOTE_MINIMAL)
+        line = 1
+        for fields in reader:
+            if fields:
+                yield line, fields
+            line = reader.line_num + 1
 
 
-def _rating_expression(connection, path: Path, name: str | None) -> str:
-    if name is None:
-        return "NULL::DOUBLE"
-    bad = connection.execute("SELECT line, rating FROM text WHERE TRY_CAST(rating AS DOUBLE) IS NULL ORDER BY line LIMIT 1").fetchone()
-    if bad:
-        raise InputError(f"{path}: row {bad[0]}: column {name!r}, the rating, is {bad[1]!r}: not a number")
-    return "TRY_CAST(rating AS DOUBLE)"
+def _reason(path: Path, kind: str, message: str) -> str:
+    """One line out of DuckDB's many: the row, and what is wrong with it."""
+    if expected := re.search(r"Expected Number of Columns: (\d+) Found", message):
+        # DuckDB counts lines otherwise where rows span several.
+        for line, fields in _rows(path, kind):
+            if len(fields) != int(expected[1]):
+                return f"row {line}: {len(fields)} fields, where the first row has {expected[1]}"
+    row = re.search(r"Line: (\d+)", message)
+    if row and "not utf-8" in message:
+        return f"row {row[1]}: not UTF-8 text"
+    if row and "unterminated quote" in message:
+        return f"row {row[1]}: a quote is opened and never closed"
+    if "invalid state" in message:
+        return "cannot be read: its rows do not all end alike, in LF or in CRLF, or text follows a closing quote"
+    first = re.sub(r"^(\w+ )+Error: ", "", message.splitlines()[0])
+    return f"row {row[1]}: {first}" if row else f"cannot be read: {first}"
 
 
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _value(connection: DuckDBPyConnection, query: str) -> Any:
+    row = connection.execute(query).fetchone()
+    return row[0] if row else None
+
+
+def _exactly(path: Path) -> str:
+    """The path as DuckDB takes it: a name with [, * or ? is that file, not a pattern."""
+    return glob.escape(str(path))
+
+
+def _compression(path: Path) -> str:
+    return "'gzip'" if path.name.lower().endswith(".gz") else "'none'"
 
 
 def _identifier(name: str) -> str:

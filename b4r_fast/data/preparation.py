@@ -10,16 +10,20 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
 from ..extras import require
-from ..files import atomic_folder
-from .logs import Columns, read_log
-from .sequences import FORMAT, PreparedData
+from ..files import atomic_folder, cannot_write
+from .logs import Columns, lacks_disk, read_log
+from .sequences import FILES, FORMAT, PreparedData
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 MEMORY_LIMIT = "2GB"
 CHUNK = 4_000_000  # actions copied out of DuckDB at a time
@@ -27,9 +31,10 @@ CHUNK = 4_000_000  # actions copied out of DuckDB at a time
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What is kept of a log. min_rating: actions rated at least this. min_user_actions, min_item_actions: iterated until both hold.
+    """What is kept of a log, applied in this order.
 
-    deduplicate: of a user's actions with one item keep the "first" or the "last"; None keeps all.
+    min_rating: actions rated at least this. deduplicate: of a user's actions with one item the "first" or the "last" in time (equal times:
+    in the file); None keeps all. min_user_actions, min_item_actions: users and items with fewer go, repeated until both hold.
     """
 
     min_rating: float | None = None
@@ -47,92 +52,116 @@ def prepare(
     header: bool = True,
     preprocessing: Preprocessing | None = None,
     expected: dict[str, int] | None = None,
+    memory_limit: str = MEMORY_LIMIT,
     progress: Callable[[str], None] = lambda step: None,
 ) -> PreparedData:
     """Write a folder of sequences and open it; a prepared folder that was there is replaced when all is done.
 
-    expected: statistics that must come out. Raises InputError for a log that cannot be read or leaves nothing, statistics that differ, and
-    a folder that holds something else.
+    expected: statistics that must come out. memory_limit: DuckDB's, a size such as "2GB"; beyond it DuckDB spills beside the output.
+    Raises InputError for a log that cannot be read or leaves nothing, statistics that differ, and a folder that holds something else.
     """
     log, out = Path(log), Path(out)
     preprocessing = preprocessing or Preprocessing()
     if preprocessing.deduplicate not in (None, "first", "last"):
-        raise InputError(f"deduplicate must be 'first' or 'last', got {preprocessing.deduplicate!r}")
-    if out.exists() and PreparedData.read_statistics(out) is None and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: exists and is not prepared data; it is left alone, choose another --out")
+        raise InputError(f"--deduplicate must be first or last, got {preprocessing.deduplicate!r}")
+    _check_replaceable(out)
     duckdb = require("duckdb")
     with atomic_folder(out) as folder, tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as scratch:
-        connection = duckdb.connect(
-            str(Path(scratch) / "log.duckdb"),
-            config={"memory_limit": MEMORY_LIMIT, "temp_directory": scratch, "preserve_insertion_order": True},
-        )
-        connection.execute("SET enable_progress_bar = false")
         try:
-            progress(f"reading {log}")
-            read_log(connection, log, columns or Columns(), file_format, header)
-            progress("filtering")
-            _filter(connection, log, preprocessing)
-            progress("ordering")
-            _number(connection)
-            progress("writing")
-            statistics = _write(connection, folder)
-        except duckdb.OutOfMemoryException as error:
-            raise InputError(f"{log}: DuckDB ran out of memory or disk: {str(error).splitlines()[0]}") from None
-        finally:
-            connection.close()
-        statistics["source"] = log.name
+            with _connect(Path(scratch), memory_limit) as connection:
+                progress(f"reading {log}")
+                rated = preprocessing.min_rating is not None
+                read_log(connection, log, columns or Columns(), file_format, scratch=Path(scratch), header=header, with_rating=rated)
+                progress("filtering")
+                _filter(connection, log, preprocessing)
+                progress("ordering")
+                _number(connection)
+                progress("writing")
+                statistics = _write(connection, folder)
+        except duckdb.OutOfMemoryException:
+            raise InputError(f"{log}: {memory_limit} of memory is not enough for it; give more with --memory-limit") from None
+        except duckdb.Error as error:
+            if lacks_disk(error):
+                reason = "No space left on device" if "No space left" in str(error) else str(error).splitlines()[0]
+                raise cannot_write(out, reason) from None
+            raise
         for name, value in (expected or {}).items():
             if statistics[name] != value:
                 raise InputError(f"{log}: gives {statistics[name]:,} {name}, where {value:,} are published: not the expected data")
+        statistics |= {"source": log.name, "preprocessing": asdict(preprocessing)}
         (folder / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
     return PreparedData.open(out)
 
 
-def _filter(connection, log: Path, options: Preprocessing) -> None:
+def _check_replaceable(out: Path) -> None:
+    """Only an empty folder, or one that prepare wrote and nobody added to, is ever replaced."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out}: is a file; it is left alone, choose another --out")
+    there = sorted(path.name for path in out.iterdir())
+    if there and PreparedData.read_statistics(out) is None:
+        raise InputError(f"{out}: exists and is not prepared data; it is left alone, choose another --out")
+    if others := [name for name in there if name not in FILES]:
+        raise InputError(f"{out}: holds {others[0]} beside prepared data; it is left alone, move that away or choose another --out")
+
+
+def _connect(scratch: Path, memory_limit: str) -> DuckDBPyConnection:
+    duckdb = require("duckdb")
+    connection = duckdb.connect(str(scratch / "log.duckdb"), config={"temp_directory": str(scratch), "preserve_insertion_order": True})
+    connection.execute("SET enable_progress_bar = false")
+    try:
+        connection.execute("SET memory_limit = ?", [memory_limit])
+    except duckdb.Error:
+        connection.close()
+        raise InputError(f"--memory-limit must be a size such as 2GB, got {memory_limit!r}") from None
+    return connection
+
+
+def _filter(connection: DuckDBPyConnection, log: Path, options: Preprocessing) -> None:
     def left(option: str) -> int:
-        (rows,) = connection.execute("SELECT count(*) FROM log").fetchone()
+        (rows,) = connection.execute("SELECT count(*) FROM log").fetchone() or (0,)
         if rows == 0:
             raise InputError(f"{log}: no action is left after {option}")
         return rows
 
     if options.min_rating is not None:
-        if connection.execute("SELECT count(rating) FROM log").fetchone()[0] == 0:
-            raise InputError(f"{log}: --min-rating needs a rating column; name it with --rating-column")
         connection.execute("DELETE FROM log WHERE rating < ?", [options.min_rating])
         left(f"--min-rating {options.min_rating:g}")
     if options.deduplicate:
-        order = "" if options.deduplicate == "first" else "DESC"
+        order = "ASC" if options.deduplicate == "first" else "DESC"
         connection.execute(
             f"""CREATE OR REPLACE TABLE log AS SELECT * FROM log QUALIFY
-                row_number() OVER (PARTITION BY "user", item ORDER BY "time" {order}, line {order}) = 1"""
+                row_number() OVER (PARTITION BY "user", item ORDER BY "time" {order}, "row" {order}) = 1"""
         )
-    cores = {"user": options.min_user_actions, "item": options.min_item_actions}
+    minima = {"user": options.min_user_actions, "item": options.min_item_actions}
+    if max(minima.values()) <= 1:
+        return
     before = -1
-    while before != (before := left(f"--min-user-actions {cores['user']} and --min-item-actions {cores['item']}")):
-        for role, least in cores.items():
-            if least > 1:
-                connection.execute(
-                    f'DELETE FROM log WHERE "{role}" IN (SELECT "{role}" FROM log GROUP BY "{role}" HAVING count(*) < ?)', [least]
-                )
+    while before != (before := left(f"--min-user-actions {minima['user']} and --min-item-actions {minima['item']}")):
+        for role, least in minima.items():
+            connection.execute(
+                f'DELETE FROM log WHERE "{role}" IN (SELECT "{role}" FROM log GROUP BY "{role}" HAVING count(*) < ?)', [least]
+            )
 
 
-def _number(connection) -> None:
+def _number(connection: DuckDBPyConnection) -> None:
     """Number users and items, and sort: users, then time, then file order."""
     connection.execute(
-        """CREATE TABLE users AS SELECT (row_number() OVER (ORDER BY first, raw) - 1)::INTEGER AS id, raw
-           FROM (SELECT "user" AS raw, min(line) AS first FROM log GROUP BY "user")"""
+        """CREATE TABLE users AS SELECT (row_number() OVER (ORDER BY first) - 1)::INTEGER AS id, raw
+           FROM (SELECT "user" AS raw, min("row") AS first FROM log GROUP BY "user")"""
     )
     connection.execute(
-        """CREATE TABLE items AS SELECT (row_number() OVER (ORDER BY actions DESC, first, first_time, raw))::INTEGER AS id, raw, actions
-           FROM (SELECT item AS raw, count(*) AS actions, min(line) AS first, min("time") AS first_time FROM log GROUP BY item)"""
+        """CREATE TABLE items AS SELECT (row_number() OVER (ORDER BY actions DESC, first))::INTEGER AS id, raw, actions
+           FROM (SELECT item AS raw, count(*) AS actions, min("row") AS first FROM log GROUP BY item)"""
     )
     connection.execute(
-        """CREATE TABLE actions AS SELECT users.id AS "user", items.id AS item, "time", line
+        """CREATE TABLE actions AS SELECT users.id AS "user", items.id AS item, "time", "row"
            FROM log JOIN users ON users.raw = log."user" JOIN items ON items.raw = log.item ORDER BY 1, 3, 4"""
     )
 
 
-def _write(connection, folder: Path) -> dict:
+def _write(connection: DuckDBPyConnection, folder: Path) -> dict:
     connection.execute("COPY (SELECT id, raw FROM users ORDER BY id) TO ? (FORMAT parquet)", [str(folder / "users.parquet")])
     connection.execute("COPY (SELECT id, raw FROM items ORDER BY id) TO ? (FORMAT parquet)", [str(folder / "items.parquet")])
     lengths = connection.execute('SELECT count(*) AS n FROM actions GROUP BY "user" ORDER BY "user"').fetchnumpy()["n"].astype(np.int64)
@@ -141,16 +170,7 @@ def _write(connection, folder: Path) -> dict:
     np.save(folder / "offsets.npy", offsets)
     np.save(folder / "counts.npy", np.concatenate(([0], counts)))
     total = int(offsets[-1])
-    values = np.lib.format.open_memmap(folder / "values.npy", mode="w+", dtype=np.int32, shape=(total,))
-    previous = (-1, -np.inf, -1)
-    for start in range(0, total, CHUNK):
-        # Row groups are sorted, so a range of row ids reads only its own.
-        rows = connection.execute(
-            'SELECT "user", item, "time", line FROM actions WHERE rowid >= ? AND rowid < ?', [start, min(start + CHUNK, total)]
-        ).fetchnumpy()
-        previous = _assert_ordered(rows, previous)
-        values[start : start + len(rows["item"])] = rows["item"]
-    values.flush()
+    _write_values(connection, folder / "values.npy", total)
     return {
         "format": FORMAT,
         "users": len(lengths),
@@ -164,11 +184,23 @@ def _write(connection, folder: Path) -> dict:
     }
 
 
-def _assert_ordered(rows: dict[str, np.ndarray], previous: tuple) -> tuple:
-    """Reading in order is what the result rests on, so it is checked: users rise, and a user's times, and lines where times are equal."""
-    keys = [np.concatenate(([before], rows[name])) for name, before in zip(("user", "time", "line"), previous)]
-    user, time, line = (np.diff(key.astype(np.float64)) for key in keys)
-    ordered = (user > 0) | (user == 0) & ((time > 0) | (time == 0) & (line >= 0))
-    if not ordered.all():
+def _write_values(connection: DuckDBPyConnection, path: Path, total: int) -> None:
+    """The items in order, by plain writes: a full disk then raises an error, where a memory map would kill the process."""
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<i4", "fortran_order": False, "shape": (total,)})
+        for start in range(0, total, CHUNK):
+            # The table is sorted, so a range of row ids reads only its own part of it. One row of the chunk before checks the seam.
+            overlap = min(start, 1)
+            rows = connection.execute(
+                'SELECT "user", item, "time", "row" FROM actions WHERE rowid >= ? AND rowid < ?', [start - overlap, start + CHUNK]
+            ).fetchnumpy()
+            _assert_ordered(rows)
+            file.write(rows["item"][overlap:].astype("<i4").data)
+
+
+def _assert_ordered(rows: dict[str, np.ndarray]) -> None:
+    """Reading in order is what the result rests on, so it is checked: users rise, then a user's times, then rows where times are equal."""
+    (user, next_user), (time, next_time), (row, next_row) = ((rows[key][:-1], rows[key][1:]) for key in ("user", "time", "row"))
+    in_time = (time < next_time) | (time == next_time) & (row < next_row)
+    if not ((user < next_user) | (user == next_user) & in_time).all():
         raise RuntimeError("DuckDB returned actions out of order")
-    return tuple(key[-1] for key in keys)

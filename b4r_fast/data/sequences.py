@@ -15,6 +15,7 @@ from ..packed import PackedSequences
 from .ids import RawIds
 
 FORMAT = "b4r-fast prepared 1"
+FILES = ("values.npy", "offsets.npy", "counts.npy", "items.parquet", "users.parquet", "statistics.json")
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,15 @@ class PreparedData:
             raise InputError(f"{folder}: not a folder of prepared data; `b4r-fast prepare LOG --out {folder}` makes one")
         try:
             values = np.load(folder / "values.npy", mmap_mode="r")
-            offsets = np.load(folder / "offsets.npy")
+            offsets, counts = np.load(folder / "offsets.npy"), np.load(folder / "counts.npy")
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{folder}: values.npy or offsets.npy is absent or truncated ({error}); prepare the data again") from None
-        users, items, actions = (statistics[name] for name in ("users", "items", "actions"))
-        whole = offsets.shape == (users + 1,) and values.shape == (actions,) and offsets[0] == 0 and offsets[-1] == actions
-        if not whole or (np.diff(offsets) < 0).any():
-            raise InputError(f"{folder}: values.npy and offsets.npy do not fit statistics.json; prepare the data again")
+            raise InputError(f"{folder}: values.npy, offsets.npy or counts.npy is absent or truncated ({error}); prepare again") from None
+        users, items, actions = (statistics.get(name, -1) for name in ("users", "items", "actions"))
+        shapes = values.shape == (actions,) and offsets.shape == (users + 1,) and counts.shape == (items + 1,)
+        if not (shapes and values.dtype == np.int32 and offsets[0] == 0 and offsets[-1] == counts.sum() == actions):
+            raise InputError(f"{folder}: its arrays do not fit its statistics.json; prepare the data again")
+        if (np.diff(offsets) < 0).any():
+            raise InputError(f"{folder}: offsets.npy does not rise; prepare the data again")
         return cls(folder, statistics, Sequences(values, offsets[:-1], offsets[1:], items))
 
     @staticmethod

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from ..errors import InputError
@@ -52,8 +53,11 @@ class Interrupted(Exception):
     """Ctrl-C came, and the last checkpoint is written."""
 
 
-class KeepLast(lightning.Callback):
-    """Writes last.ckpt every so many steps, after every epoch's validation, and on Ctrl-C, at the end of the step that is running."""
+class KeepLast(Checkpoint):
+    """Writes last.ckpt every so many steps, after every epoch's validation, and on Ctrl-C, at the end of the step that is running.
+
+    A Checkpoint, because those come after all other callbacks at an epoch's end, early stopping included, and so save what they have noted.
+    """
 
     def __init__(self, run: Path, every_steps: int) -> None:
         self.path, self.every_steps = run / LAST, every_steps
@@ -73,6 +77,8 @@ class KeepLast(lightning.Callback):
         self.interrupted = True
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        if trainer.is_last_batch:
+            return  # the epoch's end comes next; a run resumed between the two would miss its validation
         if self.interrupted or trainer.global_step % self.every_steps == 0:
             trainer.save_checkpoint(self.path)
         if self.interrupted:
@@ -80,6 +86,8 @@ class KeepLast(lightning.Callback):
 
     def on_train_epoch_end(self, trainer, module) -> None:
         trainer.save_checkpoint(self.path)
+        if self.interrupted:
+            raise Interrupted
 
 
 class KeepBest(lightning.Callback):
@@ -94,7 +102,7 @@ class KeepBest(lightning.Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.best_epoch = state["best"], state["best_epoch"]
 
-    def on_validation_end(self, trainer, module) -> None:
+    def on_train_epoch_end(self, trainer, module) -> None:
         value = float(trainer.callback_metrics[MONITOR])
         if value > self.best:
             self.best, self.best_epoch = value, trainer.current_epoch

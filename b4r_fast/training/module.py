@@ -29,15 +29,8 @@ class ClozeModule(lightning.LightningModule):
         self.log("loss", loss.detach(), batch_size=1)
         return loss
 
-    def transfer_batch_to_device(self, batch: ClozeBatch | Tensor, device: torch.device, _: int):
-        if isinstance(batch, Tensor):
-            return batch
+    def transfer_batch_to_device(self, batch: ClozeBatch, device: torch.device, _: int) -> ClozeBatch:
         return ClozeBatch(batch.inputs.to(device, non_blocking=True), batch.labels.to(device), batch.seed.to(device))
-
-    def validation_step(self, _batch: Tensor, _: int) -> None:
-        """One step ranks all users; its batch is empty."""
-        ranks = rank_held_out(Ranker.of_model(self.model), self.split, "validation")
-        self.log(MONITOR, metrics_from_ranks(ranks)["NDCG@10"], batch_size=1)
 
     def configure_optimizers(self):
         decayed = [p for p in self.model.parameters() if p.dim() > 1]
@@ -55,3 +48,15 @@ class ClozeModule(lightning.LightningModule):
         if step < warmup:
             return (step + 1) / (warmup + 1)
         return max(0.0, (self.total_steps - step) / max(1, self.total_steps - warmup))
+
+
+class Validate(lightning.Callback):
+    """Ranks the validation items at the end of every epoch.
+
+    Not Lightning's validation loop: a run resumed from the checkpoint of an epoch's end skips that loop once, and early stopping then stops
+    elsewhere than in the uninterrupted run.
+    """
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: ClozeModule) -> None:  # type: ignore[override]
+        ranks = rank_held_out(Ranker.of_model(module.model), module.split, "validation")
+        module.log(MONITOR, metrics_from_ranks(ranks)["NDCG@10"], batch_size=1)

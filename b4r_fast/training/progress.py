@@ -27,12 +27,12 @@ class RunProgress(lightning.Callback):
             TimeElapsedColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
 
     def on_train_start(self, trainer, module) -> None:
         self.task = self.bar.add_task("training", total=module.total_steps, completed=trainer.global_step, loss="-", rate="-")
-        if self.console.is_terminal:
-            self.bar.start()
+        self.bar.start()
 
         self._start_epoch(trainer.current_epoch)  # a run that resumes within an epoch does not start it
 

@@ -23,7 +23,7 @@ from ..files import atomic_write
 from ..model import BERT4Rec
 from .checkpoints import LAST, AtomicCheckpointIO, Interrupted, KeepBest, KeepLast, read_checkpoint
 from .curves import draw_curves
-from .module import MONITOR, ClozeModule
+from .module import MONITOR, ClozeModule, Validate
 from .progress import RunProgress
 from .settings import RunFile
 
@@ -50,7 +50,7 @@ def train(
     if file is None:
         file = RunFile.read(run)
     elif run.exists():
-        _make_room(run, overwrite)
+        _check_room(run, overwrite)
     settings = file.settings
     torch.set_num_threads(file.threads)
     data = PreparedData.open(file.data)
@@ -74,18 +74,24 @@ def train(
     if config.loss == "sampled" and config.sampler == "popularity":
         model.set_item_counts(torch.from_numpy(split.train.counts()[1:]))
     if not resume:
+        if overwrite and run.exists():
+            shutil.rmtree(run)  # only now that data and settings are known to be good
         with atomic_write(run / RunFile.NAME) as path:
             path.write_text(file.to_json())
         data.item_ids.copy_to(run / "items.parquet")
     module = ClozeModule(model, split, settings, total_steps=settings.epochs * len(batches))
     if checkpoint is not None:
         _check_fits(checkpoint, module, run / LAST)
+        # Lightning restores a loader within an epoch only; after an epoch's end it would start with the batches of the first.
+        batches.load_state_dict(checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"][0])
+        if _stopped_early(checkpoint):
+            return checkpoint["callbacks"]["KeepBest"]["best"]
 
     keep_best = KeepBest(run)
-    callbacks: list[lightning.Callback] = [keep_best, RunProgress(console, keep_best)]
+    callbacks: list[lightning.Callback] = [Validate(), keep_best, RunProgress(console, keep_best)]
     if settings.patience is not None:
-        callbacks.append(EarlyStopping(MONITOR, patience=settings.patience, mode="max"))
-    callbacks.append(KeepLast(run, checkpoint_every))  # last, so that it saves what the others have noted
+        callbacks.append(EarlyStopping(MONITOR, patience=settings.patience, mode="max", check_on_train_epoch_end=True))
+    callbacks.append(KeepLast(run, checkpoint_every))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -98,30 +104,31 @@ def train(
             plugins=[AtomicCheckpointIO()],
             gradient_clip_val=settings.clip or None,
             log_every_n_steps=min(10, len(batches)),
-            num_sanity_val_steps=0,
             # The number of batches of an epoch varies when they are cut by tokens.
             reload_dataloaders_every_n_epochs=1 if settings.max_tokens else 0,
-            enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        one_validation_step: torch.utils.data.DataLoader = torch.utils.data.DataLoader([0])  # type: ignore[arg-type]
         try:
-            trainer.fit(module, batches, one_validation_step, ckpt_path=run / LAST if resume else None)
+            trainer.fit(module, batches, ckpt_path=run / LAST if resume else None)
         finally:
             if any(run.glob("logs/version_*/metrics.csv")):
                 draw_curves(run)
     return keep_best.best
 
 
-def _make_room(run: Path, overwrite: bool) -> None:
-    """A run folder that holds a run is replaced when that is asked for; one that holds something else is never touched."""
+def _check_room(run: Path, overwrite: bool) -> None:
+    """A folder that holds a run may be replaced when that is asked for; one that holds something else is never touched."""
     if not run.is_dir() or any(run.iterdir()):
         if not (run / RunFile.NAME).is_file():
             raise InputError(f"{run}: exists and is not a training run; it is left alone, choose another --out")
         if not overwrite:
             raise InputError(f"{run}: holds a run already; --resume continues it, --overwrite replaces it")
-        shutil.rmtree(run)
+
+
+def _stopped_early(checkpoint: dict) -> bool:
+    """Whether early stopping ended the run: Lightning would train one more epoch before it notices."""
+    return any(state.get("stopped_epoch") for state in checkpoint["callbacks"].values())
 
 
 def _check_fits(checkpoint: dict, module: ClozeModule, path: Path) -> None:

@@ -1,4 +1,5 @@
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def draw(weights, known, seed=0):
     ("items", "seen"),
     [
         (10_000, 5),  # one round of draws is enough
-        (120, 15),  # little more than the negatives is left: several rounds
+        (120, 15),  # little more than the negatives is left, and one round is not enough
         (100, 0),  # the negatives are the whole catalogue
     ],
 )
@@ -36,13 +37,26 @@ def test_a_user_gets_different_items_that_are_not_known(items, seen):
         assert row.max() <= items
 
 
-def test_samples_follow_the_law_of_successive_draws_without_replacement(monkeypatch):
+@pytest.mark.parametrize("draws", [8, 2])  # after one round nearly everybody has both; few have
+def test_samples_follow_the_law_of_successive_draws_without_replacement(draws, monkeypatch):
     monkeypatch.setattr(module, "NEGATIVES", 2)
-    users, left = 40_000, {1: 8, 2: 4, 4: 1}
-    got = draw([0, 8, 4, 2, 1], [[3]] * users)
-    for first, second in itertools.permutations(left, 2):
-        expected = left[first] / 13 * left[second] / (13 - left[first])
-        assert (got == (first, second)).all(1).mean() == pytest.approx(expected, abs=4 * np.sqrt(expected / users))
+    monkeypatch.setattr(module, "DRAWS", draws)
+    users, weight = 10_000, {1: 8, 2: 4, 4: 1}
+    negatives = np.sort(draw([0, 8, 4, 2, 1], [[3]] * users), axis=1)
+    for a, b in itertools.combinations(weight, 2):
+        expected = weight[a] * weight[b] / 13 * (1 / (13 - weight[a]) + 1 / (13 - weight[b]))
+        assert (negatives == (a, b)).all(1).mean() == pytest.approx(expected, abs=4 * np.sqrt(expected / users))
+
+
+def test_a_user_who_has_seen_all_that_is_popular_costs_no_more_memory():
+    """Drawing on until 100 unseen items had come took gigabytes: those that are left have a millionth of the weight."""
+    weights = np.array([0] + [10_000_000] * 50 + [1] * 150)
+    tracemalloc.start()
+    negatives = draw(weights, [range(1, 51)] * 20)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert negatives.min() > 50
+    assert peak < 10_000_000
 
 
 def test_an_item_without_weight_is_never_drawn(monkeypatch):

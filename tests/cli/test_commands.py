@@ -1,0 +1,232 @@
+"""The commands as a user types them: what they print, and how they fail."""
+
+import json
+import os
+import subprocess
+import sys
+from io import StringIO
+
+import pytest
+
+import b4r_fast
+from b4r_fast.cli import main
+from b4r_fast.evaluation import PROTOCOLS
+from b4r_fast.training import RunFile
+
+from ..training.small_runs import prepare_small_data, train_small
+
+COMMANDS = ("prepare", "train", "evaluate", "recommend")
+SMALL = ["--hidden-size", "8", "--num-heads", "2", "--num-layers", "1", "--max-length", "20", "--batch-size", "8", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return prepare_small_data(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data):
+    run = tmp_path_factory.mktemp("trained") / "run"
+    train_small(run, data)
+    return run
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Run a command; its exit code, output and error output."""
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.delenv("B4R_FAST_DEBUG", raising=False)
+
+    def run_command(*arguments):
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        return exit_.value.code or 0, *capsys.readouterr()
+
+    return run_command
+
+
+def assert_one_error_line(result, *words):
+    code, output, error = result
+    assert code == 2
+    assert output == ""
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    for word in words:
+        assert str(word) in error
+
+
+def test_help_names_the_commands_and_shows_how_they_follow_each_other(call):
+    code, output, _ = call("--help")
+    assert code == 0
+    assert "b4r-fast recommend" in output
+    assert all(command in output for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help(command, call):
+    code, output, _ = call(command, "--help")
+    assert code == 0
+    assert f"b4r-fast {command}" in output or "Usage" in output
+
+
+def test_version_is_that_of_the_package(call):
+    assert call("--version")[:2] == (0, f"b4r-fast {b4r_fast.__version__}\n")
+
+
+def test_python_m_b4r_fast_is_the_same_command():
+    done = subprocess.run([sys.executable, "-m", "b4r_fast", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"b4r-fast {b4r_fast.__version__}\n"
+
+
+def without(*modules):
+    """Python code that makes these modules absent."""
+    return f"import sys\nfor name in {modules!r}: sys.modules[name] = None\n"
+
+
+def test_the_package_imports_without_the_extras():
+    code = without("lightning", "duckdb", "rich", "typer", "matplotlib", "tensorboard", "torchmetrics") + "import b4r_fast, b4r_fast.cli"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_missing_extra_is_named_with_what_installs_it():
+    code = without("typer") + "from b4r_fast.cli import main; main(['--help'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "typer is not installed" in done.stderr
+    assert 'pip install "b4r-fast[train]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_options_override_the_preset_and_are_kept_in_run_json(call, data, tmp_path):
+    code, _, error = call("train", data, "--out", tmp_path / "run", *SMALL, "--epochs", "1", "--lr", "0.003", "--patience", "0")
+    assert code == 0, error
+    settings = RunFile.read(tmp_path / "run").settings
+    assert (settings.learning_rate, settings.epochs, settings.hidden_size, settings.patience) == (0.003, 1, 8, None)
+    assert "b4r-fast evaluate" in error
+
+
+def test_evaluation_prints_the_model_beside_popularity(call, run):
+    code, output, _ = call("evaluate", run)
+    assert code == 0
+    for word in ("BERT4Rec", "popularity", "HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR"):
+        assert word in output
+
+
+def test_evaluation_as_json_reads_back(call, run):
+    code, output, _ = call("evaluate", run, "--stage", "validation", "--json")
+    content = json.loads(output)
+    assert code == 0
+    assert content["stage"] == "validation"
+    assert content["users"] == 40
+    assert content["results"]["BERT4Rec"]["NDCG@10"] >= content["results"]["BERT4Rec"]["NDCG@5"]
+
+
+def test_recommendations_as_json_are_one_object_a_line(call, run, tmp_path):
+    (tmp_path / "histories.txt").write_text("i1 i2 i3\n\ni4\n")
+    code, output, _ = call("recommend", run, "--history", tmp_path / "histories.txt", "-k", "2", "--json")
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert code == 0
+    assert [len(line["items"]) for line in lines] == [2, 2, 2]
+    assert not {"i1", "i2", "i3"} & set(lines[0]["items"])
+
+
+def test_a_history_comes_from_standard_input(call, run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", StringIO("i1 i2\n"))
+    code, output, _ = call("recommend", run, "--history", "-", "--json")
+    assert code == 0
+    assert len(json.loads(output)["items"]) == 10
+
+
+def test_a_user_of_the_training_data_gets_a_table(call, run):
+    code, output, _ = call("recommend", run, "--user", "u3", "-k", "3")
+    assert code == 0
+    assert "u3" in output
+
+
+def test_unknown_items_of_a_history_are_a_warning_and_no_error(call, run, tmp_path):
+    (tmp_path / "histories.txt").write_text("i1 newcomer\n")
+    code, output, error = call("recommend", run, "--history", tmp_path / "histories.txt", "--json")
+    assert code == 0
+    assert json.loads(output)["items"]
+    assert "newcomer" in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "{empty}"),
+        ("recommend", "{empty}", "--user", "u1"),
+        ("train", "{empty}", "--out", "{new}"),
+        ("train", "{data}", "--out", "{new}", "--resume"),
+        ("evaluate", "{run}", "--data", "{empty}"),
+    ],
+)
+def test_a_folder_that_is_not_what_it_should_be_is_named(arguments, call, data, run, tmp_path):
+    folders = {"empty": tmp_path / "empty", "new": tmp_path / "new", "data": data, "run": run}
+    folders["empty"].mkdir()
+    named = folders["new"] if "--resume" in arguments else folders["empty"]
+    assert_one_error_line(call(*(argument.format(**folders) for argument in arguments)), named)
+    assert not folders["new"].exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("recommend", "{run}", "--user", "nobody"), ["nobody"]),
+        (("recommend", "{run}"), ["--history", "--user"]),
+        (("recommend", "{run}", "--history", "{run}/absent.txt"), ["absent.txt"]),
+        (("recommend", "{run}", "--user", "u1", "-k", "0"), ["-k", "at least 1"]),
+        (("evaluate", "{run}", "--protocol", "pop1000"), ["--protocol", *PROTOCOLS]),
+        (("evaluate", "{run}", "--protocol", "pop100"), ["too small"]),
+        (("evaluate", "{run}", "--stage", "tset"), ["--stage", "test or validation"]),
+        (("train", "{data}", "--out", "{run}"), ["--resume", "--overwrite"]),
+        (("train", "{data}", "--out", "{run}2", "--preset", "paper-ml-2m"), ["--preset", "paper-ml-1m"]),
+        (("train", "{data}", "--out", "{run}2", "--mask-prob", "1.5"), ["--mask-prob", "1.5"]),
+        (("train", "{data}", "--out", "{run}2", "--num-heads", "3"), ["num_heads", "multiple"]),
+        (("train", "{data}", "--out", "{run}", "--resume", "--lr", "0.1"), ["--learning-rate", "run.json"]),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_exit_code_2(arguments, words, call, data, run):
+    assert_one_error_line(call(*(argument.format(data=data, run=run) for argument in arguments)), *words)
+
+
+def test_an_unknown_option_exits_with_2_and_no_traceback(call, run):
+    code, _, error = call("evaluate", run, "--protocl", "full")
+    assert code == 2
+    assert "--protocl" in error
+    assert "Traceback" not in error
+
+
+def test_debug_shows_the_traceback(tmp_path, monkeypatch):
+    monkeypatch.setenv("B4R_FAST_DEBUG", "1")
+    with pytest.raises(b4r_fast.InputError):
+        main(["evaluate", str(tmp_path)])
+
+
+def test_data_whose_items_are_numbered_otherwise_is_refused(call, run, tmp_path):
+    """It has as many items as the model, so figures came out, all of them wrong."""
+    rows = [" ".join(f"i{(user + step) % 30}" for step in range(5)) for user in range(30)]
+    (tmp_path / "log.txt").write_text("\n".join(rows) + "\n")
+    assert call("prepare", tmp_path / "log.txt", "--out", tmp_path / "other")[0] == 0
+    assert_one_error_line(call("evaluate", run, "--data", tmp_path / "other"), "items", tmp_path / "other")
+
+
+FULL_DISK = """
+import resource, signal, sys
+from b4r_fast.training import train  # what is imported later may not be written to a cache
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+from b4r_fast.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("limit", [2_000, 20_000])  # bytes a file may have: too few for the map of items, and for a checkpoint
+def test_a_disk_that_is_full_ends_training_with_one_line(limit, data, tmp_path):
+    command = ["train", str(data), "--out", str(tmp_path / "run"), *SMALL, "--epochs", "2", "--checkpoint-every", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(limit), *command], capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: cannot write")], done.stderr
+    assert not list((tmp_path / "run").rglob("*.partial"))

@@ -1,0 +1,107 @@
+"""Checkpoints and run folders that cannot be used, and disks that are full."""
+
+import errno
+import shutil
+
+import pytest
+import torch
+
+from b4r_fast import InputError
+from b4r_fast.training.checkpoints import AtomicCheckpointIO, read_checkpoint
+from b4r_fast.training.train import train
+
+from .small_runs import train_small
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def run(whole_run, tmp_path):
+    """A copy that a test may spoil."""
+    return shutil.copytree(whole_run, tmp_path / "run")
+
+
+def test_a_truncated_checkpoint_is_named_in_one_line(run):
+    path = run / "checkpoints" / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"last\.ckpt: .*truncated") as error:
+        train(run, None)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("foreign", [{"weights": torch.zeros(2)}, [1, 2], torch.zeros(3)])
+def test_a_checkpoint_of_something_else_is_refused(foreign, tmp_path):
+    torch.save(foreign, tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match="not the checkpoint of a training run"):
+        read_checkpoint(tmp_path / "last.ckpt")
+
+
+def test_a_checkpoint_with_code_in_it_is_refused_and_the_code_is_not_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    torch.save({"state_dict": {}, "loops": Trap()}, tmp_path / "last.ckpt")
+    with pytest.raises(InputError):
+        read_checkpoint(tmp_path / "last.ckpt")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_checkpoint_of_another_model_names_the_tensor(run):
+    path = run / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["state_dict"]["model.output_bias"] = torch.zeros(7)
+    torch.save(checkpoint, path)
+    with pytest.raises(InputError, match=r"another model.*output_bias"):
+        train(run, None)
+
+
+def test_a_run_without_a_checkpoint_cannot_be_resumed(run):
+    (run / "checkpoints" / "last.ckpt").unlink()
+    with pytest.raises(InputError, match=r"last\.ckpt: no such checkpoint"):
+        train(run, None)
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint_and_nothing_half_written(monkeypatch, tmp_path):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {}, "loops": {}, "epoch": 1}, path)
+
+    def write_some_and_fail(checkpoint, file):
+        with open(file, "wb") as opened:
+            opened.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", write_some_and_fail)
+    with pytest.raises(InputError, match=r"cannot write .*last\.ckpt: No space left on device; the previous last\.ckpt is untouched"):
+        AtomicCheckpointIO().save_checkpoint({"state_dict": {}, "loops": {}, "epoch": 2}, path)
+    assert read_checkpoint(path)["epoch"] == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_training_into_a_run_is_refused_and_changes_nothing(run, data):
+    before = contents(run)
+    with pytest.raises(InputError, match="--resume continues it, --overwrite replaces it"):
+        train_small(run, data)
+    assert contents(run) == before
+
+
+def test_overwriting_leaves_nothing_of_the_old_run(run, data):
+    (run / "logs" / "old").write_text("of the old run")
+    train_small(run, data, overwrite=True)
+    assert not (run / "logs" / "old").exists()
+
+
+def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path, data):
+    (tmp_path / "thesis.tex").write_text("ten years of work")
+    with pytest.raises(InputError, match="not a training run; it is left alone"):
+        train_small(tmp_path, data, overwrite=True)
+    assert (tmp_path / "thesis.tex").read_text() == "ten years of work"
+
+
+def test_data_that_is_absent_does_not_cost_the_run_that_is_to_be_overwritten(run, tmp_path):
+    before = contents(run)
+    with pytest.raises(InputError, match="not a folder of prepared data"):
+        train_small(run, tmp_path / "absent", overwrite=True)
+    assert contents(run) == before

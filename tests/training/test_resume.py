@@ -1,0 +1,156 @@
+"""A run that was stopped anywhere and resumed ends with the bits of one that was not."""
+
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from rich.console import Console
+
+from b4r_fast.training.checkpoints import KeepLast
+from b4r_fast.training.train import train
+
+from .small_runs import EPOCHS, SETTINGS, STEPS, last_checkpoint, train_small
+
+
+class Killed(BaseException):
+    """Stands for a kill between two steps."""
+
+
+def kill_at(step, monkeypatch, run, data, settings=SETTINGS, **options):
+    """Start a run and kill it right after a step."""
+    finish_step = KeepLast.on_train_batch_end
+
+    def finish_step_and_die(self, trainer, *arguments):
+        finish_step(self, trainer, *arguments)
+        if trainer.global_step == step:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeepLast, "on_train_batch_end", finish_step_and_die)
+        with pytest.raises(Killed):
+            train_small(run, data, settings, **options)
+
+
+def assert_same_bits(run, other):
+    ours, theirs = last_checkpoint(run), last_checkpoint(other)
+    assert ours["global_step"] == theirs["global_step"]
+    assert ours["callbacks"] == theirs["callbacks"]
+    for name, tensor in theirs["state_dict"].items():
+        assert torch.equal(ours["state_dict"][name], tensor), name
+    assert (run / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+
+
+def test_early_stopping_ends_the_run_that_the_others_are_compared_with(whole_run):
+    """Otherwise the comparisons would not notice a validation that is left out or done twice."""
+    assert last_checkpoint(whole_run)["global_step"] < EPOCHS * STEPS
+
+
+@pytest.mark.parametrize(
+    ("step", "every"),
+    [
+        (4, 3),  # within the first epoch
+        (STEPS, 1),  # after the last step of an epoch, before its validation
+        (STEPS + 1, 100),  # the checkpoint is that of the first epoch's end
+        (-STEPS + 1, 100),  # it is that of the last epoch but one, and early stopping waits
+        (-STEPS - 2, STEPS),  # a checkpoint is due on the last step of each epoch
+        (-1, 2),  # within the last epoch
+    ],
+)
+def test_a_killed_run_resumes_bit_for_bit(step, every, monkeypatch, tmp_path, data, whole_run):
+    """step: below 0 it counts from the end of the run."""
+    run = tmp_path / "run"
+    if step < 0:
+        step += last_checkpoint(whole_run)["global_step"]
+    kill_at(step, monkeypatch, run, data, checkpoint_every=every)
+    train(run, None, console=Console(quiet=True), checkpoint_every=every)
+    assert_same_bits(run, whole_run)
+
+
+@pytest.mark.parametrize("step", [4, STEPS + 1, 2 * STEPS + 2])
+def test_a_run_with_batches_cut_by_tokens_resumes_bit_for_bit(step, monkeypatch, tmp_path, data):
+    """There the number of batches differs from epoch to epoch."""
+    settings = dataclasses.replace(SETTINGS, batch_size=None, max_tokens=80, epochs=3, patience=None)
+    train_small(tmp_path / "whole", data, settings)
+    kill_at(step, monkeypatch, tmp_path / "run", data, settings, checkpoint_every=3)
+    train(tmp_path / "run", None, console=Console(quiet=True))
+    assert_same_bits(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_run_killed_twice_resumes_bit_for_bit(monkeypatch, tmp_path, data, whole_run):
+    run = tmp_path / "run"
+    kill_at(4, monkeypatch, run, data, checkpoint_every=1)
+    finish_epoch = KeepLast.on_train_epoch_end
+
+    def finish_epoch_and_die(self, trainer, module):
+        finish_epoch(self, trainer, module)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeepLast, "on_train_epoch_end", finish_epoch_and_die)
+        with pytest.raises(Killed):
+            train(run, None, console=Console(quiet=True))
+    train(run, None, console=Console(quiet=True))
+    assert_same_bits(run, whole_run)
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path, data, whole_run):
+    run = tmp_path / "run"
+    best = train_small(run, data)
+    assert train(run, None, console=Console(quiet=True)) == best
+    assert_same_bits(run, whole_run)
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "b4r_fast", *map(str, arguments)]
+
+
+def start_training(data, run, epochs):
+    """The command in a process of its own, as soon as it has written its first checkpoint."""
+    options = dict(zip(("--max-length", "--hidden-size", "--num-layers", "--batch-size"), ("20", "16", "1", "8")))
+    extra = [word for option in options.items() for word in option]
+    process = subprocess.Popen(
+        command("train", data, "--out", run, "--epochs", epochs, "--patience", 0, "--threads", 1, "--checkpoint-every", 2, *extra),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+    while process.poll() is None and not (run / "checkpoints" / "last.ckpt").exists():
+        time.sleep(0.002)
+    return process
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory):
+    run = tmp_path_factory.mktemp("uninterrupted") / "run"
+    process = start_training(data, run, epochs=12)
+    assert process.wait(timeout=120) == 0, process.stderr.read()
+    return run
+
+
+def test_a_process_killed_at_a_random_moment_resumes_bit_for_bit(data, tmp_path, uninterrupted):
+    run = tmp_path / "run"
+    process = start_training(data, run, epochs=12)
+    time.sleep(random.uniform(0, 0.3))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+    assert last_checkpoint(run)["global_step"] < 12 * STEPS
+    subprocess.run(command("train", data, "--out", run, "--resume"), check=True, capture_output=True, timeout=120)
+    assert_same_bits(run, uninterrupted)
+
+
+def test_ctrl_c_writes_a_checkpoint_says_how_to_go_on_and_loses_nothing(data, tmp_path, uninterrupted):
+    run = tmp_path / "run"
+    process = start_training(data, run, epochs=12)
+    process.send_signal(signal.SIGINT)
+    _, output = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert f"b4r-fast train {data} --out {run} --resume" in output
+    subprocess.run(command("train", data, "--out", run, "--resume"), check=True, capture_output=True, timeout=120)
+    assert_same_bits(run, uninterrupted)

@@ -1,0 +1,63 @@
+import dataclasses
+import json
+
+import pytest
+
+from b4r_fast import InputError
+from b4r_fast.training import PRESETS, RunFile, TrainSettings
+
+from .small_runs import run_file
+
+# Sun et al. 2019, section 4.3, and the authors' configuration files.
+PAPER = {
+    "paper-ml-1m": {"max_length": 200, "mask_prob": 0.2, "hidden_size": 64, "hidden_dropout": 0.2, "window_stride": 100},
+    "paper-ml-20m": {"max_length": 200, "mask_prob": 0.2, "hidden_size": 64, "hidden_dropout": 0.1, "window_stride": 100},
+    "paper-beauty": {"max_length": 50, "mask_prob": 0.6, "hidden_size": 64, "hidden_dropout": 0.5, "window_stride": 5},
+    "paper-steam": {"max_length": 50, "mask_prob": 0.4, "hidden_size": 256, "hidden_dropout": 0.2, "window_stride": 25},
+}
+PAPER_SHARED = {"learning_rate": 1e-4, "weight_decay": 0.01, "batch_size": 256, "clip": 5.0, "num_layers": 2, "warmup_steps": 100}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_paper_presets_hold_the_paper_s_numbers(name):
+    settings = dataclasses.asdict(PRESETS[name])
+    expected = PAPER[name] | PAPER_SHARED
+    assert {field: settings[field] for field in expected} == expected
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_makes_a_model_with_heads_of_32(name):
+    assert PRESETS[name].model_config(num_items=10).head_size == 32
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("epochs", 0), ("batch_size", 0), ("patience", 0), ("learning_rate", -1.0), ("mask_prob", 1.5), ("last_only", -0.1)],
+)
+def test_a_setting_out_of_range_names_its_option(field, value):
+    with pytest.raises(InputError, match=f"--{field.replace('_', '-')} must"):
+        TrainSettings(**{field: value})
+
+
+def test_sizes_that_make_no_model_say_why():
+    with pytest.raises(InputError, match="hidden_size must be a multiple of num_heads"):
+        TrainSettings(hidden_size=30, num_heads=4).model_config(num_items=10)
+
+
+def test_run_json_reads_back_what_was_written(tmp_path):
+    file = run_file(tmp_path)
+    (tmp_path / "run.json").write_text(file.to_json())
+    assert RunFile.read(tmp_path) == file
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", json.dumps({"data": "x", "preset": "fast", "threads": 1, "settings": {"lr": 1}})])
+def test_a_run_json_of_something_else_is_named_in_one_line(content, tmp_path):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(InputError, match=r"run\.json") as error:
+        RunFile.read(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_run_json_is_no_run(tmp_path):
+    with pytest.raises(InputError, match="not a training run"):
+        RunFile.read(tmp_path)

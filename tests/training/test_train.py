@@ -1,0 +1,94 @@
+"""What a finished run folder holds."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from b4r_fast import BERT4Rec
+from b4r_fast.data import PreparedData, RawIds, leave_one_out
+from b4r_fast.evaluation import Ranker, metrics_from_ranks, rank_held_out
+from b4r_fast.training.curves import read_metrics
+from b4r_fast.training.module import ClozeModule
+from b4r_fast.training.train import train
+
+from .small_runs import SETTINGS, STEPS, last_checkpoint, run_file, train_small
+
+
+def test_the_saved_model_is_the_one_of_the_best_epoch(whole_run, data):
+    split = leave_one_out(PreparedData.open(data).sequences)
+    ranks = rank_held_out(Ranker.of_model(BERT4Rec.from_pretrained(whole_run)), split, "validation")
+    best = last_checkpoint(whole_run)["callbacks"]["KeepBest"]
+    assert metrics_from_ranks(ranks)["NDCG@10"] == pytest.approx(best["best"], rel=1e-6)
+    _, validation = read_metrics(whole_run)
+    assert validation[:, 1].max() == pytest.approx(best["best"], rel=1e-6)
+    assert validation[:, 1].argmax() == best["best_epoch"]
+
+
+def test_the_last_checkpoint_differs_from_the_best_model(whole_run):
+    last = last_checkpoint(whole_run)["state_dict"]["model.output_bias"]
+    assert not torch.equal(last, load_file(whole_run / "model.safetensors")["output_bias"])
+
+
+def test_a_run_folder_has_its_own_map_of_item_ids(whole_run, data):
+    ours = RawIds(whole_run / "items.parquet", "item", first=1)
+    assert ours.raw.tolist() == PreparedData.open(data).item_ids.raw.tolist()
+
+
+def test_logs_for_csv_and_tensorboard_and_a_picture_are_written(whole_run):
+    loss, validation = read_metrics(whole_run)
+    epochs = last_checkpoint(whole_run)["global_step"] // STEPS
+    assert len(validation) == epochs
+    assert len(loss) >= epochs
+    assert list((whole_run / "tensorboard").glob("events.out.tfevents.*"))
+    assert (whole_run / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_epoch_is_reported_with_loss_validation_and_speed(tmp_path, data, capsys):
+    console = Console(stderr=True, width=200)
+    train(tmp_path / "run", run_file(data, dataclasses.replace(SETTINGS, epochs=2)), console=console)
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if line.strip()]
+    assert len(lines) == 2, error  # and nothing of Lightning's
+    for line in lines:
+        assert all(word in line for word in ("epoch", "loss", "NDCG@10", "tokens/s"))
+
+
+def test_a_sampled_loss_by_popularity_trains(tmp_path, data):
+    settings = dataclasses.replace(SETTINGS, loss="sampled", sampler="popularity", num_negatives=10, epochs=1)
+    train_small(tmp_path / "run", data, settings)
+    counts = load_file(tmp_path / "run" / "model.safetensors")["item_counts"]
+    expected = leave_one_out(PreparedData.open(data).sequences).train.counts()[1:]
+    assert counts.tolist() == expected.tolist()
+
+
+def cloze_module(data, settings, total_steps=100):
+    split = leave_one_out(PreparedData.open(data).sequences)
+    return ClozeModule(BERT4Rec(settings.model_config(split.sequences.num_items)), split, settings, total_steps)
+
+
+def test_weight_decay_spares_norms_and_biases(data):
+    module = cloze_module(data, SETTINGS)
+    optimizer = module.configure_optimizers()["optimizer"]
+    decay = {id(parameter): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
+    for name, parameter in module.model.named_parameters():
+        assert decay[id(parameter)] == (0.0 if "norm" in name or name.endswith("bias") else SETTINGS.weight_decay), name
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_zero(data):
+    module = cloze_module(data, dataclasses.replace(SETTINGS, warmup_steps=10), total_steps=100)
+    rates = [module._rate(step) for step in range(101)]
+    assert rates[0] > 0
+    assert max(rates) == rates[10] == 1.0
+    assert rates == sorted(rates[:11]) + sorted(rates[11:], reverse=True)
+    assert rates[100] == 0.0
+    assert math.isclose(rates[55], 0.5)
+
+
+def test_training_lowers_the_loss(tmp_path, data):
+    train_small(tmp_path / "run", data, dataclasses.replace(SETTINGS, learning_rate=2e-2, epochs=15, patience=None))
+    loss, _ = read_metrics(tmp_path / "run")
+    assert loss[-5:, 1].mean() < loss[:5, 1].mean() - 0.1
