@@ -36,10 +36,14 @@ def backends() -> dict[str, str]:
     """What is available here: for every backend "available (operators ...)", or "not available: " and the reason."""
     report = {}
     for name in NAMES:
-        backend = _load(name)
-        held = ", ".join(sorted(backend.OPERATORS))
-        report[name] = f"not available: {backend.UNAVAILABLE}" if backend.UNAVAILABLE else f"available ({held})"
+        reason = _load(name).UNAVAILABLE
+        report[name] = f"not available: {reason}" if reason else f"available ({', '.join(operators(name))})"
     return report
+
+
+def operators(backend: str) -> list[str]:
+    """What a backend holds itself."""
+    return sorted(_load(backend).OPERATORS)
 
 
 def _require(name: str) -> str:

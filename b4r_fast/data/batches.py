@@ -106,7 +106,7 @@ class ClozeBatches:
 
     def __iter__(self) -> Iterator[ClozeBatch]:
         epoch, steps = self.epoch, iter(range(self.step, len(self)))
-        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cloze-batches")
+        thread = _serial_thread()
         try:
             ahead = deque((step, thread.submit(self.batch, epoch, step)) for step in islice(steps, self.prefetch))
             while ahead:
@@ -135,6 +135,16 @@ class ClozeBatches:
         batch = begin * self._steps // self._share.sum()
         batches = np.split(order, np.flatnonzero(np.diff(batch)) + 1)
         return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def _serial_thread() -> ThreadPoolExecutor:
+    """One thread whose torch ops run on it alone: a second OpenMP team beside the consumer's would halve the consumer's speed."""
+    threads = torch.get_num_threads()
+    thread = ThreadPoolExecutor(1, "cloze-batches")
+    thread.submit(torch.get_num_threads).result()  # a thread's first use of it sets the default, so that comes before
+    thread.submit(torch.set_num_threads, 1).result()
+    torch.set_num_threads(threads)  # which the line above has made 1 for threads to come
+    return thread
 
 
 def _shares(lengths: np.ndarray, batch_size: int | None, max_tokens: int | None) -> tuple[np.ndarray, int]:

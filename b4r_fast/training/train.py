@@ -104,8 +104,6 @@ def train(
             plugins=[AtomicCheckpointIO()],
             gradient_clip_val=settings.clip or None,
             log_every_n_steps=min(10, len(batches)),
-            # The number of batches of an epoch varies when they are cut by tokens.
-            reload_dataloaders_every_n_epochs=1 if settings.max_tokens else 0,
             enable_progress_bar=False,
             enable_model_summary=False,
         )

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from b4r_fast import ops
+from b4r_fast import backends, ops, use_backend
+from b4r_fast.backends import operators
 
 from .cases import CASES, DIFFERENTIABLE
 
@@ -24,12 +25,32 @@ class RecordedCalls(TorchFunctionMode):
 
 def run(name: str, dtype: torch.dtype) -> tuple:
     case = CASES[name]
-    tensors = case.tensors(dtype)
+    tensors = [t.detach().to(dtype).requires_grad_(t.requires_grad) for t in case.tensors(torch.float64)]
     out = case.call(*tensors)
     out = out if isinstance(out, tuple) else (out,)
     if name in DIFFERENTIABLE:
         return *out, *torch.autograd.grad(out[0].square().sum(), tensors)
     return out
+
+
+HELD = [
+    (backend, name)
+    for backend, report in backends().items()
+    if backend != "reference" and report.startswith("available")
+    for name in CASES
+    if name.partition(" ")[0] in operators(backend)
+]
+
+
+@pytest.mark.parametrize(("backend", "name"), HELD)
+def test_every_backend_gives_what_the_reference_gives_in_fp64(backend, name):
+    results = []
+    for chosen, dtype in ((backend, torch.float32), ("reference", torch.float64)):
+        torch.manual_seed(2)
+        with use_backend(chosen):
+            results.append(run(name, dtype))
+    for ours, oracle in zip(*results):
+        torch.testing.assert_close(ours.to(oracle.dtype), oracle, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", CASES)
