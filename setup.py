@@ -26,9 +26,11 @@ class CMakeBuild(build_ext):
         compiler = "`apt install g++`, `dnf install gcc-c++` or `xcode-select --install`, or set CXX"
         need([os.environ.get("CXX", "").partition(" ")[0], "c++", "g++", "clang++"], "a C++17 compiler", compiler)
         need(["cmake"], "CMake 3.18 or newer", "`pip install cmake`")
-        build = Path(self.build_temp).resolve()
+        ninja = shutil.which("ninja")
+        # One folder a generator, and the program named anew: pip's isolated builds each have their own ninja, gone afterwards.
+        build = Path(self.build_temp).resolve() / ("ninja" if ninja else "make")
+        generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
         output = Path(self.get_ext_fullpath(self.extensions[0].name)).resolve().parent
-        generator = ["-G", "Ninja"] if shutil.which("ninja") else []
         configure = [f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DB4R_OUTPUT={output}"]
         try:
             subprocess.run(["cmake", "-S", ROOT, "-B", build, *generator, *configure], check=True)
