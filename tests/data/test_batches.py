@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import lightning
 import numpy as np
@@ -214,6 +215,26 @@ def test_no_thread_is_left_when_the_consumer_stops_early_or_fails():
     assert not running()
     assert len(list(batches())) > 0
     assert not running()
+
+
+def test_the_thread_computes_alone_and_leaves_every_other_thread_its_number(monkeypatch):
+    """Two OpenMP teams on two cores once made training half as fast with two threads as with one."""
+    before, build, seen = torch.get_num_threads(), ClozeBatches.batch, []
+
+    def watched(self, epoch, step):
+        seen.append(torch.get_num_threads())
+        return build(self, epoch, step)
+
+    monkeypatch.setattr(ClozeBatches, "batch", watched)
+    torch.set_num_threads(3)
+    try:
+        for _ in batches():
+            assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
 
 
 def test_what_goes_wrong_in_the_thread_is_raised_where_the_batch_is_asked_for(monkeypatch):
