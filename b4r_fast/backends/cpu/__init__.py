@@ -15,6 +15,11 @@ UNAVAILABLE = instruction_sets.UNAVAILABLE
 OPERATORS: dict = {}
 
 if UNAVAILABLE is None:
+    from .attention import attention, attention_backward
+    from .gelu_ffn import gelu_ffn, gelu_ffn_backward
     from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backward
 
-    OPERATORS = {function.__name__: function for function in (residual_layer_norm, residual_layer_norm_backward)}
+    OPERATORS = {
+        function.__name__: function
+        for function in (attention, attention_backward, gelu_ffn, gelu_ffn_backward, residual_layer_norm, residual_layer_norm_backward)
+    }

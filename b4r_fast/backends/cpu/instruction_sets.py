@@ -6,6 +6,10 @@ import importlib
 import os
 from types import ModuleType
 
+from torch import Tensor
+
+from ..reference.philox import dropout_threshold
+
 UNAVAILABLE: str | None = None
 SUPPORTED: tuple[str, ...] = ()
 ISA: str | None = None
@@ -21,3 +25,13 @@ else:
     if ISA not in SUPPORTED:
         raise ValueError(f"B4R_FAST_ISA must be one that runs on this CPU, {' or '.join(SUPPORTED)}, got {ISA!r}")
     native = importlib.import_module(f"._{ISA}", __package__)
+
+
+def addresses(*tensors: Tensor | None) -> list[int]:
+    """What the native functions take: where each tensor's elements start, 0 for None. The tensors must be contiguous."""
+    return [0 if t is None else t.data_ptr() for t in tensors]
+
+
+def native_dropout(dropout_p: float, seed: Tensor | None) -> tuple[int, int]:
+    """The seed and threshold that the native functions take; threshold 0 drops nothing."""
+    return (0, 0) if seed is None else (int(seed), dropout_threshold(dropout_p))

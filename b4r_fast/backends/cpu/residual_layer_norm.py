@@ -5,13 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..reference.philox import dropout_threshold
-from .instruction_sets import native
-
-
-def _dropout(dropout_p: float, seed: Tensor | None) -> tuple[int, int]:
-    """The seed and threshold that the kernels take; threshold 0 drops nothing."""
-    return (0, 0) if seed is None else (int(seed), dropout_threshold(dropout_p))
+from .instruction_sets import addresses, native, native_dropout
 
 
 def residual_layer_norm(
@@ -20,8 +14,8 @@ def residual_layer_norm(
     x, sublayer, weight, bias = x.contiguous(), sublayer.contiguous(), weight.contiguous(), bias.contiguous()
     rows, d = x.shape
     y, mean, rstd = x.new_empty(rows, d), x.new_empty(rows), x.new_empty(rows)
-    addresses = [t.data_ptr() for t in (x, sublayer, weight, bias, y, mean, rstd)]
-    native.residual_layer_norm(*addresses, rows, d, eps, *_dropout(dropout_p, seed), torch.get_num_threads())
+    tensors = addresses(x, sublayer, weight, bias, y, mean, rstd)
+    native.residual_layer_norm(*tensors, rows, d, eps, *native_dropout(dropout_p, seed), torch.get_num_threads())
     return y, mean, rstd
 
 
@@ -32,6 +26,6 @@ def residual_layer_norm_backward(
     rows, d = x.shape
     dx, dsublayer, dweight, dbias = x.new_empty(rows, d), x.new_empty(rows, d), x.new_empty(d), x.new_empty(d)
     partials = x.new_empty(-(-rows // native.NORM_ROWS_PER_TASK), 2, d)
-    addresses = [t.data_ptr() for t in (dy, x, sublayer, weight, mean, rstd, dx, dsublayer, dweight, dbias, partials)]
-    native.residual_layer_norm_backward(*addresses, rows, d, *_dropout(dropout_p, seed), torch.get_num_threads())
+    tensors = addresses(dy, x, sublayer, weight, mean, rstd, dx, dsublayer, dweight, dbias, partials)
+    native.residual_layer_norm_backward(*tensors, rows, d, *native_dropout(dropout_p, seed), torch.get_num_threads())
     return dx, dsublayer, dweight, dbias

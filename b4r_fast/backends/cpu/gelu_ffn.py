@@ -1,0 +1,25 @@
+"""Glue to csrc/cpu/gelu_ffn.cpp, which has the maths."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .instruction_sets import addresses, native
+
+
+def gelu_ffn(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, approximate: str) -> Tensor:
+    x, w1, b1, w2, b2 = (t.contiguous() for t in (x, w1, b1, w2, b2))
+    y = x.new_empty(x.shape)
+    native.gelu_ffn(*addresses(x, w1, b1, w2, b2, y), *x.shape, w1.shape[0], approximate == "tanh", torch.get_num_threads())
+    return y
+
+
+def gelu_ffn_backward(
+    dy: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, approximate: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    dy, x, w1, b1, w2 = (t.contiguous() for t in (dy, x, w1, b1, w2))
+    gradients = tuple(like.new_empty(like.shape) for like in (x, w1, b1, w2, x.new_empty(x.shape[1])))
+    sizes = (*x.shape, w1.shape[0])
+    native.gelu_ffn_backward(*addresses(dy, x, w1, b1, w2, *gradients), *sizes, approximate == "tanh", torch.get_num_threads())
+    return gradients

@@ -1,0 +1,107 @@
+// Vectors of floats as wide as the instruction set that this module is built for, and the functions of one number that kernels need.
+//
+// Comparisons and selections treat NaN so that it stays visible: larger(a, x) and exp2(x) are NaN where x is.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#define B4R_INLINE inline __attribute__((always_inline))
+#define B4R_NOINLINE __attribute__((noinline))
+
+namespace b4r {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+constexpr int kWidth = kVectorBytes / 4;
+
+using Vec = float __attribute__((vector_size(kVectorBytes)));
+using Int = int32_t __attribute__((vector_size(kVectorBytes)));
+
+B4R_INLINE Vec load(const float* p) {
+  Vec v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+B4R_INLINE void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
+B4R_INLINE Vec broadcast(float x) { return x - Vec{}; }  // 0 + x would not be x for x = -0, so it costs an addition
+B4R_INLINE Int broadcast(int32_t x) { return Int{} + x; }
+
+// a b + c, rounded once where the instruction set can. GCC 12 left to itself picks the form that overwrites a factor, and spills
+// accumulators to make up for it; so the form is named.
+B4R_INLINE Vec fma(Vec a, Vec b, Vec c) {
+#if defined(__AVX512F__)
+  asm("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+  return c;
+#elif defined(__FMA__)
+  asm("vfmadd231ps %2, %1, %0" : "+x"(c) : "x"(a), "x"(b));
+  return c;
+#else
+  return a * b + c;
+#endif
+}
+
+// The instruction returns its second operand where either is NaN.
+B4R_INLINE Vec larger(Vec a, Vec x) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_max_ps((__m512)a, (__m512)x);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_max_ps((__m256)a, (__m256)x);
+#elif defined(__SSE2__)
+  return (Vec)_mm_max_ps((__m128)a, (__m128)x);
+#else
+  return a > x ? a : x;
+#endif
+}
+
+B4R_INLINE float sum(Vec v) {
+  float total = 0.0f;
+  for (int i = 0; i < kWidth; ++i) total += v[i];
+  return total;
+}
+
+// Lanes i < count all ones, the others 0.
+B4R_INLINE Int first_lanes(int64_t count) {
+  Int lane;
+  for (int i = 0; i < kWidth; ++i) lane[i] = i;
+  return lane < broadcast(static_cast<int32_t>(count < kWidth ? count : kWidth));
+}
+
+B4R_INLINE Vec keep_where(Int mask, Vec v) { return (Vec)((Int)v & mask); }
+
+// v where the 16-bit masks are all ones, 0 where they are 0.
+B4R_INLINE Vec keep_where(const int16_t* masks, Vec v) {
+  using Shorts = int16_t __attribute__((vector_size(kVectorBytes / 2)));
+  Shorts mask;
+  std::memcpy(&mask, masks, sizeof mask);
+  return keep_where(__builtin_convertvector(mask, Int), v);
+}
+
+// 2^x for x <= 127, 2^-126 for all x below that: relative error 7.5e-8. Rounds x to an integer by adding 1.5 2^23, and adds that to the
+// exponent of a polynomial on [-1/2, 1/2].
+B4R_INLINE Vec exp2(Vec x) {
+  const Vec magic = broadcast(12582912.0f);
+  x = larger(broadcast(-126.0f), x);
+  const Vec shifted = x + magic, r = x - (shifted - magic);
+  Vec p = broadcast(1.5433607e-04f);
+  p = fma(p, r, broadcast(1.3398873e-03f));
+  p = fma(p, r, broadcast(9.6181290e-03f));
+  p = fma(p, r, broadcast(5.5503324e-02f));
+  p = fma(p, r, broadcast(2.4022651e-01f));
+  p = fma(p, r, broadcast(6.9314718e-01f));
+  p = fma(p, r, broadcast(1.0f));
+  return (Vec)((Int)p + ((Int)shifted << 23));
+}
+
+constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
+
+}  // namespace b4r

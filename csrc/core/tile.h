@@ -1,0 +1,160 @@
+// The one product that all kernels are built from: a tile of M rows by 16 columns, held in registers, C += A B.
+//
+// B comes in panels of 16 columns, [k][16] contiguous, so a step reads one cache line of it and broadcasts M numbers of A, which lie
+// anywhere: A(i, k) = a[i * row + k * step]. M is at most kTileRows, which with the panel's vectors fills the registers: 12 multiply-adds
+// wait on nothing but each other's pipeline. Rows are cut into tiles as equal as possible, so no row is padded.
+//
+// A tile with its loop must be a function of its own (B4R_NOINLINE): inlined into a larger body, GCC 12 spills accumulators. Every loop over
+// them needs its unroll pragma for the same reason.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "core/simd.h"
+
+namespace b4r {
+
+constexpr int kPanel = 16;
+constexpr int kPanelVectors = kPanel / kWidth;
+constexpr int kTileRows = kWidth == 16 ? 12 : kWidth == 8 ? 6 : 2;
+
+constexpr int64_t panels(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
+
+template <int M>
+struct Tile {
+  Vec at[M][kPanelVectors];
+};
+
+// Every row the same 16 numbers.
+template <int M>
+B4R_INLINE void set_rows(Tile<M>& c, const float* row) {
+#pragma GCC unroll 12
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < kPanelVectors; ++v) c.at[i][v] = load(row + v * kWidth);
+}
+
+// Every column the same numbers, one a row.
+template <int M>
+B4R_INLINE void set_columns(Tile<M>& c, const float* column) {
+#pragma GCC unroll 12
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < kPanelVectors; ++v) c.at[i][v] = broadcast(column[i]);
+}
+
+template <int M>
+B4R_INLINE void set_zero(Tile<M>& c) {
+#pragma GCC unroll 12
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < kPanelVectors; ++v) c.at[i][v] = Vec{};
+}
+
+// C += A B over STEPS steps.
+template <int STEPS, int M>
+B4R_INLINE void multiply_add_steps(Tile<M>& c, const float* a, int64_t row, int64_t step, const float* b) {
+#pragma GCC unroll 4
+  for (int k = 0; k < STEPS; ++k) {
+    Vec bk[kPanelVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kPanelVectors; ++v) bk[v] = load(b + k * kPanel + v * kWidth);
+#pragma GCC unroll 12
+    for (int i = 0; i < M; ++i) {
+      const Vec aik = broadcast(a[i * row + k * step]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kPanelVectors; ++v) c.at[i][v] = fma(aik, bk[v], c.at[i][v]);
+    }
+  }
+}
+
+// C += A B over `depth` steps. Unrolled by hand: GCC's own remainder loop copies every accumulator at every step.
+template <int M>
+B4R_INLINE void multiply_add(Tile<M>& c, const float* a, int64_t row, int64_t step, const float* b, int64_t depth) {
+  for (; depth >= 4; depth -= 4, a += 4 * step, b += 4 * kPanel) multiply_add_steps<4>(c, a, row, step, b);
+  for (; depth > 0; --depth, a += step, b += kPanel) multiply_add_steps<1>(c, a, row, step, b);
+}
+
+// The same with A in panels: A(i, k) = a[(k div 16) * panel + i * 16 + k mod 16].
+template <int M>
+B4R_INLINE void multiply_add_panels(Tile<M>& c, const float* a, int64_t panel, const float* b, int64_t depth) {
+  for (; depth >= kPanel; depth -= kPanel, a += panel, b += kPanel * kPanel) multiply_add(c, a, kPanel, 1, b, kPanel);
+  if (depth > 0) multiply_add(c, a, kPanel, 1, b, depth);
+}
+
+// Call f(row, vector, value) for every vector of the tile.
+template <int M, class F>
+B4R_INLINE void for_vectors(const Tile<M>& c, const F& f) {
+#pragma GCC unroll 12
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < kPanelVectors; ++v) f(i, v, c.at[i][v]);
+}
+
+// out(i, 0 .. columns - 1) = C, or += C; columns is at most 16.
+template <int M>
+B4R_INLINE void write(const Tile<M>& c, float* out, int64_t row, int64_t columns, bool add) {
+  if (columns >= kPanel) {
+    for_vectors(c, [&](int i, int v, Vec x) {
+      float* to = out + i * row + v * kWidth;
+      store(to, add ? load(to) + x : x);
+    });
+  } else {
+    float copy[M][kPanel];
+    for_vectors(c, [&](int i, int v, Vec x) { store(copy[i] + v * kWidth, x); });
+    for (int i = 0; i < M; ++i)
+      for (int64_t j = 0; j < columns; ++j) out[i * row + j] = add ? out[i * row + j] + copy[i][j] : copy[i][j];
+  }
+}
+
+// Call f(tile height as a constant, first row) for tiles that cover `rows` rows.
+template <class F>
+B4R_INLINE void for_tiles(int64_t rows, const F& f) {
+  const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+  for (int64_t t = 0, first = 0; t < tiles; ++t) {
+    const int64_t height = rows / tiles + (t < rows % tiles);
+    switch (height) {
+#define B4R_HEIGHT(M)                                                                    \
+  case M:                                                                                \
+    if constexpr (M <= kTileRows) f(std::integral_constant<int, M>{}, first); \
+    break
+      B4R_HEIGHT(1);
+      B4R_HEIGHT(2);
+      B4R_HEIGHT(3);
+      B4R_HEIGHT(4);
+      B4R_HEIGHT(5);
+      B4R_HEIGHT(6);
+      B4R_HEIGHT(7);
+      B4R_HEIGHT(8);
+      B4R_HEIGHT(9);
+      B4R_HEIGHT(10);
+      B4R_HEIGHT(11);
+      B4R_HEIGHT(12);
+#undef B4R_HEIGHT
+    }
+    first += height;
+  }
+}
+
+// Panels of a matrix (rows, columns), element (r, c) at source[r * row + c * column], with zeros beyond its columns:
+//   to[c div 16][r][c mod 16], panels `stride` floats apart.
+inline void pack_panel(const float* source, int64_t row, int64_t column, int64_t rows, int64_t columns, float* to) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* from = source + r * row;
+    float* line = to + r * kPanel;
+    if (column == 1 && columns >= kPanel) {
+      std::memcpy(line, from, kPanel * sizeof(float));
+    } else {
+      for (int64_t c = 0; c < kPanel; ++c) line[c] = c < columns ? from[c * column] : 0.0f;
+    }
+  }
+}
+
+inline void pack_panels(const float* source, int64_t row, int64_t column, int64_t rows, int64_t columns, int64_t stride, float* to) {
+  for (int64_t p = 0; p < panels(columns); ++p)
+    pack_panel(source + p * kPanel * column, row, column, rows, columns - p * kPanel, to + p * stride);
+}
+
+}  // namespace b4r
