@@ -89,7 +89,8 @@ inline void dropout_factors(const Dropout& dropout, uint32_t row, uint32_t group
   }
 }
 
-// keep[r][0 .. 15] for 16 columns from `column`, a multiple of 16, of the rows first_row to first_row + rows - 1, and of up to kLanes - 1 more.
+// keep[r][0 .. 15] for 16 columns from `column`, a multiple of 16, of the rows first_row to first_row + rows - 1, and of up to
+// kLanes - 1 more.
 inline void keep_panel(const Dropout& dropout, uint32_t first_row, int64_t rows, int64_t column, uint32_t group, Keep* keep) {
   Lanes row;
   for (int lane = 0; lane < kLanes; ++lane) row[lane] = first_row + lane;

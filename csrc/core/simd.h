@@ -1,6 +1,7 @@
-// Vectors of floats as wide as the instruction set that this module is built for, and the functions of one number that kernels need.
+// Vectors of floats as wide as the instruction set that this module is built for, and the functions of one number that kernels
+// need.
 //
-// Comparisons and selections treat NaN so that it stays visible: larger(a, x) and exp2(x) are NaN where x is.
+// Comparisons and selections treat NaN so that it stays visible: larger(a, x), smaller(a, x) and exp2(x) are NaN where x is.
 #pragma once
 
 #include <cstdint>
@@ -50,18 +51,20 @@ B4R_INLINE Vec fma(Vec a, Vec b, Vec c) {
 #endif
 }
 
-// The instruction returns its second operand where either is NaN.
-B4R_INLINE Vec larger(Vec a, Vec x) {
+// The instructions return their second operand where either is NaN.
 #if defined(__AVX512F__)
-  return (Vec)_mm512_max_ps((__m512)a, (__m512)x);
+B4R_INLINE Vec larger(Vec a, Vec x) { return (Vec)_mm512_max_ps((__m512)a, (__m512)x); }
+B4R_INLINE Vec smaller(Vec a, Vec x) { return (Vec)_mm512_min_ps((__m512)a, (__m512)x); }
 #elif defined(__AVX2__)
-  return (Vec)_mm256_max_ps((__m256)a, (__m256)x);
+B4R_INLINE Vec larger(Vec a, Vec x) { return (Vec)_mm256_max_ps((__m256)a, (__m256)x); }
+B4R_INLINE Vec smaller(Vec a, Vec x) { return (Vec)_mm256_min_ps((__m256)a, (__m256)x); }
 #elif defined(__SSE2__)
-  return (Vec)_mm_max_ps((__m128)a, (__m128)x);
+B4R_INLINE Vec larger(Vec a, Vec x) { return (Vec)_mm_max_ps((__m128)a, (__m128)x); }
+B4R_INLINE Vec smaller(Vec a, Vec x) { return (Vec)_mm_min_ps((__m128)a, (__m128)x); }
 #else
-  return a > x ? a : x;
+B4R_INLINE Vec larger(Vec a, Vec x) { return a > x ? a : x; }
+B4R_INLINE Vec smaller(Vec a, Vec x) { return a < x ? a : x; }
 #endif
-}
 
 B4R_INLINE float sum(Vec v) {
   float total = 0.0f;
@@ -86,8 +89,8 @@ B4R_INLINE Vec keep_where(const int16_t* masks, Vec v) {
   return keep_where(__builtin_convertvector(mask, Int), v);
 }
 
-// 2^x for x <= 127, 2^-126 for all x below that: relative error 7.5e-8. Rounds x to an integer by adding 1.5 2^23, and adds that to the
-// exponent of a polynomial on [-1/2, 1/2].
+// 2^x for x <= 127, 2^-126 for all x below that: relative error 7.5e-8. Rounds x to an integer by adding 1.5 2^23, and adds that to
+// the exponent of a polynomial on [-1/2, 1/2].
 B4R_INLINE Vec exp2(Vec x) {
   const Vec magic = broadcast(12582912.0f);
   x = larger(broadcast(-126.0f), x);

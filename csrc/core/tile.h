@@ -1,11 +1,11 @@
 // The one product that all kernels are built from: a tile of M rows by 16 columns, held in registers, C += A B.
 //
-// B comes in panels of 16 columns, [k][16] contiguous, so a step reads one cache line of it and broadcasts M numbers of A, which lie
-// anywhere: A(i, k) = a[i * row + k * step]. M is at most kTileRows, which with the panel's vectors fills the registers: 12 multiply-adds
-// wait on nothing but each other's pipeline. Rows are cut into tiles as equal as possible, so no row is padded.
+// B comes in panels of 16 columns, [k][16] contiguous, so a step reads one cache line of it and broadcasts M numbers of A, which
+// lie anywhere: A(i, k) = a[i * row + k * step]. M is at most kTileRows, which with the panel's vectors fills the registers: 12
+// multiply-adds wait on nothing but each other's pipeline. Rows are cut into tiles as equal as possible, so no row is padded.
 //
-// A tile with its loop must be a function of its own (B4R_NOINLINE): inlined into a larger body, GCC 12 spills accumulators. Every loop over
-// them needs its unroll pragma for the same reason.
+// A tile with its loop must be a function of its own (B4R_NOINLINE): inlined into a larger body, GCC 12 spills accumulators. Every
+// loop over them needs its unroll pragma for the same reason.
 #pragma once
 
 #include <algorithm>
@@ -116,8 +116,8 @@ B4R_INLINE void for_tiles(int64_t rows, const F& f) {
   for (int64_t t = 0, first = 0; t < tiles; ++t) {
     const int64_t height = rows / tiles + (t < rows % tiles);
     switch (height) {
-#define B4R_HEIGHT(M)                                                                    \
-  case M:                                                                                \
+#define B4R_HEIGHT(M)                                                         \
+  case M:                                                                     \
     if constexpr (M <= kTileRows) f(std::integral_constant<int, M>{}, first); \
     break
       B4R_HEIGHT(1);
@@ -152,7 +152,8 @@ inline void pack_panel(const float* source, int64_t row, int64_t column, int64_t
   }
 }
 
-inline void pack_panels(const float* source, int64_t row, int64_t column, int64_t rows, int64_t columns, int64_t stride, float* to) {
+inline void pack_panels(const float* source, int64_t row, int64_t column, int64_t rows, int64_t columns, int64_t stride,
+                        float* to) {
   for (int64_t p = 0; p < panels(columns); ++p)
     pack_panel(source + p * kPanel * column, row, column, rows, columns - p * kPanel, to + p * stride);
 }

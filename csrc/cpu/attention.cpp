@@ -2,14 +2,15 @@
 // Backward, delta = rowsum(do o), dP = do v^T: dv = (P M)^T do, dS = P (M dP - delta), dq = scale dS k, dk = scale dS^T q.
 //
 // q, o and their gradients: (R, heads, d). k, v and theirs: (T, heads, d). lse: (heads, R). Everything written is overwritten.
-// Operations of n rows and n keys: forward 4 n^2 d, backward 8 n^2 d and 2 n^2 d to compute the scores again; an exp each, and a quarter of a
-// Philox call of 8 fields for two. Scores exist for a block of rows of one sequence and head: 256 KB, or kLeastRows rows.
+// Operations of n rows and n keys: forward 4 n^2 d, backward 8 n^2 d and 2 n^2 d to compute the scores again; an exp each, and a
+// quarter of a Philox call of 8 fields for two. Scores exist for a block of rows of one sequence and head: 256 KB, or kLeastRows
+// rows.
 //
 // One sequence and head is one unit of work, and no state crosses units, so the bits do not depend on the threads. In a unit:
-//   kt, vt     k and v transposed, in panels of 16 keys [keys div 16][d][16]: right-hand sides of the scores and of dP; kt bears scale log2 e
-//   kn, vn     k and v in panels of 16 of d [d div 16][keys][16]: right-hand sides of dq and o
-//   qn, don    q and do in panels of 16 of d [d div 16][rows][16]: right-hand sides of dk and dv
-//   p, ds      scores, then probabilities; their gradient: in panels of 16 keys [keys div 16][rows][16]
+//   kt, vt     k and v transposed, in panels of 16 keys [keys div 16][d][16]: right-hand sides of the scores and of dP; kt bears
+//   scale log2 e kn, vn     k and v in panels of 16 of d [d div 16][keys][16]: right-hand sides of dq and o qn, don    q and do in
+//   panels of 16 of d [d div 16][rows][16]: right-hand sides of dk and dv p, ds      scores, then probabilities; their gradient: in
+//   panels of 16 keys [keys div 16][rows][16]
 // Exponents are of base 2. Where |q| |k| bounds the scores they need no maximum; elsewhere a first pass finds it.
 #include "cpu/attention.h"
 
@@ -96,7 +97,8 @@ B4R_NOINLINE void over_keys_tile(const float* a, int64_t stride, const float* b,
 
 // p = 2^(s - lse) / rate, the probability times what dropout scales kept ones by.
 template <int M>
-B4R_NOINLINE void scaled_probability_tile(const float* q, int64_t token, const float* kt, int64_t d, const float* minus_lse, float* p) {
+B4R_NOINLINE void scaled_probability_tile(const float* q, int64_t token, const float* kt, int64_t d, const float* minus_lse,
+                                          float* p) {
   Tile<M> c;
   set_columns(c, minus_lse);
   multiply_add(c, q, token, 1, kt, d);
@@ -283,9 +285,7 @@ template <class F>
 void for_units(const AttentionShape& s, int threads, const F& unit) {
   std::vector<int64_t> order(s.sequences);
   std::iota(order.begin(), order.end(), 0);
-  const auto cost = [&](int64_t b) {
-    return static_cast<int64_t>(s.cu_q[b + 1] - s.cu_q[b]) * (s.cu_k[b + 1] - s.cu_k[b]);
-  };
+  const auto cost = [&](int64_t b) { return static_cast<int64_t>(s.cu_q[b + 1] - s.cu_q[b]) * (s.cu_k[b + 1] - s.cu_k[b]); };
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return cost(a) > cost(b); });
   parallel_for(threads, s.sequences * s.heads, [&](int64_t i) { unit(order[i / s.heads], i % s.heads); });
 }
@@ -306,9 +306,9 @@ void attention(Heads<const float> q, Heads<const float> k, Heads<const float> v,
   const int64_t rows = s.cu_q[s.sequences];
   for_units(s, threads, [&](int64_t b, int64_t h) {
     const int64_t row = s.cu_q[b], key = s.cu_k[b];
-    (dropout.threshold > 0 ? forward_unit<true> : forward_unit<false>)(
-        at(q, row, h, s.d), q.token, at(k, key, h, s.d), k.token, at(v, key, h, s.d), v.token, at(out, row, h, s.d), out.token,
-        lse + h * rows + row, unit_of(s, b, h), s, dropout);
+    (dropout.threshold > 0 ? forward_unit<true> : forward_unit<false>)(at(q, row, h, s.d), q.token, at(k, key, h, s.d), k.token,
+                                                                       at(v, key, h, s.d), v.token, at(out, row, h, s.d), out.token,
+                                                                       lse + h * rows + row, unit_of(s, b, h), s, dropout);
   });
 }
 
@@ -318,10 +318,11 @@ void attention_backward(Heads<const float> dout, Heads<const float> q, Heads<con
   const int64_t rows = s.cu_q[s.sequences];
   for_units(s, threads, [&](int64_t b, int64_t h) {
     const int64_t row = s.cu_q[b], key = s.cu_k[b], d = s.d;
-    (dropout.threshold > 0 ? backward_unit<true> : backward_unit<false>)(
-        at(dout, row, h, d), dout.token, at(q, row, h, d), q.token, at(k, key, h, d), k.token, at(v, key, h, d), v.token,
-        at(out, row, h, d), out.token, lse + h * rows + row, at(dq, row, h, d), dq.token, at(dk, key, h, d), dk.token,
-        at(dv, key, h, d), dv.token, unit_of(s, b, h), s, dropout);
+    (dropout.threshold > 0 ? backward_unit<true> : backward_unit<false>)(at(dout, row, h, d), dout.token, at(q, row, h, d), q.token,
+                                                                         at(k, key, h, d), k.token, at(v, key, h, d), v.token,
+                                                                         at(out, row, h, d), out.token, lse + h * rows + row,
+                                                                         at(dq, row, h, d), dq.token, at(dk, key, h, d), dk.token,
+                                                                         at(dv, key, h, d), dv.token, unit_of(s, b, h), s, dropout);
   });
 }
 

@@ -1,13 +1,14 @@
 // y = GELU(u) w2^T + b2 with u = x w1^T + b1. Backward, u computed again: a = GELU(u), du = (dy w2) GELU'(u),
 //   dx = du w1, dw1 = du^T x, db1 = sum du, dw2 = dy^T a, db2 = sum dy.
 //
-// x, y, dy, dx: (T, d) contiguous. w1, dw1: (f, d). b1, db1: (f,). w2, dw2: (d, f). b2, db2: (d,). Everything written is overwritten.
-// Operations: forward 4 T d f, backward 10 T d f, and a GELU for each of T f. Memory: the weights in panels, and what a thread holds of
-// the hidden layer: kRows rows of kSlab columns in the forward; in the backward a and du for a chunk of rows, 2 MB each, shared by all threads.
+// x, y, dy, dx: (T, d) contiguous. w1, dw1: (f, d). b1, db1: (f,). w2, dw2: (d, f). b2, db2: (d,). Everything written is
+// overwritten. Operations: forward 4 T d f, backward 10 T d f, and a GELU for each of T f. Memory: the weights in panels, and what
+// a thread holds of the hidden layer: kRows rows of kSlab columns in the forward; in the backward a and du for a chunk of rows, 2
+// MB each, shared by all threads.
 //
-// The backward has two phases a chunk. First each thread takes blocks of rows: a, du and dx. Then each takes panels of the hidden layer: 16
-// rows of dw1 and 16 columns of dw2, summed over the chunk's rows in their order. So no thread waits for a lock, nothing is summed twice, and
-// the bits depend on sizes alone.
+// The backward has two phases a chunk. First each thread takes blocks of rows: a, du and dx. Then each takes panels of the hidden
+// layer: 16 rows of dw1 and 16 columns of dw2, summed over the chunk's rows in their order. So no thread waits for a lock, nothing
+// is summed twice, and the bits depend on sizes alone.
 #include "cpu/gelu_ffn.h"
 
 #include <algorithm>
@@ -20,15 +21,15 @@
 namespace b4r {
 namespace {
 
-constexpr int64_t kRows = 96;                   // of a block, in the first phase: 96 x 256 hidden numbers fit in L2 beside the weights
-constexpr int64_t kSlab = 256;                  // hidden columns that the forward computes and uses at a time
+constexpr int64_t kRows = 96;   // of a block, in the first phase: 96 x 256 hidden numbers fit in L2 beside the weights
+constexpr int64_t kSlab = 256;  // hidden columns that the forward computes and uses at a time
 constexpr int64_t kChunkFloats = int64_t{1} << 19;  // of a, and of du
-constexpr int64_t kDepth = 256;                 // rows that the second phase sums at a time: 16 KB of a panel stay in L1
+constexpr int64_t kDepth = 256;                     // rows that the second phase sums at a time: 16 KB of a panel stay in L1
 
 int64_t blocks_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
-// Panels of the hidden layer: row r of panel p stands at p * panel_stride(rows) + 16 r. An odd number of cache lines, or panels would fall
-// on few sets of L1.
+// Panels of the hidden layer: row r of panel p stands at p * panel_stride(rows) + 16 r. An odd number of cache lines, or panels
+// would fall on few sets of L1.
 int64_t panel_stride(int64_t rows) { return (rows | 1) * kPanel; }
 
 // a = GELU(x w1^T + b1), M rows of one panel.
@@ -87,7 +88,6 @@ B4R_NOINLINE void weight_tile(const float* a, int64_t step, const float* b, int6
   multiply_add(c, a, 1, step, b, depth);
   write(c, out, row, columns, add);
 }
-
 
 // w (f, d) or its transpose, in panels over f with d rows.
 void pack_in(const float* w, int64_t row, int64_t column, const FfnShape& s, float* to) {
@@ -157,7 +157,7 @@ void backward(const float* dy, const float* x, const float* w1, const float* b1,
   pack_in(w1, 1, d, s, in_w1);
   pack_in(w2, f, 1, s, in_w2);
   pack_out(w1, d, 1, s, out_w1);
-  const float *start1 = padded(shared, b1, f);
+  const float* start1 = padded(shared, b1, f);
   float *a = shared.take(panels(f) * stride), *du = shared.take(panels(f) * stride), *xp = shared.take(panels(d) * stride);
   float zeros[kPanel] = {};
   std::fill(db2, db2 + d, 0.0f);

@@ -6,7 +6,6 @@ from b4r_fast import ops
 
 from .accuracy import assert_as_accurate_as_torch
 
-
 # No token, one, sizes off any tile, the shape of the paper.
 # No row; sizes below a panel; the paper's, over one block and one chunk of rows; more hidden columns than a slab, none a multiple of 16.
 SHAPES = [(0, 4, 8), (1, 3, 5), (50, 64, 256), (2100, 64, 256), (130, 33, 300)]

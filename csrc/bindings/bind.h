@@ -1,0 +1,39 @@
+// What the bindings of every op share: addresses and sizes come in, nothing else. Python checks shapes, dtypes and contiguity.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+
+#include "core/philox.h"
+
+// What Python hands over: the address of a tensor's first element, 0 where there is none.
+struct Address {
+  std::uintptr_t value;
+  template <class T>
+  operator T*() const {
+    return reinterpret_cast<T*>(value);
+  }
+};
+
+namespace pybind11::detail {
+template <>
+struct type_caster<Address> {
+  PYBIND11_TYPE_CASTER(Address, const_name("int"));
+  bool load(handle source, bool) {
+    value.value = PyLong_AsSize_t(source.ptr());
+    return !PyErr_Occurred();
+  }
+};
+}  // namespace pybind11::detail
+
+inline b4r::Dropout dropout(int64_t seed, int32_t threshold) {
+  return {static_cast<uint64_t>(seed), threshold, 65536.0f / static_cast<float>(65536 - threshold)};
+}
+
+using without_gil = pybind11::call_guard<pybind11::gil_scoped_release>;
+
+// One file each.
+void bind_attention(pybind11::module_& m);
+void bind_gelu_ffn(pybind11::module_& m);
+void bind_residual_layer_norm(pybind11::module_& m);
