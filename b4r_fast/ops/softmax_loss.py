@@ -54,13 +54,43 @@ def _backward(ctx, dloss, *_):
 differentiate(_forward_op, _backward, _setup)
 
 
+def _fake_sum(hidden, items, bias, targets):
+    return hidden.new_empty(()), hidden.new_empty(hidden.shape), *_fake_backward(None, hidden, items, bias, targets, None, None)
+
+
+_sum_op = define(
+    "softmax_loss_sum(Tensor hidden, Tensor items, Tensor? bias, Tensor targets)"
+    " -> (Tensor loss, Tensor dhidden, Tensor ditems, Tensor? dbias)",
+    _fake_sum,
+    check_values=_check_values,
+)
+
+
+def _setup_sum(ctx, inputs, output):
+    _, *gradients = output
+    ctx.mark_non_differentiable(*(g for g in gradients if g is not None))
+    ctx.save_for_backward(*gradients)
+
+
+def _backward_sum(ctx, dloss, *_):
+    # The gradients are there already; what comes in is one number.
+    return *(dloss * g if needed else None for g, needed in zip(ctx.saved_tensors, ctx.needs_input_grad)), None
+
+
+differentiate(_sum_op, _backward_sum, _setup_sum)
+
+
 def reduce_loss(loss: Tensor, targets: Tensor, reduction: str) -> Tensor:
     """Rows -> "none": rows, "sum": their sum, "mean": the mean over rows with a target, 0 when there is none."""
     check_choice("reduction", reduction, ("mean", "sum", "none"))
     if reduction == "none":
         return loss
     total = loss.sum()
-    return total if reduction == "sum" else total / (targets != IGNORED).sum().clamp(min=1)
+    return total if reduction == "sum" else total / _rows_with_target(targets)
+
+
+def _rows_with_target(targets: Tensor) -> Tensor:
+    return (targets != IGNORED).sum().clamp(min=1)
 
 
 def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, *, reduction: str = "mean") -> Tensor:
@@ -72,4 +102,7 @@ def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Te
     """
     sizes = check_tensors(None, {}, hidden=(hidden, "N d"), items=(items, "V d"), bias=(bias, "V"))
     check_tensors(torch.int64, sizes, hidden, targets=(targets, "N"))
+    if reduction in ("mean", "sum") and torch.is_grad_enabled() and items.requires_grad:
+        total = _sum_op(hidden, items, bias, targets)[0]
+        return total if reduction == "sum" else total / _rows_with_target(targets)
     return reduce_loss(_forward_op(hidden, items, bias, targets)[0], targets, reduction)

@@ -28,4 +28,5 @@ PYBIND11_MODULE(B4R_MODULE, m) {
   bind_attention(m);
   bind_gelu_ffn(m);
   bind_residual_layer_norm(m);
+  bind_softmax_loss(m);
 }

@@ -63,6 +63,7 @@ CASES = {
         lambda x, s, w, b: ops.residual_layer_norm(x, s, w, b, eps=1e-6, dropout_p=0.3, seed=SEED), normal((T, D), (T, D), (D,), (D,))
     ),
     "softmax_loss": Case(lambda h, c, b: ops.softmax_loss(h, c, b, TARGETS), normal((N, D), (V, D), (V,))),
+    "softmax_loss_sum": Case(lambda h, c, b: ops.softmax_loss(h, c, b, TARGETS, reduction="sum"), normal((N, D), (V, D), (V,))),
     "softmax_loss of rows without bias": Case(lambda h, c: ops.softmax_loss(h, c, None, TARGETS, reduction="none"), normal((N, D), (V, D))),
     "sampled_softmax_loss": Case(
         lambda h, c, b: ops.sampled_softmax_loss(h, c, b, TARGETS, SHARED, log_q=LOG_Q.to(h.dtype)), normal((N, D), (V, D), (V,))

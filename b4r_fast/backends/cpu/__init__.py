@@ -18,8 +18,19 @@ if UNAVAILABLE is None:
     from .attention import attention, attention_backward
     from .gelu_ffn import gelu_ffn, gelu_ffn_backward
     from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backward
+    from .softmax_loss import softmax_loss, softmax_loss_backward, softmax_loss_sum
 
     OPERATORS = {
         function.__name__: function
-        for function in (attention, attention_backward, gelu_ffn, gelu_ffn_backward, residual_layer_norm, residual_layer_norm_backward)
+        for function in (
+            attention,
+            attention_backward,
+            gelu_ffn,
+            gelu_ffn_backward,
+            residual_layer_norm,
+            residual_layer_norm_backward,
+            softmax_loss,
+            softmax_loss_backward,
+            softmax_loss_sum,
+        )
     }

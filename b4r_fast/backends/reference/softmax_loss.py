@@ -63,3 +63,9 @@ def softmax_loss_backward(
         if dbias is not None:
             dbias += dz.sum(0)
     return ditems, dbias
+
+
+def softmax_loss_sum(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """The sum of the losses (), and its gradients: dhidden, ditems, dbias."""
+    loss, dhidden, lse = softmax_loss(hidden, items, bias, targets)
+    return loss.sum(), dhidden, *softmax_loss_backward(torch.ones_like(loss), hidden, items, bias, targets, loss, lse)

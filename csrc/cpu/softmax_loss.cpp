@@ -1,0 +1,425 @@
+// loss_i = -log softmax(z_i)[t_i], z_ij = h_i . C_j + b_j. With lse_i = log sum_{j != t} e^{z_ij}, x_i = lse_i - z_it:
+//   loss_i = softplus(x_i), q_i = 1 - p_it = sigmoid(x_i), dz_ij = p_ij (j != t), dz_it = -q_i, dh = dz C, dC = dz^T h, db = sum_i
+//   dz.
+//
+// N rows, V items, d. A block of logits is kept item-major, E[j][i]: then C, h and their gradients serve as they lie in memory, and
+// maximum and sum over items are operations on whole vectors. Exponents are of base 2: packed rows bear log2 e.
+//   logits E[j][i] = C_j . h_i       tiles of items x 16 rows, the right-hand side is rows transposed: ht [rows div 16][d][16]
+//   dh[i] = sum_j E[j][i] C_j        tiles of rows x 16 of d, the right-hand side is a block of items: cn [d div 16][items][16]
+//   dC[j] = sum_i E[j][i] h_i        tiles of items x 16 of d, the right-hand side is rows: hn [d div 16][rows][16]
+// The target's entry of E is masked before the maximum is taken, and its part of dh, dC and db added apart, with q: nothing
+// cancels. Rows without a target are left out before anything is computed.
+//
+// One visit (softmax_loss_sum), 6 N V d operations and an exp a logit: the logits of a chunk of rows stay in scratch. Sweep 1
+// leaves E = 2^(z - block maximum); then each row's blocks are joined; sweep 2 scales E to dz and takes both products. Threads own
+// ranges of items, so dC needs no lock; dh is added over ranges in their order. Ranges follow from the sizes, never from the
+// threads. Streaming (softmax_loss and its backward), 8 N V d: the forward keeps a running maximum, sum and sum of items; the
+// backward computes the logits again, its tasks own blocks of items. Needs no scratch that grows with V.
+#include "cpu/softmax_loss.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "core/parallel.h"
+#include "core/scratch.h"
+#include "core/tile.h"
+
+namespace b4r {
+namespace {
+
+constexpr int64_t kBlock = 96;  // items of a block of logits
+constexpr int64_t kRows = 192,
+                  kLeastRows = 48;  // of a chunk: below 64 the items are read too often, and at 48 streaming is as fast
+constexpr int64_t kLogitFloats = int64_t{1} << 23;  // of a chunk in one visit: 32 MB
+constexpr int64_t kRanges = 32;                     // of items, at most
+constexpr float kLowest = -1e30f;
+
+int64_t blocks_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
+
+// An odd number of cache lines, or a column of E would fall on few sets of L1.
+int64_t odd_lines(int64_t rows) { return (panels(rows) | 1) * kPanel; }
+
+// A target of a chunk: which item, and which row of the chunk.
+struct Target {
+  int64_t item, row;
+};
+
+// Rows with a target, cut into chunks of whole panels.
+struct Rows {
+  std::vector<int64_t> index;   // where each stands in `hidden`
+  std::vector<int64_t> chunk;   // chunk c has rows chunk[c] .. chunk[c + 1] - 1
+  std::vector<Target> targets;  // of each chunk, by item
+  int64_t most = 0;             // rows of a chunk, at most, in whole panels
+
+  Rows(const SoftmaxInput& in, int64_t most_rows) {
+    for (int64_t i = 0; i < in.rows; ++i)
+      if (in.targets[i] >= 0) index.push_back(i);
+    const int64_t count = static_cast<int64_t>(index.size()), all = panels(count), chunks = blocks_of(all * kPanel, most_rows);
+    for (int64_t c = 0; c <= chunks; ++c) chunk.push_back(std::min(all * c / std::max<int64_t>(chunks, 1) * kPanel, count));
+    for (int64_t c = 0; c < chunks; ++c) {
+      most = std::max(most, panels(chunk[c + 1] - chunk[c]) * kPanel);
+      for (int64_t i = chunk[c]; i < chunk[c + 1]; ++i) targets.push_back({in.targets[index[i]], i - chunk[c]});
+      std::stable_sort(targets.begin() + chunk[c], targets.end(), [](const Target& a, const Target& b) { return a.item < b.item; });
+    }
+  }
+
+  int64_t chunks() const { return static_cast<int64_t>(chunk.size()) - 1; }
+  int64_t count(int64_t c) const { return chunk[c + 1] - chunk[c]; }
+
+  // The targets of chunk c among the items first .. last - 1.
+  std::pair<const Target*, const Target*> among(int64_t c, int64_t first, int64_t last) const {
+    const auto before = [](const Target& t, int64_t item) { return t.item < item; };
+    const Target *begin = targets.data() + chunk[c], *end = targets.data() + chunk[c + 1];
+    return {std::lower_bound(begin, end, first, before), std::lower_bound(begin, end, last, before)};
+  }
+};
+
+// One chunk's rows as right-hand sides, and its targets' logits in base 2.
+struct PackedChunk {
+  float *ht, *hn, *target_logit;
+  int64_t stride;  // of the panels of hn
+
+  PackedChunk(Scratch& scratch, int64_t most, int64_t d)
+      : ht(scratch.take(most * d)),
+        hn(scratch.take(panels(d) * most * kPanel)),
+        target_logit(scratch.take(most)),
+        stride(most * kPanel) {}
+
+  // The 16 rows of panel p.
+  void pack(const SoftmaxInput& in, const Rows& rows, int64_t c, int64_t p) {
+    const int64_t d = in.d, first = p * kPanel, count = std::min<int64_t>(kPanel, rows.count(c) - first);
+    float* t = ht + first * d;
+    for (int64_t j = 0; j < kPanel; ++j) {
+      const int64_t row = j < count ? rows.index[rows.chunk[c] + first + j] : 0;
+      const float* h = in.hidden + row * d;
+      for (int64_t k = 0; k < d; ++k) t[k * kPanel + j] = j < count ? h[k] * kLog2E : 0.0f;
+      for (int64_t k = 0; k < panels(d) * kPanel; ++k)
+        hn[k / kPanel * stride + (first + j) * kPanel + k % kPanel] = j < count && k < d ? h[k] : 0.0f;
+      if (j >= count) continue;
+      const float* item = in.items + in.targets[row] * d;
+      float logit = in.bias != nullptr ? in.bias[in.targets[row]] : 0.0f;
+#pragma omp simd reduction(+ : logit)
+      for (int64_t k = 0; k < d; ++k) logit += h[k] * item[k];
+      target_logit[first + j] = logit * kLog2E;
+    }
+  }
+};
+
+// E of M items x 16 rows.
+template <int M>
+B4R_NOINLINE void logit_tile(const float* items, int64_t d, const float* bias, const float* ht, float* e, int64_t e_item) {
+  Tile<M> c;
+  set_columns(c, bias);
+  multiply_add(c, items, d, 1, ht, d);
+  write(c, e, e_item, kPanel, false);
+}
+
+// out(row, .) += sum over items of E[item][row] cn[item][.].
+template <int M>
+B4R_NOINLINE void over_items_tile(const float* e, int64_t e_item, const float* cn, int64_t count, float* out, int64_t row) {
+  Tile<M> c;
+  set_zero(c);
+  multiply_add(c, e, 1, e_item, cn, count);
+  write(c, out, row, kPanel, true);
+}
+
+// out(item, .) = or += sum over rows of E[item][row] hn[row][.].
+template <int M>
+B4R_NOINLINE void over_rows_tile(const float* e, int64_t e_item, const float* hn, int64_t rows, float* out, int64_t d,
+                                 int64_t columns, bool add) {
+  Tile<M> c;
+  set_zero(c);
+  multiply_add(c, e, e_item, 1, hn, rows);
+  write(c, out, d, columns, add);
+}
+
+// A block of items against the rows of a chunk.
+struct Block {
+  const SoftmaxInput& in;
+  const Rows& rows;
+  const PackedChunk& packed;
+  int64_t c, first, count;  // the chunk; the items
+  float* e;
+  int64_t e_item;  // floats from one item of E to the next
+
+  int64_t row_panels() const { return panels(rows.count(c)); }
+  std::pair<const Target*, const Target*> targets() const { return rows.among(c, first, first + count); }
+
+  // E = logits of all rows, -inf at targets. bias2: scratch of kBlock floats.
+  void logits(float* bias2) const {
+    for (int64_t j = 0; j < count; ++j) bias2[j] = in.bias != nullptr ? in.bias[first + j] * kLog2E : 0.0f;
+    for (int64_t p = 0; p < row_panels(); ++p) {
+      for_tiles(count, [&](auto m, int64_t j) {
+        logit_tile<m>(in.items + (first + j) * in.d, in.d, bias2 + j, packed.ht + p * kPanel * in.d, e + j * e_item + p * kPanel,
+                      e_item);
+      });
+    }
+    for (auto [t, end] = targets(); t < end; ++t) e[(t->item - first) * e_item + t->row] = -INFINITY;
+  }
+
+  // most[i] = the largest logit of each row, or what is there if that is larger.
+  void maxima(float* most) const {
+    for (int64_t i = 0; i < row_panels() * kPanel; i += kWidth) {
+      Vec largest = load(most + i);
+      for (int64_t j = 0; j < count; ++j) largest = larger(largest, load(e + j * e_item + i));
+      store(most + i, largest);
+    }
+  }
+
+  // E = 2^(E - minus[i]), total[i] = its sum over the items.
+  void exponentials(const float* minus, float* total) const {
+    for (int64_t i = 0; i < row_panels() * kPanel; i += kWidth) {
+      const Vec m = load(minus + i);
+      Vec sum{};
+      for (int64_t j = 0; j < count; ++j) {
+        float* at = e + j * e_item + i;
+        const Vec x = exp2(load(at) - m);
+        store(at, x);
+        sum += x;
+      }
+      store(total + i, sum);
+    }
+  }
+
+  // E[j][i] *= weight[i]; dbias[j] = or += its sum over the rows.
+  void scale(const float* weight, float* dbias, bool add) const {
+    for (int64_t j = 0; j < count; ++j) {
+      float* row = e + j * e_item;
+      Vec total{};
+      for (int64_t i = 0; i < row_panels() * kPanel; i += kWidth) {
+        const Vec x = load(row + i) * load(weight + i);
+        store(row + i, x);
+        total += x;
+      }
+      if (dbias != nullptr) dbias[first + j] = (add ? dbias[first + j] : 0.0f) + sum(total);
+    }
+  }
+
+  // out (rows, panels(d) * 16) += E^T C. cn: scratch for the block's items in panels.
+  void add_over_items(float* cn, float* out) const {
+    const int64_t width = panels(in.d) * kPanel;
+    pack_panels(in.items + first * in.d, in.d, 1, count, in.d, count * kPanel, cn);
+    for_tiles(rows.count(c), [&](auto m, int64_t i) {
+      for (int64_t k = 0; k < panels(in.d); ++k)
+        over_items_tile<m>(e + i, e_item, cn + k * count * kPanel, count, out + i * width + k * kPanel, width);
+    });
+  }
+
+  // ditems = or += E h, and the targets' -q h; dbias likewise.
+  void add_over_rows(const float* q, float* ditems, float* dbias, bool add) const {
+    for_tiles(count, [&](auto m, int64_t j) {
+      for (int64_t k = 0; k < panels(in.d); ++k)
+        over_rows_tile<m>(e + j * e_item, e_item, packed.hn + k * packed.stride, rows.count(c),
+                          ditems + (first + j) * in.d + k * kPanel, in.d, in.d - k * kPanel, add);
+    });
+    for (auto [t, end] = targets(); t < end; ++t) {
+      const float* h = in.hidden + rows.index[rows.chunk[c] + t->row] * in.d;
+      float* to = ditems + t->item * in.d;
+      for (int64_t k = 0; k < in.d; ++k) to[k] -= q[t->row] * h[k];
+      if (dbias != nullptr) dbias[t->item] -= q[t->row];
+    }
+  }
+};
+
+struct RowLoss {
+  double loss, q;
+};
+
+// From the sum over the others, s 2^most, and the target's logit, both of base 2.
+RowLoss row_loss(double s, double most, double target_logit) {
+  const double x = std::log(s) + (most - target_logit) * kLn2, e = std::exp(-std::fabs(x));
+  return {(x > 0 ? x : 0) + std::log1p(e), x > 0 ? 1 / (1 + e) : (x <= 0 ? e / (1 + e) : x)};
+}
+
+// dhidden of one row = factor sum over parts of part - q C_t; parts are `distance` floats apart.
+void write_dhidden(const SoftmaxInput& in, int64_t row, const float* part, int64_t parts, int64_t distance, const float* factors,
+                   float q, float* dhidden) {
+  const float* item = in.items + in.targets[row] * in.d;
+  float* to = dhidden + row * in.d;
+  for (int64_t k = 0; k < in.d; ++k) to[k] = -q * item[k];
+  for (int64_t g = 0; g < parts; ++g)
+    for (int64_t k = 0; k < in.d; ++k) to[k] += factors[g] * part[g * distance + k];
+}
+
+}  // namespace
+
+bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float* ditems, float* dbias, int threads) {
+  const int64_t most_rows = std::min(kRows, kLogitFloats / std::max<int64_t>(in.columns, 1) / kPanel * kPanel);
+  if (most_rows < kLeastRows) return false;
+  const Rows rows(in, most_rows);
+  const int64_t most = rows.most, d = in.d, width = panels(d) * kPanel, e_item = odd_lines(most);
+  const int64_t blocks = blocks_of(in.columns, kBlock), ranges = std::min(blocks, kRanges);
+  const auto range = [&](int64_t g) { return blocks * g / ranges; };
+  if (rows.chunks() == 0) {
+    std::fill_n(ditems, in.columns * d, 0.0f);
+    if (dbias != nullptr) std::fill_n(dbias, in.columns, 0.0f);
+  }
+  std::fill_n(dhidden, in.rows * d, 0.0f);
+  Scratch shared;
+  float* e = shared.take(in.columns * e_item);
+  float *maximum = shared.take(blocks * most), *total = shared.take(blocks * most), *parts = shared.take(ranges * most * width);
+  float *q = shared.take(most), *weight = shared.take(most);
+  std::vector<double> losses(rows.index.size());
+  PackedChunk packed(shared, most, d);
+  const std::vector<float> ones(ranges, 1.0f);
+
+  for (int64_t c = 0; c < rows.chunks(); ++c) {
+    const int64_t count = rows.count(c), row_panels = panels(count);
+    const auto block = [&](int64_t k) {
+      return Block{in, rows, packed, c, k * kBlock, std::min(kBlock, in.columns - k * kBlock), e + k * kBlock * e_item, e_item};
+    };
+    parallel_for(threads, row_panels, [&](int64_t p) { packed.pack(in, rows, c, p); });
+    parallel_for(threads, ranges, [&](int64_t g) {
+      float bias2[kBlock];
+      for (int64_t k = range(g); k < range(g + 1); ++k) {
+        const Block b = block(k);
+        b.logits(bias2);
+        std::fill_n(maximum + k * most, row_panels * kPanel, kLowest);
+        b.maxima(maximum + k * most);
+        b.exponentials(maximum + k * most, total + k * most);
+      }
+    });
+    parallel_for(threads, row_panels, [&](int64_t p) {
+      float largest[kPanel];
+      double s[kPanel] = {};
+      std::fill_n(largest, kPanel, kLowest);
+      for (int64_t k = 0; k < blocks; ++k)
+        for (int64_t j = 0; j < kPanel; ++j) largest[j] = std::max(largest[j], maximum[k * most + p * kPanel + j]);
+      for (int64_t k = 0; k < blocks; ++k) {
+        float* at = maximum + k * most + p * kPanel;
+        for (int64_t v = 0; v < kPanel; v += kWidth) store(at + v, exp2(load(at + v) - load(largest + v)));
+        for (int64_t j = 0; j < kPanel; ++j) s[j] += static_cast<double>(at[j]) * total[k * most + p * kPanel + j];
+      }
+      for (int64_t j = 0, i = p * kPanel; j < kPanel; ++j, ++i) {
+        const RowLoss row = row_loss(s[j], largest[j], packed.target_logit[i]);
+        q[i] = i < count ? static_cast<float>(row.q) : 0.0f;
+        weight[i] = i < count ? static_cast<float>(row.q / s[j]) : 0.0f;
+        if (i < count) losses[rows.chunk[c] + i] = row.loss;
+      }
+    });
+    parallel_for(threads, ranges, [&](int64_t g) {
+      Scratch own;
+      float *cn = own.take(kBlock * width), *part = parts + g * most * width;
+      std::fill_n(part, count * width, 0.0f);
+      for (int64_t k = range(g); k < range(g + 1); ++k) {
+        const Block b = block(k);
+        float* w = maximum + k * most;
+        for (int64_t i = 0; i < row_panels * kPanel; ++i) w[i] *= weight[i];
+        b.scale(w, dbias, c > 0);
+        b.add_over_items(cn, part);
+        b.add_over_rows(q, ditems, dbias, c > 0);
+      }
+    });
+    parallel_for(threads, row_panels, [&](int64_t p) {
+      for (int64_t i = p * kPanel; i < std::min(count, (p + 1) * kPanel); ++i)
+        write_dhidden(in, rows.index[rows.chunk[c] + i], parts + i * width, ranges, most * width, ones.data(), q[i], dhidden);
+    });
+  }
+  double sum_of_losses = 0;
+  for (const double row : losses) sum_of_losses += row;
+  *loss = static_cast<float>(sum_of_losses);
+  return true;
+}
+
+void softmax_loss(const SoftmaxInput& in, float* loss, float* dhidden, float* lse, int threads) {
+  const Rows rows(in, kRows);
+  const int64_t most = rows.most, d = in.d, width = panels(d) * kPanel, blocks = blocks_of(in.columns, kBlock);
+  // With few chunks the items are cut too, so that there is work for all threads.
+  const int64_t ranges = std::min(blocks, std::max<int64_t>(1, kRanges / std::max<int64_t>(rows.chunks(), 1)));
+  std::fill_n(loss, in.rows, 0.0f);
+  std::fill_n(lse, in.rows, 0.0f);
+  std::fill_n(dhidden, in.rows * d, 0.0f);
+  Scratch shared;
+  const int64_t part_size = most * width;
+  float *parts = shared.take(rows.chunks() * ranges * part_size), *maxima = shared.take(rows.chunks() * ranges * most);
+  std::vector<double> sums(rows.chunks() * ranges * most);
+  std::vector<PackedChunk> packed;
+  for (int64_t c = 0; c < rows.chunks(); ++c) packed.emplace_back(shared, most, d);
+  parallel_for(threads, rows.chunks(), [&](int64_t c) {
+    for (int64_t p = 0; p < panels(rows.count(c)); ++p) packed[c].pack(in, rows, c, p);
+  });
+
+  parallel_for(threads, rows.chunks() * ranges, [&](int64_t task) {
+    const int64_t c = task / ranges, g = task % ranges, lanes = panels(rows.count(c)) * kPanel, e_item = odd_lines(most);
+    Scratch own;
+    float *e = own.take(kBlock * e_item), *cn = own.take(kBlock * width), *total = own.take(most), *before = own.take(most);
+    float *part = parts + task * part_size, *maximum = maxima + task * most, bias2[kBlock];
+    double* s = sums.data() + task * most;
+    std::fill_n(part, part_size, 0.0f);
+    std::fill_n(maximum, most, kLowest);
+    std::fill_n(s, most, 0.0);
+    for (int64_t k = blocks * g / ranges; k < blocks * (g + 1) / ranges; ++k) {
+      const Block b{in, rows, packed[c], c, k * kBlock, std::min(kBlock, in.columns - k * kBlock), e, e_item};
+      b.logits(bias2);
+      std::copy_n(maximum, lanes, before);
+      b.maxima(maximum);
+      b.exponentials(maximum, total);
+      for (int64_t i = 0; i < lanes; i += kWidth) store(before + i, exp2(load(before + i) - load(maximum + i)));
+      for (int64_t i = 0; i < rows.count(c); ++i) {
+        s[i] = s[i] * before[i] + total[i];
+        if (before[i] != 1.0f)
+          for (int64_t x = 0; x < width; ++x) part[i * width + x] *= before[i];
+      }
+      b.add_over_items(cn, part);
+    }
+  });
+
+  parallel_for(threads, rows.chunks(), [&](int64_t c) {
+    std::vector<float> factors(ranges);
+    for (int64_t i = 0; i < rows.count(c); ++i) {
+      float most_of_row = kLowest;
+      double s = 0;
+      for (int64_t g = 0; g < ranges; ++g) most_of_row = std::max(most_of_row, maxima[(c * ranges + g) * most + i]);
+      for (int64_t g = 0; g < ranges; ++g) {
+        const int64_t at = (c * ranges + g) * most + i;
+        factors[g] = std::exp2(maxima[at] - most_of_row);
+        s += sums[at] * factors[g];
+      }
+      const RowLoss row = row_loss(s, most_of_row, packed[c].target_logit[i]);
+      for (float& factor : factors) factor *= static_cast<float>(row.q / s);
+      const int64_t index = rows.index[rows.chunk[c] + i];
+      loss[index] = static_cast<float>(row.loss);
+      lse[index] = static_cast<float>(packed[c].target_logit[i] * kLn2 + row.loss);
+      write_dhidden(in, index, parts + c * ranges * part_size + i * width, ranges, part_size, factors.data(),
+                    static_cast<float>(row.q), dhidden);
+    }
+  });
+}
+
+void softmax_loss_backward(const float* dloss, const SoftmaxInput& in, const float* loss, const float* lse, float* ditems,
+                           float* dbias, int threads) {
+  const Rows rows(in, kRows);
+  const int64_t most = rows.most, blocks = blocks_of(in.columns, kBlock), e_item = odd_lines(most);
+  if (rows.chunks() == 0) {
+    std::fill_n(ditems, in.columns * in.d, 0.0f);
+    if (dbias != nullptr) std::fill_n(dbias, in.columns, 0.0f);
+  }
+  Scratch shared;
+  std::vector<PackedChunk> packed;
+  for (int64_t c = 0; c < rows.chunks(); ++c) packed.emplace_back(shared, most, in.d);
+  float *lse2 = shared.take(rows.chunks() * most), *weight = shared.take(rows.chunks() * most),
+        *q = shared.take(rows.chunks() * most);
+  parallel_for(threads, rows.chunks(), [&](int64_t c) {
+    for (int64_t p = 0; p < panels(rows.count(c)); ++p) packed[c].pack(in, rows, c, p);
+    for (int64_t i = 0; i < most; ++i) {
+      const int64_t at = c * most + i, index = i < rows.count(c) ? rows.index[rows.chunk[c] + i] : -1;
+      lse2[at] = index < 0 ? 0.0f : lse[index] * kLog2E;
+      weight[at] = index < 0 ? 0.0f : dloss[index];
+      q[at] = index < 0 ? 0.0f : -std::expm1(-loss[index]) * dloss[index];
+    }
+  });
+  parallel_for(threads, blocks, [&](int64_t k) {
+    Scratch own;
+    float *e = own.take(kBlock * e_item), *total = own.take(most), bias2[kBlock];
+    for (int64_t c = 0; c < rows.chunks(); ++c) {
+      const Block b{in, rows, packed[c], c, k * kBlock, std::min(kBlock, in.columns - k * kBlock), e, e_item};
+      b.logits(bias2);
+      b.exponentials(lse2 + c * most, total);
+      b.scale(weight + c * most, dbias, c > 0);
+      b.add_over_rows(q + c * most, ditems, dbias, c > 0);
+    }
+  });
+}
+
+}  // namespace b4r
