@@ -63,7 +63,7 @@ def train(
     mask_prob: Annotated[float | None, option("mask_prob", TASK, "Share of hidden items (the paper's rho).")] = None,
     last_only: Annotated[float | None, option("last_only", TASK, "Share of samples that hide the last item alone.")] = None,
     window_stride: Annotated[
-        int | None, option("window_stride", TASK, "Distance of windows over longer histories; none: half of --max-length.")
+        int | None, option("window_stride", TASK, "Distance of windows over histories longer than --max-length.")
     ] = None,
     batch_size: Annotated[int | None, option("batch_size", TASK, "Sequences of a batch.")] = None,
     max_tokens: Annotated[int | None, option("max_tokens", TASK, "Tokens of a batch at most.")] = None,

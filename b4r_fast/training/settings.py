@@ -24,21 +24,21 @@ class TrainSettings:
     hidden_size: int = 64
     num_layers: int = 2
     num_heads: int = 2
-    hidden_dropout: float = 0.2
-    attention_dropout: float = 0.2
+    hidden_dropout: float = 0.4
+    attention_dropout: float = 0.3
     loss: str = "full"
     num_negatives: int = 1024
     sampler: str = "uniform"
     mask_prob: float = 0.2
-    last_only: float = 0.2
-    window_stride: int | None = None
-    batch_size: int = 32
+    last_only: float = 0.5
+    window_stride: int | None = 10
+    batch_size: int = 64
     max_tokens: int | None = None
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup_steps: int = 100
     clip: float = 5.0
-    epochs: int = 30
+    epochs: int = 40
     patience: int | None = 10
     seed: int = 0
 

@@ -69,10 +69,10 @@ template <bool DROPOUT, int M>
 B4R_NOINLINE void probability_tile(const float* q, int64_t token, const float* kt, int64_t d, int64_t keys, const float* minus_most,
                                    const Keep* keep, float* p, float* total) {
   Tile<M> c;
-  set_columns(c, minus_most);
+  set_zero(c);
   multiply_add(c, q, token, 1, kt, d);
   for_vectors(c, [&](int i, int v, Vec s) {
-    Vec e = exp2(s);
+    Vec e = exp2(s + broadcast(minus_most[i]));
     if (keys < kPanel) e = keep_where(first_lanes(keys - v * kWidth), e);
     float* sum = total + i * kWidth;
     store(sum, load(sum) + e);
@@ -100,9 +100,9 @@ template <int M>
 B4R_NOINLINE void scaled_probability_tile(const float* q, int64_t token, const float* kt, int64_t d, const float* minus_lse,
                                           float* p) {
   Tile<M> c;
-  set_columns(c, minus_lse);
+  set_zero(c);  // starting at minus_lse would round every step to the digits of lse
   multiply_add(c, q, token, 1, kt, d);
-  for_vectors(c, [&](int i, int v, Vec s) { store(p + i * kPanel + v * kWidth, exp2(s)); });
+  for_vectors(c, [&](int i, int v, Vec s) { store(p + i * kPanel + v * kWidth, exp2(s + broadcast(minus_lse[i]))); });
 }
 
 // ds = p (keep dP - rate delta), then p = p where kept, for M rows and 16 keys.

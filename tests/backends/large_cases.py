@@ -1,0 +1,73 @@
+"""One call of every op that the cpu backend holds, large enough for several tasks and sizes off every tile; and its results.
+
+python -m tests.backends.large_cases FILE saves the results of all, for a process with another B4R_FAST_ISA to compare with.
+"""
+
+import sys
+from collections.abc import Callable
+
+import torch
+
+from b4r_fast import ops
+
+SEED = torch.tensor(-77_000_000_123)
+LENGTHS = [0, 1, 300, 17, 64, 2, 113, 0, 250, 16, 31]
+CU = torch.tensor([0, *LENGTHS]).cumsum(0).int()
+T = sum(LENGTHS)
+ROWS_PER_SEQUENCE = [min(n, 5) for n in LENGTHS]
+CU_Q = torch.tensor([0, *ROWS_PER_SEQUENCE]).cumsum(0).int()
+R = sum(ROWS_PER_SEQUENCE)
+
+
+def targets(n: int, v: int) -> torch.Tensor:
+    drawn = torch.randint(v, (n,), generator=torch.Generator().manual_seed(4))
+    drawn[::7] = -100
+    return drawn
+
+
+# Name: the op as a function of its differentiable tensors, and their shapes.
+LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
+    "attention": (lambda q, k, v: ops.attention(q, k, v, CU, 300), [(T, 2, 32)] * 3),
+    "attention with dropout": (lambda q, k, v: ops.attention(q, k, v, CU, 300, dropout_p=0.2, seed=SEED), [(T, 3, 10)] * 3),
+    "attention of some rows": (
+        lambda q, k, v: ops.attention(q, k, v, CU, 300, cu_seqlens_q=CU_Q, dropout_p=0.2, seed=SEED),
+        [(R, 2, 20), (T, 2, 20), (T, 2, 20)],
+    ),
+    "attention with large scores": (lambda q, k, v: ops.attention(q * 9, k * 9, v, CU, 300), [(T, 2, 16)] * 3),
+    "gelu_ffn": (ops.gelu_ffn, [(2500, 40), (150, 40), (150,), (40, 150), (40,)]),
+    "gelu_ffn of many hidden columns": (
+        lambda *tensors: ops.gelu_ffn(*tensors, approximate="tanh"),
+        [(200, 33), (600, 33), (600,), (33, 600), (33,)],
+    ),
+    "residual_layer_norm": (
+        lambda *tensors: ops.residual_layer_norm(*tensors, eps=1e-6, dropout_p=0.2, seed=SEED),
+        [(1000, 45), (1000, 45), (45,), (45,)],
+    ),
+    "softmax_loss": (lambda h, c, b: ops.softmax_loss(h, c, b, targets(700, 1003)), [(700, 24), (1003, 24), (1003,)]),
+    "softmax_loss without bias": (lambda h, c: ops.softmax_loss(h, c, None, targets(300, 999), reduction="sum"), [(300, 30), (999, 30)]),
+    "softmax_loss of rows": (
+        lambda h, c, b: ops.softmax_loss(h, c, b, targets(410, 777), reduction="none"),
+        [(410, 24), (777, 24), (777,)],
+    ),
+    "softmax_loss of few rows": (
+        lambda h, c, b: ops.softmax_loss(h, c, b, targets(5, 5000), reduction="none"),
+        [(5, 24), (5000, 24), (5000,)],
+    ),
+}
+
+
+def tensors(name: str) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return [torch.randn(shape, generator=generator) * 0.5 for shape in LARGE_CASES[name][1]]
+
+
+def results(name: str, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    """The op's result, and the gradients for one incoming gradient."""
+    inputs = [t.to(dtype).requires_grad_() for t in tensors(name)]
+    out = LARGE_CASES[name][0](*inputs)
+    incoming = torch.randn(out.shape, generator=torch.Generator().manual_seed(5)).to(dtype)
+    return [out.detach(), *torch.autograd.grad(out, inputs, incoming)]
+
+
+if __name__ == "__main__":
+    torch.save({name: results(name) for name in LARGE_CASES}, sys.argv[1])
