@@ -28,5 +28,6 @@ PYBIND11_MODULE(B4R_MODULE, m) {
   bind_attention(m);
   bind_gelu_ffn(m);
   bind_residual_layer_norm(m);
+  bind_sampled_softmax_loss(m);
   bind_softmax_loss(m);
 }

@@ -40,28 +40,42 @@ int64_t blocks_of(int64_t count, int64_t size) { return (count + size - 1) / siz
 // An odd number of cache lines, or a column of E would fall on few sets of L1.
 int64_t odd_lines(int64_t rows) { return (panels(rows) | 1) * kPanel; }
 
-// A target of a chunk: which item, and which row of the chunk.
+// An entry of E that is left out, being its row's target: which column, and which row of the chunk.
 struct Target {
   int64_t item, row;
 };
 
 // Rows with a target, cut into chunks of whole panels.
 struct Rows {
-  std::vector<int64_t> index;   // where each stands in `hidden`
-  std::vector<int64_t> chunk;   // chunk c has rows chunk[c] .. chunk[c + 1] - 1
-  std::vector<Target> targets;  // of each chunk, by item
-  int64_t most = 0;             // rows of a chunk, at most, in whole panels
+  std::vector<int64_t> index;  // where each stands in `hidden`
+  std::vector<int64_t> chunk;  // chunk c has rows chunk[c] .. chunk[c + 1] - 1
+  std::vector<Target> targets;
+  std::vector<int64_t> begin;  // chunk c has targets begin[c] .. begin[c + 1] - 1, sorted by item
+  int64_t most = 0;            // rows of a chunk, at most, in whole panels
 
   Rows(const SoftmaxInput& in, int64_t most_rows) {
     for (int64_t i = 0; i < in.rows; ++i)
       if (in.targets[i] >= 0) index.push_back(i);
     const int64_t count = static_cast<int64_t>(index.size()), all = panels(count), chunks = blocks_of(all * kPanel, most_rows);
     for (int64_t c = 0; c <= chunks; ++c) chunk.push_back(std::min(all * c / std::max<int64_t>(chunks, 1) * kPanel, count));
+    const auto by_item = [](const Target& a, const Target& b) { return a.item < b.item; };
+    std::vector<Target> columns;  // with negatives: what each stands for, and which it is
+    if (in.negatives != nullptr) {
+      for (int64_t k = 0; k < in.columns; ++k) columns.push_back({in.negatives[k], k});
+      std::stable_sort(columns.begin(), columns.end(), by_item);
+    }
     for (int64_t c = 0; c < chunks; ++c) {
       most = std::max(most, panels(chunk[c + 1] - chunk[c]) * kPanel);
-      for (int64_t i = chunk[c]; i < chunk[c + 1]; ++i) targets.push_back({in.targets[index[i]], i - chunk[c]});
-      std::stable_sort(targets.begin() + chunk[c], targets.end(), [](const Target& a, const Target& b) { return a.item < b.item; });
+      begin.push_back(static_cast<int64_t>(targets.size()));
+      for (int64_t i = chunk[c]; i < chunk[c + 1]; ++i) {
+        const Target target{in.targets[index[i]], i - chunk[c]};
+        if (in.negatives == nullptr) targets.push_back(target);
+        for (auto [hit, end] = std::equal_range(columns.begin(), columns.end(), target, by_item); hit != end; ++hit)
+          targets.push_back({hit->row, target.row});
+      }
+      std::stable_sort(targets.begin() + begin[c], targets.end(), by_item);
     }
+    begin.push_back(static_cast<int64_t>(targets.size()));
   }
 
   int64_t chunks() const { return static_cast<int64_t>(chunk.size()) - 1; }
@@ -70,8 +84,8 @@ struct Rows {
   // The targets of chunk c among the items first .. last - 1.
   std::pair<const Target*, const Target*> among(int64_t c, int64_t first, int64_t last) const {
     const auto before = [](const Target& t, int64_t item) { return t.item < item; };
-    const Target *begin = targets.data() + chunk[c], *end = targets.data() + chunk[c + 1];
-    return {std::lower_bound(begin, end, first, before), std::lower_bound(begin, end, last, before)};
+    const Target *from = targets.data() + begin[c], *end = targets.data() + begin[c + 1];
+    return {std::lower_bound(from, end, first, before), std::lower_bound(from, end, last, before)};
   }
 };
 
@@ -97,8 +111,8 @@ struct PackedChunk {
       for (int64_t k = 0; k < panels(d) * kPanel; ++k)
         hn[k / kPanel * stride + (first + j) * kPanel + k % kPanel] = j < count && k < d ? h[k] : 0.0f;
       if (j >= count) continue;
-      const float* item = in.items + in.targets[row] * d;
-      float logit = in.bias != nullptr ? in.bias[in.targets[row]] : 0.0f;
+      const float* item = in.target_item(row);
+      float logit = in.target_bias_of(row);
 #pragma omp simd reduction(+ : logit)
       for (int64_t k = 0; k < d; ++k) logit += h[k] * item[k];
       target_logit[first + j] = logit * kLog2E;
@@ -206,13 +220,14 @@ struct Block {
     });
   }
 
-  // ditems = or += E h, and the targets' -q h; dbias likewise.
+  // ditems = or += E h, and where targets are columns their -q h; dbias likewise.
   void add_over_rows(const float* q, float* ditems, float* dbias, bool add) const {
     for_tiles(count, [&](auto m, int64_t j) {
       for (int64_t k = 0; k < panels(in.d); ++k)
         over_rows_tile<m>(e + j * e_item, e_item, packed.hn + k * packed.stride, rows.count(c),
                           ditems + (first + j) * in.d + k * kPanel, in.d, in.d - k * kPanel, add);
     });
+    if (in.negatives != nullptr) return;
     for (auto [t, end] = targets(); t < end; ++t) {
       const float* h = in.hidden + rows.index[rows.chunk[c] + t->row] * in.d;
       float* to = ditems + t->item * in.d;
@@ -235,7 +250,7 @@ RowLoss row_loss(double s, double most, double target_logit) {
 // dhidden of one row = factor sum over parts of part - q C_t; parts are `distance` floats apart.
 void write_dhidden(const SoftmaxInput& in, int64_t row, const float* part, int64_t parts, int64_t distance, const float* factors,
                    float q, float* dhidden) {
-  const float* item = in.items + in.targets[row] * in.d;
+  const float* item = in.target_item(row);
   float* to = dhidden + row * in.d;
   for (int64_t k = 0; k < in.d; ++k) to[k] = -q * item[k];
   for (int64_t g = 0; g < parts; ++g)

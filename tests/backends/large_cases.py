@@ -25,6 +25,9 @@ def targets(n: int, v: int) -> torch.Tensor:
     return drawn
 
 
+NEGATIVES = torch.randint(500, (211,), generator=torch.Generator().manual_seed(6))  # some of them hits, some drawn more than once
+LOG_Q = torch.linspace(-3, 0, 211, dtype=torch.float64)
+
 # Name: the op as a function of its differentiable tensors, and their shapes.
 LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
     "attention": (lambda q, k, v: ops.attention(q, k, v, CU, 300), [(T, 2, 32)] * 3),
@@ -42,6 +45,14 @@ LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
     "residual_layer_norm": (
         lambda *tensors: ops.residual_layer_norm(*tensors, eps=1e-6, dropout_p=0.2, seed=SEED),
         [(1000, 45), (1000, 45), (45,), (45,)],
+    ),
+    "sampled_softmax_loss": (
+        lambda h, c, b: ops.sampled_softmax_loss(h, c, b, targets(400, 500), NEGATIVES, log_q=LOG_Q.to(h.dtype)),
+        [(400, 24), (500, 24), (500,)],
+    ),
+    "sampled_softmax_loss of rows": (
+        lambda h, c: ops.sampled_softmax_loss(h, c, None, targets(90, 500), NEGATIVES, reduction="none"),
+        [(90, 30), (500, 30)],
     ),
     "softmax_loss": (lambda h, c, b: ops.softmax_loss(h, c, b, targets(700, 1003)), [(700, 24), (1003, 24), (1003,)]),
     "softmax_loss without bias": (lambda h, c: ops.softmax_loss(h, c, None, targets(300, 999), reduction="sum"), [(300, 30), (999, 30)]),

@@ -18,6 +18,7 @@ if UNAVAILABLE is None:
     from .attention import attention, attention_backward
     from .gelu_ffn import gelu_ffn, gelu_ffn_backward
     from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backward
+    from .sampled_softmax_loss import sampled_softmax_loss, sampled_softmax_loss_backward
     from .softmax_loss import softmax_loss, softmax_loss_backward, softmax_loss_sum
 
     OPERATORS = {
@@ -29,6 +30,8 @@ if UNAVAILABLE is None:
             gelu_ffn_backward,
             residual_layer_norm,
             residual_layer_norm_backward,
+            sampled_softmax_loss,
+            sampled_softmax_loss_backward,
             softmax_loss,
             softmax_loss_backward,
             softmax_loss_sum,

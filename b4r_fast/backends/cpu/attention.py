@@ -59,15 +59,15 @@ def attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     dout, q, k, v = dout.contiguous(), _heads(q), _heads(k), _heads(v)
     cu_seqlens_q, cu_seqlens_k = cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous()
-    gradients = tuple(x.new_empty(x.shape) for x in (q, k, v))
+    dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
     native.attention_backward(
         dout.data_ptr(),
         *(part for x in (q, k, v) for part in (x.data_ptr(), x.stride(0))),
-        *addresses(out, lse, *gradients, cu_seqlens_q, cu_seqlens_k),
+        *addresses(out, lse, dq, dk, dv, cu_seqlens_q, cu_seqlens_k),
         len(cu_seqlens_q) - 1,
         *q.shape[1:],
         scale,
         *native_dropout(dropout_p, seed),
         torch.get_num_threads(),
     )
-    return gradients
+    return dq, dk, dv

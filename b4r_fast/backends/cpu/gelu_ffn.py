@@ -19,7 +19,8 @@ def gelu_ffn_backward(
     dy: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, approximate: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     dy, x, w1, b1, w2 = (t.contiguous() for t in (dy, x, w1, b1, w2))
-    gradients = tuple(like.new_empty(like.shape) for like in (x, w1, b1, w2, x.new_empty(x.shape[1])))
+    dx, dw1, db1, dw2, db2 = (x.new_empty(shape) for shape in (x.shape, w1.shape, b1.shape, w2.shape, x.shape[1:]))
+    tensors = addresses(dy, x, w1, b1, w2, dx, dw1, db1, dw2, db2)
     sizes = (*x.shape, w1.shape[0])
-    native.gelu_ffn_backward(*addresses(dy, x, w1, b1, w2, *gradients), *sizes, approximate == "tanh", torch.get_num_threads())
-    return gradients
+    native.gelu_ffn_backward(*tensors, *sizes, approximate == "tanh", torch.get_num_threads())
+    return dx, dw1, db1, dw2, db2

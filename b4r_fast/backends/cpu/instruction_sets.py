@@ -28,8 +28,13 @@ else:
 
 
 def addresses(*tensors: Tensor | None) -> list[int]:
-    """What the native functions take: where each tensor's elements start, 0 for None. The tensors must be contiguous."""
+    """What the native functions take: where the elements start, 0 for None. The tensors must be contiguous, and outlive the call."""
     return [0 if t is None else t.data_ptr() for t in tensors]
+
+
+def contiguous(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The tensors, copied where they are not contiguous."""
+    return tuple(None if t is None else t.contiguous() for t in tensors)
 
 
 def native_dropout(dropout_p: float, seed: Tensor | None) -> tuple[int, int]:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .instruction_sets import addresses, native
-
-
-def _contiguous(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
-    return tuple(None if t is None else t.contiguous() for t in tensors)
+from .instruction_sets import addresses, contiguous, native
 
 
 def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    inputs = _contiguous(hidden, items, bias, targets)
+    inputs = contiguous(hidden, items, bias, targets)
     loss, lse, dhidden = hidden.new_empty(hidden.shape[0]), hidden.new_empty(hidden.shape[0]), hidden.new_empty(hidden.shape)
     native.softmax_loss(*addresses(*inputs), *hidden.shape, items.shape[0], *addresses(loss, dhidden, lse), torch.get_num_threads())
     return loss, dhidden, lse
@@ -22,8 +18,8 @@ def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Te
 def softmax_loss_backward(
     dloss: Tensor, hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, loss: Tensor, lse: Tensor
 ) -> tuple[Tensor, Tensor | None]:
-    dloss, loss, lse = _contiguous(dloss, loss, lse)
-    inputs = _contiguous(hidden, items, bias, targets)
+    dloss, loss, lse = dloss.contiguous(), loss.contiguous(), lse.contiguous()
+    inputs = contiguous(hidden, items, bias, targets)
     ditems, dbias = items.new_empty(items.shape), None if bias is None else bias.new_empty(bias.shape)
     sizes = (*hidden.shape, items.shape[0])
     native.softmax_loss_backward(*addresses(dloss, *inputs), *sizes, *addresses(loss, lse, ditems, dbias), torch.get_num_threads())
@@ -31,7 +27,7 @@ def softmax_loss_backward(
 
 
 def softmax_loss_sum(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    inputs = _contiguous(hidden, items, bias, targets)
+    inputs = contiguous(hidden, items, bias, targets)
     loss, dhidden, ditems = hidden.new_empty(()), hidden.new_empty(hidden.shape), items.new_empty(items.shape)
     dbias = None if bias is None else bias.new_empty(bias.shape)
     outputs = addresses(loss, dhidden, ditems, dbias)
