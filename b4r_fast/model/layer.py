@@ -64,22 +64,22 @@ class TransformerLayer(nn.Module):
 
     def _attend(self, x: Tensor, batch: PackedSequences, selected: SelectedTokens | None, seed: Tensor | None) -> Tensor:
         heads, d = self.config.num_heads, self.config.hidden_size
+        weight, bias, size = self.qkv.weight, self.qkv.bias, self.config.head_size
         if selected is None:
-            q, k, v = self.qkv(x).view(-1, 3, heads, self.config.head_size).unbind(1)
+            q, joint = None, ops.linear(x, weight, bias).view(-1, 3, heads, size)
         else:
-            q = nn.functional.linear(x[selected.index], self.qkv.weight[:d], self.qkv.bias[:d]).view(-1, heads, self.config.head_size)
-            k, v = nn.functional.linear(x, self.qkv.weight[d:], self.qkv.bias[d:]).view(-1, 2, heads, self.config.head_size).unbind(1)
-        out = ops.attention(
-            q,
-            k,
-            v,
+            q = ops.linear(x[selected.index], weight[:d], bias[:d]).view(-1, heads, size)
+            joint = ops.linear(x, weight[d:], bias[d:]).view(-1, 2, heads, size)
+        out = ops.joint_attention(
+            joint,
             batch.cu_seqlens,
             batch.max_seqlen,
+            q=q,
             cu_seqlens_q=None if selected is None else selected.cu_seqlens,
             dropout_p=0.0 if seed is None else self.config.attention_dropout,
             seed=seed,
         )
-        return self.attention_output(out.flatten(1))
+        return ops.linear(out.flatten(1), self.attention_output.weight, self.attention_output.bias)
 
     def _ffn(self, x: Tensor) -> Tensor:
         approximate = "tanh" if self.config.activation == "gelu_tanh" else "none"

@@ -38,6 +38,7 @@ class ClozeModule(lightning.LightningModule):
         optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": self.settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
             lr=self.settings.learning_rate,
+            fused=True,  # one pass over each parameter and its moments instead of a dozen
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

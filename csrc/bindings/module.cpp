@@ -27,6 +27,7 @@ PYBIND11_MODULE(B4R_MODULE, m) {
   m.def("supported_instruction_sets", &supported_instruction_sets);
   bind_attention(m);
   bind_gelu_ffn(m);
+  bind_linear(m);
   bind_residual_layer_norm(m);
   bind_sampled_softmax_loss(m);
   bind_softmax_loss(m);

@@ -20,8 +20,7 @@
 #include <vector>
 
 #include "core/parallel.h"
-#include "core/scratch.h"
-#include "core/tile.h"
+#include "core/rows.h"
 
 namespace b4r {
 namespace {
@@ -29,9 +28,6 @@ namespace {
 constexpr int64_t kScoreFloats = int64_t{1} << 16;  // of a block of rows: 256 KB
 constexpr int64_t kLeastRows = 24, kMostRows = 480;
 constexpr float kSafeExponent = 60.0f;  // 2^60 times 2^32 keys is far from overflow, and 2^-60 from underflow
-
-// An odd number of cache lines, or panels would fall on few sets of L1.
-int64_t panel_stride(int64_t rows) { return (rows | 1) * kPanel; }
 
 int64_t rows_of_block(int64_t rows, int64_t keys) {
   const int64_t most = std::clamp(kScoreFloats / std::max<int64_t>(keys, 1), kLeastRows, kMostRows);

@@ -3,8 +3,8 @@
 //
 // x, y, dy, dx: (T, d) contiguous. w1, dw1: (f, d). b1, db1: (f,). w2, dw2: (d, f). b2, db2: (d,). Everything written is
 // overwritten. Operations: forward 4 T d f, backward 10 T d f, and a GELU for each of T f. Memory: the weights in panels, and what
-// a thread holds of the hidden layer: kRows rows of kSlab columns in the forward; in the backward a and du for a chunk of rows, 2
-// MB each, shared by all threads.
+// a thread holds of the hidden layer: kBlockRows rows of kSlab columns in the forward; in the backward a and du for a chunk of
+// rows, 2 MB each, shared by all threads.
 //
 // The backward has two phases a chunk. First each thread takes blocks of rows: a, du and dx. Then each takes panels of the hidden
 // layer: 16 rows of dw1 and 16 columns of dw2, summed over the chunk's rows in their order. So no thread waits for a lock, nothing
@@ -15,22 +15,13 @@
 
 #include "core/gelu.h"
 #include "core/parallel.h"
-#include "core/scratch.h"
-#include "core/tile.h"
+#include "core/rows.h"
 
 namespace b4r {
 namespace {
 
-constexpr int64_t kRows = 96;   // of a block, in the first phase: 96 x 256 hidden numbers fit in L2 beside the weights
-constexpr int64_t kSlab = 256;  // hidden columns that the forward computes and uses at a time
+constexpr int64_t kSlab = 256;                      // hidden columns that the forward computes and uses at a time
 constexpr int64_t kChunkFloats = int64_t{1} << 19;  // of a, and of du
-constexpr int64_t kDepth = 256;                     // rows that the second phase sums at a time: 16 KB of a panel stay in L1
-
-int64_t blocks_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
-
-// Panels of the hidden layer: row r of panel p stands at p * panel_stride(rows) + 16 r. An odd number of cache lines, or panels
-// would fall on few sets of L1.
-int64_t panel_stride(int64_t rows) { return (rows | 1) * kPanel; }
 
 // a = GELU(x w1^T + b1), M rows of one panel.
 template <class Gelu, int M>
@@ -79,40 +70,12 @@ B4R_NOINLINE void from_hidden_tile(const float* a, int64_t stride, const float* 
   write(c, out, d, columns, start == nullptr);
 }
 
-// out = A^T B or += over `depth` rows; A(i, k) = a[k * step + i].
-template <int M>
-B4R_NOINLINE void weight_tile(const float* a, int64_t step, const float* b, int64_t depth, float* out, int64_t row, int64_t columns,
-                              bool add) {
-  Tile<M> c;
-  set_zero(c);
-  multiply_add(c, a, 1, step, b, depth);
-  write(c, out, row, columns, add);
-}
-
 // w (f, d) or its transpose, in panels over f with d rows.
 void pack_in(const float* w, int64_t row, int64_t column, const FfnShape& s, float* to) {
   pack_panels(w, row, column, s.d, s.f, s.d * kPanel, to);
 }
 void pack_out(const float* w, int64_t row, int64_t column, const FfnShape& s, float* to) {
   pack_panels(w, row, column, s.f, s.d, s.f * kPanel, to);
-}
-float* padded(Scratch& scratch, const float* values, int64_t count) {
-  float* to = scratch.take(panels(count) * kPanel);
-  pack_panels(values, 0, 1, 1, count, kPanel, to);
-  return to;
-}
-
-// total[c] += sum over rows of x(row, c), in partial sums of kPartial rows: a plain sum of thousands would lose digits.
-void add_rows(const float* x, int64_t row, int64_t rows, int64_t columns, float* total) {
-  constexpr int64_t kPartial = 64;
-  Scratch scratch;
-  float* partial = scratch.take(columns);
-  for (int64_t first = 0; first < rows; first += kPartial) {
-    std::fill_n(partial, columns, 0.0f);
-    for (int64_t r = first; r < std::min(rows, first + kPartial); ++r)
-      for (int64_t c = 0; c < columns; ++c) partial[c] += x[r * row + c];
-    for (int64_t c = 0; c < columns; ++c) total[c] += partial[c];
-  }
 }
 
 template <class Gelu>
@@ -124,8 +87,8 @@ void forward(const float* x, const float* w1, const float* b1, const float* w2, 
   pack_in(w1, 1, d, s, in);
   pack_out(w2, 1, f, s, out);
   const float *start1 = padded(shared, b1, f), *start2 = padded(shared, b2, d);
-  parallel_for(threads, blocks_of(rows, kRows), [&](int64_t block) {
-    const int64_t first = block * kRows, count = std::min(kRows, rows - first), stride = panel_stride(count);
+  parallel_for(threads, blocks_of(rows, kBlockRows), [&](int64_t block) {
+    const int64_t first = block * kBlockRows, count = std::min(kBlockRows, rows - first), stride = panel_stride(count);
     Scratch own;
     float* a = own.take(panels(kSlab) * stride);
     for (int64_t slab = 0; slab < f; slab += kSlab) {
@@ -150,7 +113,8 @@ template <class Gelu>
 void backward(const float* dy, const float* x, const float* w1, const float* b1, const float* w2, float* dx, float* dw1, float* db1,
               float* dw2, float* db2, const FfnShape& s, int threads) {
   const auto [rows, d, f] = s;
-  const int64_t chunk = std::max(kRows, kChunkFloats / f / kRows * kRows), stride = panel_stride(std::min(chunk, rows));
+  const int64_t chunk = std::max(kBlockRows, kChunkFloats / f / kBlockRows * kBlockRows),
+                stride = panel_stride(std::min(chunk, rows));
   Scratch shared;
   float *in_w1 = shared.take(panels(f) * d * kPanel), *in_w2 = shared.take(panels(f) * d * kPanel);
   float* out_w1 = shared.take(panels(d) * f * kPanel);
@@ -165,8 +129,8 @@ void backward(const float* dy, const float* x, const float* w1, const float* b1,
   for (int64_t begin = 0; begin < std::max<int64_t>(rows, 1); begin += chunk) {
     const int64_t in_chunk = std::min(chunk, rows - begin);
     const float *dyc = dy + begin * d, *xc = x + begin * d;
-    parallel_for(threads, blocks_of(in_chunk, kRows), [&](int64_t block) {
-      const int64_t first = block * kRows, count = std::min(kRows, in_chunk - first);
+    parallel_for(threads, blocks_of(in_chunk, kBlockRows), [&](int64_t block) {
+      const int64_t first = block * kBlockRows, count = std::min(kBlockRows, in_chunk - first);
       for (int64_t p = 0; p < panels(f); ++p) {
         for_tiles(count, [&](auto m, int64_t i) {
           const int64_t at = p * stride + (first + i) * kPanel;
@@ -187,8 +151,8 @@ void backward(const float* dy, const float* x, const float* w1, const float* b1,
       const int64_t width = std::min<int64_t>(kPanel, f - p * kPanel);
       float db1p[kPanel] = {};
       add_rows(du + p * stride, kPanel, in_chunk, kPanel, db1p);
-      for (int64_t first = 0; first < std::max<int64_t>(in_chunk, 1); first += kDepth) {
-        const int64_t depth = std::min(kDepth, in_chunk - first);
+      for (int64_t first = 0; first < std::max<int64_t>(in_chunk, 1); first += kDepthRows) {
+        const int64_t depth = std::min(kDepthRows, in_chunk - first);
         const bool add = begin + first > 0;
         const float *ap = a + p * stride + first * kPanel, *dup = du + p * stride + first * kPanel;
         for (int64_t c = 0; c < panels(d); ++c) {

@@ -22,8 +22,7 @@
 #include <vector>
 
 #include "core/parallel.h"
-#include "core/scratch.h"
-#include "core/tile.h"
+#include "core/rows.h"
 
 namespace b4r {
 namespace {
@@ -34,8 +33,6 @@ constexpr int64_t kRows = 192,
 constexpr int64_t kLogitFloats = int64_t{1} << 23;  // of a chunk in one visit: 32 MB
 constexpr int64_t kRanges = 32;                     // of items, at most
 constexpr float kLowest = -1e30f;
-
-int64_t blocks_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 // An odd number of cache lines, or a column of E would fall on few sets of L1.
 int64_t odd_lines(int64_t rows) { return (panels(rows) | 1) * kPanel; }

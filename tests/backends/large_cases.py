@@ -37,6 +37,12 @@ LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
         [(R, 2, 20), (T, 2, 20), (T, 2, 20)],
     ),
     "attention with large scores": (lambda q, k, v: ops.attention(q * 9, k * 9, v, CU, 300), [(T, 2, 16)] * 3),
+    "joint_attention": (lambda joint: ops.joint_attention(joint, CU, 300, dropout_p=0.2, seed=SEED), [(T, 3, 2, 16)]),
+    "joint_attention of some rows": (
+        lambda q, joint: ops.joint_attention(joint, CU, 300, q=q, cu_seqlens_q=CU_Q),
+        [(R, 2, 16), (T, 2, 2, 16)],
+    ),
+    "linear": (ops.linear, [(2500, 40), (150, 40), (150,)]),
     "gelu_ffn": (ops.gelu_ffn, [(2500, 40), (150, 40), (150,), (40, 150), (40,)]),
     "gelu_ffn of many hidden columns": (
         lambda *tensors: ops.gelu_ffn(*tensors, approximate="tanh"),

@@ -51,6 +51,12 @@ CASES = {
         lambda q, k, v: ops.attention(q, k, v, int32(CU_SEQLENS), 6, cu_seqlens_q=int32(CU_ROWS), dropout_p=0.3, seed=SEED, scale=0.7),
         normal((3, H, D), (T, H, D), (T, H, D)),
     ),
+    "joint_attention": Case(lambda joint: ops.joint_attention(joint, int32(CU_SEQLENS), 6, dropout_p=0.3, seed=SEED), normal((T, 3, H, D))),
+    "joint_attention of some queries": Case(
+        lambda q, joint: ops.joint_attention(joint, int32(CU_SEQLENS), 6, q=q, cu_seqlens_q=int32(CU_ROWS)),
+        normal((3, H, D), (T, 2, H, D)),
+    ),
+    "linear": Case(lambda x, w, b: ops.linear(x, w, b), normal((T, D), (F, D), (F,))),
     "dropout": Case(lambda x: ops.dropout(x, dropout_p=0.3, seed=SEED), normal((T, D))),
     "embedding_layer_norm": Case(
         lambda items, table, w, b: ops.embedding_layer_norm(VALUES, POSITIONS, items, table, w, b, eps=1e-6, dropout_p=0.3, seed=SEED),

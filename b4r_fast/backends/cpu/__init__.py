@@ -15,8 +15,9 @@ UNAVAILABLE = instruction_sets.UNAVAILABLE
 OPERATORS: dict = {}
 
 if UNAVAILABLE is None:
-    from .attention import attention, attention_backward
+    from .attention import attention, attention_backward, joint_attention, joint_attention_backward
     from .gelu_ffn import gelu_ffn, gelu_ffn_backward
+    from .linear import linear, linear_backward
     from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backward
     from .sampled_softmax_loss import sampled_softmax_loss, sampled_softmax_loss_backward
     from .softmax_loss import softmax_loss, softmax_loss_backward, softmax_loss_sum
@@ -28,6 +29,10 @@ if UNAVAILABLE is None:
             attention_backward,
             gelu_ffn,
             gelu_ffn_backward,
+            joint_attention,
+            joint_attention_backward,
+            linear,
+            linear_backward,
             residual_layer_norm,
             residual_layer_norm_backward,
             sampled_softmax_loss,

@@ -5,12 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..reference.attention import split_joint
 from .instruction_sets import addresses, native, native_dropout
 
 
 def _heads(x: Tensor) -> Tensor:
     """(tokens, H, D) whose heads lie one after the other; the tokens may be apart, as in a slice of a joint projection."""
     return x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous()
+
+
+def _places(*tensors: Tensor) -> list[int]:
+    """Address and floats from one token to the next, of each."""
+    return [part for x in tensors for part in (x.data_ptr(), x.stride(0))]
 
 
 def attention(
@@ -26,20 +32,34 @@ def attention(
     seed: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     q, k, v = _heads(q), _heads(k), _heads(v)
-    cu_seqlens_q, cu_seqlens_k = cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous()
+    cu_q, cu_k = cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous()
     rows, heads, d = q.shape
     out, lse = q.new_empty(rows, heads, d), q.new_empty(heads, rows)
-    native.attention(
-        *(part for x in (q, k, v) for part in (x.data_ptr(), x.stride(0))),
-        *addresses(out, lse, cu_seqlens_q, cu_seqlens_k),
-        len(cu_seqlens_q) - 1,
-        heads,
-        d,
-        scale,
-        *native_dropout(dropout_p, seed),
-        torch.get_num_threads(),
-    )
+    sizes = (len(cu_q) - 1, heads, d, scale, *native_dropout(dropout_p, seed), torch.get_num_threads())
+    native.attention(*_places(q, k, v), *addresses(out, lse, cu_q, cu_k), *sizes)
     return out, lse
+
+
+def _write_gradients(
+    dout: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    dq: Tensor,
+    dk: Tensor,
+    dv: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    scale: float,
+    dropout_p: float,
+    seed: Tensor | None,
+) -> None:
+    dout, q, k, v = dout.contiguous(), _heads(q), _heads(k), _heads(v)
+    out, lse, cu_q, cu_k = out.contiguous(), lse.contiguous(), cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous()
+    sizes = (len(cu_q) - 1, *q.shape[1:], scale, *native_dropout(dropout_p, seed), torch.get_num_threads())
+    native.attention_backward(dout.data_ptr(), *_places(q, k, v, dq, dk, dv), *addresses(out, lse, cu_q, cu_k), *sizes)
 
 
 def attention_backward(
@@ -57,17 +77,30 @@ def attention_backward(
     dropout_p: float,
     seed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    dout, q, k, v = dout.contiguous(), _heads(q), _heads(k), _heads(v)
-    cu_seqlens_q, cu_seqlens_k = cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous()
     dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
-    native.attention_backward(
-        dout.data_ptr(),
-        *(part for x in (q, k, v) for part in (x.data_ptr(), x.stride(0))),
-        *addresses(out, lse, dq, dk, dv, cu_seqlens_q, cu_seqlens_k),
-        len(cu_seqlens_q) - 1,
-        *q.shape[1:],
-        scale,
-        *native_dropout(dropout_p, seed),
-        torch.get_num_threads(),
-    )
+    _write_gradients(dout, q, k, v, dq, dk, dv, out, lse, cu_seqlens_q, cu_seqlens_k, scale, dropout_p, seed)
     return dq, dk, dv
+
+
+def joint_attention(q: Tensor | None, joint: Tensor, *rest) -> tuple[Tensor, Tensor]:
+    return attention(*split_joint(q, joint), *rest)
+
+
+def joint_attention_backward(
+    dout: Tensor,
+    q: Tensor | None,
+    joint: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    scale: float,
+    dropout_p: float,
+    seed: Tensor | None,
+) -> tuple[Tensor | None, Tensor]:
+    djoint, dq = joint.new_empty(joint.shape), None if q is None else q.new_empty(q.shape)
+    inputs, gradients = split_joint(q, joint), split_joint(dq, djoint)
+    _write_gradients(dout, *inputs, *gradients, out, lse, cu_seqlens_q, cu_seqlens_k, scale, dropout_p, seed)
+    return dq, djoint

@@ -2,11 +2,12 @@
 
 import torch
 
-from .attention import attention, attention_backward
+from .attention import attention, attention_backward, joint_attention, joint_attention_backward
 from .cloze_mask import cloze_mask
 from .dropout import dropout
 from .embedding_layer_norm import embedding_layer_norm, embedding_layer_norm_backward
 from .gelu_ffn import gelu_ffn, gelu_ffn_backward
+from .linear import linear, linear_backward
 from .rank import rank
 from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backward
 from .sample_negatives import sample_negatives
@@ -28,6 +29,10 @@ OPERATORS = {
         embedding_layer_norm_backward,
         gelu_ffn,
         gelu_ffn_backward,
+        joint_attention,
+        joint_attention_backward,
+        linear,
+        linear_backward,
         rank,
         residual_layer_norm,
         residual_layer_norm_backward,

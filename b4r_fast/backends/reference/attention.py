@@ -86,3 +86,21 @@ def attention_backward(
         dq[rows] = torch.einsum("hqk,khd->qhd", ds, k[tokens]) * scale
         dk[tokens] = torch.einsum("hqk,qhd->khd", ds, q[rows]) * scale
     return dq, dk, dv
+
+
+def split_joint(q: Tensor | None, joint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """q, k and v are joint (T, 3, H, D); or k and v are joint (T, 2, H, D), and q stands apart."""
+    if q is None:
+        q, k, v = joint.unbind(1)
+    else:
+        k, v = joint.unbind(1)
+    return q, k, v
+
+
+def joint_attention(q: Tensor | None, joint: Tensor, *rest) -> tuple[Tensor, Tensor]:
+    return attention(*split_joint(q, joint), *rest)
+
+
+def joint_attention_backward(dout: Tensor, q: Tensor | None, joint: Tensor, *rest) -> tuple[Tensor | None, Tensor]:
+    dq, dk, dv = attention_backward(dout, *split_joint(q, joint), *rest)
+    return (None, torch.stack((dq, dk, dv), 1)) if q is None else (dq, torch.stack((dk, dv), 1))
