@@ -35,5 +35,9 @@ using without_gil = pybind11::call_guard<pybind11::gil_scoped_release>;
 
 // One file each.
 void bind_attention(pybind11::module_& m);
+void bind_cloze_mask(pybind11::module_& m);
+void bind_dropout(pybind11::module_& m);
+void bind_embedding_layer_norm(pybind11::module_& m);
 void bind_gelu_ffn(pybind11::module_& m);
 void bind_residual_layer_norm(pybind11::module_& m);
+void bind_sample_negatives(pybind11::module_& m);

@@ -26,6 +26,10 @@ py::list supported_instruction_sets() {
 PYBIND11_MODULE(B4R_MODULE, m) {
   m.def("supported_instruction_sets", &supported_instruction_sets);
   bind_attention(m);
+  bind_cloze_mask(m);
+  bind_dropout(m);
+  bind_embedding_layer_norm(m);
   bind_gelu_ffn(m);
   bind_residual_layer_norm(m);
+  bind_sample_negatives(m);
 }

@@ -16,10 +16,26 @@ OPERATORS: dict = {}
 
 if UNAVAILABLE is None:
     from .attention import attention, attention_backward
+    from .cloze_mask import cloze_mask
+    from .dropout import dropout
+    from .embedding_layer_norm import embedding_layer_norm, embedding_layer_norm_backward
     from .gelu_ffn import gelu_ffn, gelu_ffn_backward
     from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backward
+    from .sample_negatives import sample_negatives
 
     OPERATORS = {
         function.__name__: function
-        for function in (attention, attention_backward, gelu_ffn, gelu_ffn_backward, residual_layer_norm, residual_layer_norm_backward)
+        for function in (
+            attention,
+            attention_backward,
+            cloze_mask,
+            dropout,
+            embedding_layer_norm,
+            embedding_layer_norm_backward,
+            gelu_ffn,
+            gelu_ffn_backward,
+            residual_layer_norm,
+            residual_layer_norm_backward,
+            sample_negatives,
+        )
     }
