@@ -26,7 +26,7 @@ $(VENV)/python-is-new-enough:
 	@touch $@
 
 $(VENV)/installed: $(VENV)/python-is-new-enough $(SOURCES)
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+	CMAKE_ARGS=-DB4R_WARNINGS_AS_ERRORS=ON $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,check]'
 	@touch $@
 
 train: setup ## prepare MovieLens-100K, train on it, and rank its test items beside the popularity ranking

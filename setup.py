@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,8 @@ class CMakeBuild(build_ext):
         output = Path(self.get_ext_fullpath(self.extensions[0].name)).resolve().parent
         configure = [f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DB4R_OUTPUT={output}"]
         try:
-            subprocess.run(["cmake", "-S", ROOT, "-B", build, *generator, *configure], check=True)
+            options = shlex.split(os.environ.get("CMAKE_ARGS", ""))
+            subprocess.run(["cmake", "-S", ROOT, "-B", build, *generator, *configure, *options], check=True)
             subprocess.run(["cmake", "--build", build, "--parallel"], check=True)
         except subprocess.CalledProcessError:
             sys.exit("error: the native modules of b4r_fast did not build; CMake's lines above say why")

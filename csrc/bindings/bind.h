@@ -32,11 +32,3 @@ inline b4r::Dropout dropout(int64_t seed, int32_t threshold) {
 }
 
 using without_gil = pybind11::call_guard<pybind11::gil_scoped_release>;
-
-// One file each.
-void bind_attention(pybind11::module_& m);
-void bind_gelu_ffn(pybind11::module_& m);
-void bind_linear(pybind11::module_& m);
-void bind_residual_layer_norm(pybind11::module_& m);
-void bind_sampled_softmax_loss(pybind11::module_& m);
-void bind_softmax_loss(pybind11::module_& m);

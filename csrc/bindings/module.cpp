@@ -1,5 +1,14 @@
-// The Python module of one instruction set.
-#include "bindings/bind.h"
+// The Python module of one instruction set. One translation unit, since pybind11 costs each of them seconds.
+#include "bindings/attention.h"
+#include "bindings/cloze_mask.h"
+#include "bindings/dropout.h"
+#include "bindings/embedding_layer_norm.h"
+#include "bindings/gelu_ffn.h"
+#include "bindings/linear.h"
+#include "bindings/residual_layer_norm.h"
+#include "bindings/sample_negatives.h"
+#include "bindings/sampled_softmax_loss.h"
+#include "bindings/softmax_loss.h"
 
 namespace py = pybind11;
 
@@ -26,9 +35,13 @@ py::list supported_instruction_sets() {
 PYBIND11_MODULE(B4R_MODULE, m) {
   m.def("supported_instruction_sets", &supported_instruction_sets);
   bind_attention(m);
+  bind_cloze_mask(m);
+  bind_dropout(m);
+  bind_embedding_layer_norm(m);
   bind_gelu_ffn(m);
   bind_linear(m);
   bind_residual_layer_norm(m);
+  bind_sample_negatives(m);
   bind_sampled_softmax_loss(m);
   bind_softmax_loss(m);
 }

@@ -66,10 +66,17 @@ B4R_INLINE Vec larger(Vec a, Vec x) { return a > x ? a : x; }
 B4R_INLINE Vec smaller(Vec a, Vec x) { return a < x ? a : x; }
 #endif
 
+// The sum of the lanes, by halves: a chain of kWidth additions would be the longest wait of a short row.
 B4R_INLINE float sum(Vec v) {
-  float total = 0.0f;
-  for (int i = 0; i < kWidth; ++i) total += v[i];
-  return total;
+#if defined(__AVX512F__)
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+  const __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+#elif defined(__AVX2__)
+  const __m128 quarter = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+#else
+  const Vec quarter = v;
+#endif
+  return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
 }
 
 // Lanes i < count all ones, the others 0.
@@ -83,10 +90,59 @@ B4R_INLINE Vec keep_where(Int mask, Vec v) { return (Vec)((Int)v & mask); }
 
 // v where the 16-bit masks are all ones, 0 where they are 0.
 B4R_INLINE Vec keep_where(const int16_t* masks, Vec v) {
+#if defined(__SSE2__) && !defined(__AVX2__)
+  const __m128i mask = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(masks));
+  return keep_where((Int)_mm_unpacklo_epi16(mask, mask), v);  // without SSE4.1's sign extension
+#else
   using Shorts = int16_t __attribute__((vector_size(kVectorBytes / 2)));
   Shorts mask;
   std::memcpy(&mask, masks, sizeof mask);
   return keep_where(__builtin_convertvector(mask, Int), v);
+#endif
+}
+
+// Asks for numbers that are read after some arithmetic on others, so that memory works meanwhile. Before the masks of dropout are
+// drawn it is worth a fifth of a layer norm: 1.37 -> 1.05 ms with AVX2, 1.13 -> 0.90 ms with AVX-512 (28,000 rows of 64).
+B4R_INLINE void prefetch(const float* numbers, int64_t count) {
+  for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(numbers + i);
+}
+
+// The columns of a vector: all of it, or the first `count`, where nothing beyond is read or written and loads are 0 there.
+struct AllColumns {
+  B4R_INLINE Vec load(const float* p) const { return b4r::load(p); }
+  B4R_INLINE void store(float* p, Vec v) const { b4r::store(p, v); }
+  B4R_INLINE Vec only(Vec v) const { return v; }
+};
+
+struct FirstColumns {
+  int64_t count;
+  Int mask;
+
+#if defined(__AVX512F__)
+  B4R_INLINE Vec load(const float* p) const { return (Vec)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p); }
+  B4R_INLINE void store(float* p, Vec v) const { _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)v); }
+#elif defined(__AVX2__)
+  B4R_INLINE Vec load(const float* p) const { return (Vec)_mm256_maskload_ps(p, (__m256i)mask); }
+  B4R_INLINE void store(float* p, Vec v) const { _mm256_maskstore_ps(p, (__m256i)mask, (__m256)v); }
+#else
+  B4R_INLINE Vec load(const float* p) const {
+    Vec v = {};
+    for (int64_t i = 0; i < count; ++i) v[i] = p[i];
+    return v;
+  }
+  B4R_INLINE void store(float* p, Vec v) const {
+    for (int64_t i = 0; i < count; ++i) p[i] = v[i];
+  }
+#endif
+  B4R_INLINE Vec only(Vec v) const { return keep_where(mask, v); }
+};
+
+// Call f(first column, AllColumns or FirstColumns) for the vectors of a row of d columns.
+template <class F>
+B4R_INLINE void for_columns(int64_t d, const F& f) {
+  int64_t c = 0;
+  for (; c + kWidth <= d; c += kWidth) f(c, AllColumns{});
+  if (c < d) f(c, FirstColumns{d - c, first_lanes(d - c)});
 }
 
 // 2^x for x <= 127, 2^-126 for all x below that: relative error 7.5e-8. Rounds x to an integer by adding 1.5 2^23, and adds that to

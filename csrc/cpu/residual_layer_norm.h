@@ -7,14 +7,11 @@
 
 namespace b4r {
 
-// Rows that are one task and one partial sum of the weight gradients, whatever the number of threads.
-constexpr int64_t kNormRowsPerTask = 128;
-
 void residual_layer_norm(const float* x, const float* sublayer, const float* weight, const float* bias, float* y, float* mean,
                          float* rstd, int64_t rows, int64_t d, float eps, const Dropout& dropout, int threads);
 
 void residual_layer_norm_backward(const float* dy, const float* x, const float* sublayer, const float* weight, const float* mean,
-                                  const float* rstd, float* dx, float* dsublayer, float* dweight, float* dbias, float* partials,
-                                  int64_t rows, int64_t d, const Dropout& dropout, int threads);
+                                  const float* rstd, float* dx, float* dsublayer, float* dweight, float* dbias, int64_t rows,
+                                  int64_t d, const Dropout& dropout, int threads);
 
 }  // namespace b4r

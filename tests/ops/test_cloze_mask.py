@@ -3,7 +3,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b4r_fast import PackedSequences, ops
+from b4r_fast import PackedSequences, ops, use_backend
+from b4r_fast.backends.cpu.instruction_sets import SUPPORTED
+
+from .native import assert_passes_in, assert_same_bits_for_any_number_of_threads, poison
 
 MASK = 1001
 lengths = st.lists(st.integers(0, 12), max_size=8)
@@ -47,6 +50,38 @@ def test_the_share_of_last_only_samples_is_last_only():
     _, labels = ops.cloze_mask(batch.values, batch.cu_seqlens, mask_prob=1.0, last_only=0.3, mask_id=MASK, seed=torch.tensor(1))
     alone = (labels != -100).view(10_000, 20).sum(1) == 1
     assert abs(alone.double().mean() - 0.3) < 0.025
+
+
+def run(lengths: list[int], mask_prob: float, last_only: float, seed: int) -> list[torch.Tensor]:
+    batch = batch_of(lengths)
+    arguments = {"mask_prob": mask_prob, "last_only": last_only, "mask_id": MASK, "seed": torch.tensor(seed)}
+    return list(ops.cloze_mask(batch.values, batch.cu_seqlens, **arguments))
+
+
+def batches_agree_with_the_reference():
+    # No sequence; empty ones; every place within a call of Philox; more sequences than a task; one longer than any.
+    batches = [[], [0], [0, 3, 0, 0, 1], list(range(40)), [1] * 100, torch.randint(0, 30, (333,)).tolist(), [10_000, 5]]
+    for lengths in batches:
+        for mask_prob, last_only in ((0.0, 0.0), (0.2, 0.0), (0.37, 0.5), (1.0, 0.1), (0.5, 1.0)):
+            for seed in (3, -1, 1 << 40):
+                results = run(lengths, mask_prob, last_only, seed)
+                with use_backend("reference"):
+                    expected = run(lengths, mask_prob, last_only, seed)
+                assert all(torch.equal(ours, theirs) for ours, theirs in zip(results, expected, strict=True))
+
+
+@pytest.mark.parametrize("isa", SUPPORTED)
+def test_every_instruction_set_gives_the_bits_of_the_reference(isa):
+    assert_passes_in(isa, batches_agree_with_the_reference)
+
+
+def test_everything_is_written_for_any_number_of_threads(monkeypatch):
+    poison(monkeypatch)
+    lengths = torch.randint(0, 30, (333,)).tolist()
+    assert_same_bits_for_any_number_of_threads(lambda: run(lengths, 0.2, 0.3, 5))
+    inputs, labels = run(lengths, 0.2, 0.3, 5)
+    assert inputs.min() > 0
+    assert labels.min() == -100
 
 
 def test_a_probability_outside_0_to_1_is_refused():

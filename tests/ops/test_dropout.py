@@ -3,8 +3,11 @@
 import pytest
 import torch
 
-from b4r_fast import ops
+from b4r_fast import ops, use_backend
+from b4r_fast.backends.cpu.instruction_sets import SUPPORTED
 from b4r_fast.backends.reference.philox import dropout_scale, keep_mask, philox, random_fractions, random_integers
+
+from .native import assert_passes_in, assert_same_bits_for_any_number_of_threads, poison
 
 FULL = 0xFFFFFFFF
 
@@ -87,6 +90,37 @@ def test_fractions_are_uniform():
     assert u[-1] < 1
     # Kolmogorov-Smirnov at one in a million: 2.7 / sqrt(n).
     assert (u - (torch.arange(100_001) + 0.5) / 100_001).abs().max() < 2.7 / 100_001**0.5
+
+
+def every_shape_agrees_with_the_reference():
+    shapes = [(0, 8), (1, 1), (1000, 1), (300, 20), (129, 64), (3, 1024), *((5, d) for d in range(2, 40))]
+    for shape in shapes:
+        for seed in (7, -1, 1 << 40):
+            x = torch.randn(shape, requires_grad=True)
+            results = []
+            for backend in ("cpu", "reference"):
+                with use_backend(backend):
+                    y = ops.dropout(x, dropout_p=0.3, seed=torch.tensor(seed))
+                    results.append((y, torch.autograd.grad(y, x, torch.ones_like(x))[0]))
+            assert all(torch.equal(ours, theirs) for ours, theirs in zip(*results))
+
+
+@pytest.mark.parametrize("isa", SUPPORTED)
+def test_every_instruction_set_gives_the_bits_of_the_reference(isa):
+    assert_passes_in(isa, every_shape_agrees_with_the_reference)
+
+
+def test_rows_beyond_a_task_and_any_number_of_threads_give_the_same_bits(monkeypatch):
+    poison(monkeypatch)
+    x = torch.randn(1000, 50)
+    assert_same_bits_for_any_number_of_threads(lambda: [ops.dropout(x, dropout_p=0.3, seed=torch.tensor(7))])
+
+
+def test_transposed_and_sliced_inputs_serve():
+    x = torch.randn(40, 60)
+    for strided in (x.T, x[:, ::3]):
+        ours, theirs = (ops.dropout(t, dropout_p=0.5, seed=torch.tensor(3)) for t in (strided, strided.contiguous()))
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("dropout_p", [-0.1, 1.0, float("nan")])

@@ -3,7 +3,10 @@ import math
 import pytest
 import torch
 
-from b4r_fast import ops
+from b4r_fast import ops, use_backend
+from b4r_fast.backends.cpu.instruction_sets import SUPPORTED
+
+from .native import assert_passes_in, assert_same_bits_for_any_number_of_threads, poison
 
 V, DRAWS = 50, 200_000
 COUNTS = torch.arange(V) ** 2
@@ -42,6 +45,42 @@ def test_private_negatives_differ_between_rows():
     rows, log_q = ops.sample_negatives((2, 100), 1000, sampler="uniform")
     assert not torch.equal(rows[0], rows[1])
     assert log_q[0, 0] == pytest.approx(math.log(100 / 1000))
+
+
+def draw(shape: tuple[int, ...], num_items: int, sampler: str, seed: int) -> torch.Tensor:
+    # Rows without a count, at both ends and in between, are never drawn.
+    counts = (torch.arange(num_items) % 5) * ((num_items - torch.arange(num_items)) % 3) if sampler == "popularity" else None
+    return ops.sample_negatives(shape, num_items, sampler=sampler, counts=counts, seed=torch.tensor(seed))[0]
+
+
+def draws_agree_with_the_reference():
+    # An odd number; one and many tasks; a table of few rows, powers of two and their neighbours, and ten million.
+    shapes = [(1,), (3,), (63,), (64, 3), (10_001,)]
+    for sampler, smallest in (("uniform", 1), ("log_uniform", 1), ("popularity", 5)):
+        for num_items in (smallest, smallest + 1, 255, 256, 257, 3416, 10_000_000):
+            if sampler == "popularity" and num_items == 10_000_000:
+                num_items = 100_000
+            for shape, seed in zip(shapes, (1, -1, 1 << 40, 5, 6), strict=True):
+                ours = draw(shape, num_items, sampler, seed)
+                with use_backend("reference"):
+                    assert torch.equal(ours, draw(shape, num_items, sampler, seed)), (sampler, num_items, shape)
+    # A difference by rounding would show in few draws.
+    for num_items in (99, 2**40):
+        ours = draw((1_000_000,), num_items, "log_uniform", 3)
+        with use_backend("reference"):
+            assert torch.equal(ours, draw((1_000_000,), num_items, "log_uniform", 3))
+
+
+@pytest.mark.parametrize("isa", SUPPORTED)
+def test_every_instruction_set_draws_the_rows_of_the_reference(isa):
+    assert_passes_in(isa, draws_agree_with_the_reference)
+
+
+@pytest.mark.parametrize("sampler", PROBABILITIES)
+def test_everything_is_written_for_any_number_of_threads(sampler, monkeypatch):
+    poison(monkeypatch)
+    assert_same_bits_for_any_number_of_threads(lambda: [draw((9, 1111), 77, sampler, 3)])
+    assert draw((9, 1111), 77, sampler, 3).min() >= 0
 
 
 @pytest.mark.parametrize(

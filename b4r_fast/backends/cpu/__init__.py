@@ -16,9 +16,13 @@ OPERATORS: dict = {}
 
 if UNAVAILABLE is None:
     from .attention import attention, attention_backward, joint_attention, joint_attention_backward
+    from .cloze_mask import cloze_mask
+    from .dropout import dropout
+    from .embedding_layer_norm import embedding_layer_norm, embedding_layer_norm_backward
     from .gelu_ffn import gelu_ffn, gelu_ffn_backward
     from .linear import linear, linear_backward
     from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backward
+    from .sample_negatives import sample_negatives
     from .sampled_softmax_loss import sampled_softmax_loss, sampled_softmax_loss_backward
     from .softmax_loss import softmax_loss, softmax_loss_backward, softmax_loss_sum
 
@@ -27,6 +31,10 @@ if UNAVAILABLE is None:
         for function in (
             attention,
             attention_backward,
+            cloze_mask,
+            dropout,
+            embedding_layer_norm,
+            embedding_layer_norm_backward,
             gelu_ffn,
             gelu_ffn_backward,
             joint_attention,
@@ -35,6 +43,7 @@ if UNAVAILABLE is None:
             linear_backward,
             residual_layer_norm,
             residual_layer_norm_backward,
+            sample_negatives,
             sampled_softmax_loss,
             sampled_softmax_loss_backward,
             softmax_loss,

@@ -25,7 +25,6 @@ def residual_layer_norm_backward(
     dy, x, sublayer, weight = dy.contiguous(), x.contiguous(), sublayer.contiguous(), weight.contiguous()
     rows, d = x.shape
     dx, dsublayer, dweight, dbias = x.new_empty(rows, d), x.new_empty(rows, d), x.new_empty(d), x.new_empty(d)
-    partials = x.new_empty(-(-rows // native.NORM_ROWS_PER_TASK), 2, d)
-    tensors = addresses(dy, x, sublayer, weight, mean, rstd, dx, dsublayer, dweight, dbias, partials)
+    tensors = addresses(dy, x, sublayer, weight, mean, rstd, dx, dsublayer, dweight, dbias)
     native.residual_layer_norm_backward(*tensors, rows, d, *native_dropout(dropout_p, seed), torch.get_num_threads())
     return dx, dsublayer, dweight, dbias

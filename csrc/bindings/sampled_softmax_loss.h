@@ -1,8 +1,9 @@
-#include "cpu/sampled_softmax_loss.h"
+#pragma once
 
 #include "bindings/bind.h"
+#include "cpu/sampled_softmax_loss.h"
 
-void bind_sampled_softmax_loss(pybind11::module_& m) {
+inline void bind_sampled_softmax_loss(pybind11::module_& m) {
   m.def(
       "sampled_softmax_loss",
       [](Address hidden, Address items, Address bias, Address targets, Address negatives, Address log_q, int64_t rows, int64_t d,

@@ -1,8 +1,9 @@
-#include "cpu/gelu_ffn.h"
+#pragma once
 
 #include "bindings/bind.h"
+#include "cpu/gelu_ffn.h"
 
-void bind_gelu_ffn(pybind11::module_& m) {
+inline void bind_gelu_ffn(pybind11::module_& m) {
   m.def(
       "gelu_ffn",
       [](Address x, Address w1, Address b1, Address w2, Address b2, Address y, int64_t rows, int64_t d, int64_t f, bool tanh,

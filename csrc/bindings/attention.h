@@ -1,8 +1,9 @@
-#include "cpu/attention.h"
+#pragma once
 
 #include "bindings/bind.h"
+#include "cpu/attention.h"
 
-void bind_attention(pybind11::module_& m) {
+inline void bind_attention(pybind11::module_& m) {
   m.def(
       "attention",
       [](Address q, int64_t q_token, Address k, int64_t k_token, Address v, int64_t v_token, Address out, Address lse, Address cu_q,

@@ -1,8 +1,9 @@
-#include "cpu/softmax_loss.h"
+#pragma once
 
 #include "bindings/bind.h"
+#include "cpu/softmax_loss.h"
 
-void bind_softmax_loss(pybind11::module_& m) {
+inline void bind_softmax_loss(pybind11::module_& m) {
   m.def(
       "softmax_loss",
       [](Address hidden, Address items, Address bias, Address targets, int64_t rows, int64_t d, int64_t columns, Address loss,

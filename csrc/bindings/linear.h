@@ -1,8 +1,9 @@
-#include "cpu/linear.h"
+#pragma once
 
 #include "bindings/bind.h"
+#include "cpu/linear.h"
 
-void bind_linear(pybind11::module_& m) {
+inline void bind_linear(pybind11::module_& m) {
   m.def(
       "linear",
       [](Address x, Address w, Address b, Address y, int64_t rows, int64_t in, int64_t out, int threads) {

@@ -1,0 +1,43 @@
+"""What the tests of several native ops ask in the same way."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+
+def assert_same_bits_for_any_number_of_threads(results: Callable[[], list[Tensor]]) -> None:
+    before = torch.get_num_threads()
+    bits = []
+    for threads in (1, 2, 7, 2):
+        torch.set_num_threads(threads)
+        bits.append(results())
+    torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for other in bits[1:] for a, b in zip(bits[0], other, strict=True))
+
+
+def poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on fresh tensors are full of what no kernel may leave: NaN, or the integer -12345."""
+    new_empty = torch.Tensor.new_empty
+
+    def poisoned(self, *size, **kw):
+        fresh = new_empty(self, *size, **kw)
+        return fresh.fill_(torch.nan if fresh.is_floating_point() else -12345)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
+    monkeypatch.setattr(torch, "empty_like", lambda t, **kw: poisoned(t, t.shape, **kw))
+
+
+def assert_passes_in(isa: str, check: Callable[[], None]) -> None:
+    """Call a function of a test module in a process of its own: the native module is chosen at import."""
+    program = (
+        f"import torch; from {check.__module__} import {check.__name__}; torch.manual_seed(0); {check.__name__}()\n"
+        "from b4r_fast.backends.cpu import instruction_sets; print(instruction_sets.ISA)"
+    )
+    environment = os.environ | {"B4R_FAST_ISA": isa}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == isa, done.stderr
