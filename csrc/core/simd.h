@@ -66,10 +66,32 @@ B4R_INLINE Vec larger(Vec a, Vec x) { return a > x ? a : x; }
 B4R_INLINE Vec smaller(Vec a, Vec x) { return a < x ? a : x; }
 #endif
 
+// By halves: log2 steps instead of one after the other, and fewer roundings.
 B4R_INLINE float sum(Vec v) {
-  float total = 0.0f;
-  for (int i = 0; i < kWidth; ++i) total += v[i];
-  return total;
+#if defined(__AVX512F__)
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+#elif defined(__AVX2__)
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+#else
+  const Vec four = v;
+#endif
+  return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
+// Bit i is set where not a[i] <= b[i]: where it is greater, or either is NaN.
+B4R_INLINE uint32_t not_at_most(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_NLE_UQ);
+#elif defined(__AVX2__)
+  return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_NLE_UQ)));
+#elif defined(__SSE2__)
+  return static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpnle_ps((__m128)a, (__m128)b)));
+#else
+  uint32_t bits = 0;
+  for (int i = 0; i < kWidth; ++i) bits |= static_cast<uint32_t>(!(a[i] <= b[i])) << i;
+  return bits;
+#endif
 }
 
 // Lanes i < count all ones, the others 0.
