@@ -27,5 +27,8 @@ PYBIND11_MODULE(B4R_MODULE, m) {
   m.def("supported_instruction_sets", &supported_instruction_sets);
   bind_attention(m);
   bind_gelu_ffn(m);
+  bind_machine_limits(m);
+  bind_rank(m);
   bind_residual_layer_norm(m);
+  bind_topk(m);
 }

@@ -17,9 +17,20 @@ OPERATORS: dict = {}
 if UNAVAILABLE is None:
     from .attention import attention, attention_backward
     from .gelu_ffn import gelu_ffn, gelu_ffn_backward
+    from .rank import rank
     from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backward
+    from .topk import topk
 
     OPERATORS = {
         function.__name__: function
-        for function in (attention, attention_backward, gelu_ffn, gelu_ffn_backward, residual_layer_norm, residual_layer_norm_backward)
+        for function in (
+            attention,
+            attention_backward,
+            gelu_ffn,
+            gelu_ffn_backward,
+            rank,
+            residual_layer_norm,
+            residual_layer_norm_backward,
+            topk,
+        )
     }
