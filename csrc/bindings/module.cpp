@@ -5,10 +5,13 @@
 #include "bindings/embedding_layer_norm.h"
 #include "bindings/gelu_ffn.h"
 #include "bindings/linear.h"
+#include "bindings/machine_limits.h"
+#include "bindings/rank.h"
 #include "bindings/residual_layer_norm.h"
 #include "bindings/sample_negatives.h"
 #include "bindings/sampled_softmax_loss.h"
 #include "bindings/softmax_loss.h"
+#include "bindings/topk.h"
 
 namespace py = pybind11;
 
@@ -40,8 +43,11 @@ PYBIND11_MODULE(B4R_MODULE, m) {
   bind_embedding_layer_norm(m);
   bind_gelu_ffn(m);
   bind_linear(m);
+  bind_machine_limits(m);
+  bind_rank(m);
   bind_residual_layer_norm(m);
   bind_sample_negatives(m);
   bind_sampled_softmax_loss(m);
   bind_softmax_loss(m);
+  bind_topk(m);
 }

@@ -53,9 +53,29 @@ B4R_INLINE void set_zero(Tile<M>& c) {
     for (int v = 0; v < kPanelVectors; ++v) c.at[i][v] = Vec{};
 }
 
+// Where rows 0, 3, 6 and 9 of A are. From those, [pointer + row x {0, 4, 8} + constant] reaches all rows of a few steps, which is
+// one operand of an instruction; left to itself GCC keeps an offset for each, and moves most of them in from elsewhere.
+template <int M>
+struct RowPointers {
+  const float* at[(M + 2) / 3];
+
+  B4R_INLINE RowPointers(const float* a, int64_t row) {
+#pragma GCC unroll 4
+    for (int g = 0; g < (M + 2) / 3; ++g) at[g] = a + 3 * g * row;
+  }
+
+  B4R_INLINE void advance(int64_t by) {
+#pragma GCC unroll 4
+    for (int g = 0; g < (M + 2) / 3; ++g) {
+      at[g] += by;
+      asm("" : "+r"(at[g]));  // a value of its own: not to be derived from the others
+    }
+  }
+};
+
 // C += A B over STEPS steps.
 template <int STEPS, int M>
-B4R_INLINE void multiply_add_steps(Tile<M>& c, const float* a, int64_t row, int64_t step, const float* b) {
+B4R_INLINE void multiply_add_steps(Tile<M>& c, const RowPointers<M>& a, int64_t row, int64_t step, const float* b) {
 #pragma GCC unroll 4
   for (int k = 0; k < STEPS; ++k) {
     Vec bk[kPanelVectors];
@@ -63,7 +83,7 @@ B4R_INLINE void multiply_add_steps(Tile<M>& c, const float* a, int64_t row, int6
     for (int v = 0; v < kPanelVectors; ++v) bk[v] = load(b + k * kPanel + v * kWidth);
 #pragma GCC unroll 12
     for (int i = 0; i < M; ++i) {
-      const Vec aik = broadcast(a[i * row + k * step]);
+      const Vec aik = broadcast(a.at[i / 3][i % 3 * row + k * step]);
 #pragma GCC unroll 4
       for (int v = 0; v < kPanelVectors; ++v) c.at[i][v] = fma(aik, bk[v], c.at[i][v]);
     }
@@ -73,8 +93,10 @@ B4R_INLINE void multiply_add_steps(Tile<M>& c, const float* a, int64_t row, int6
 // C += A B over `depth` steps. Unrolled by hand: GCC's own remainder loop copies every accumulator at every step.
 template <int M>
 B4R_INLINE void multiply_add(Tile<M>& c, const float* a, int64_t row, int64_t step, const float* b, int64_t depth) {
-  for (; depth >= 4; depth -= 4, a += 4 * step, b += 4 * kPanel) multiply_add_steps<4>(c, a, row, step, b);
-  for (; depth > 0; --depth, a += step, b += kPanel) multiply_add_steps<1>(c, a, row, step, b);
+  RowPointers<M> at(a, row);
+  at.advance(0);
+  for (; depth >= 4; depth -= 4, at.advance(4 * step), b += 4 * kPanel) multiply_add_steps<4>(c, at, row, step, b);
+  for (; depth > 0; --depth, at.advance(step), b += kPanel) multiply_add_steps<1>(c, at, row, step, b);
 }
 
 // The same with A in panels: A(i, k) = a[(k div 16) * panel + i * 16 + k mod 16].

@@ -21,10 +21,12 @@ if UNAVAILABLE is None:
     from .embedding_layer_norm import embedding_layer_norm, embedding_layer_norm_backward
     from .gelu_ffn import gelu_ffn, gelu_ffn_backward
     from .linear import linear, linear_backward
+    from .rank import rank
     from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backward
     from .sample_negatives import sample_negatives
     from .sampled_softmax_loss import sampled_softmax_loss, sampled_softmax_loss_backward
     from .softmax_loss import softmax_loss, softmax_loss_backward, softmax_loss_sum
+    from .topk import topk
 
     OPERATORS = {
         function.__name__: function
@@ -41,6 +43,7 @@ if UNAVAILABLE is None:
             joint_attention_backward,
             linear,
             linear_backward,
+            rank,
             residual_layer_norm,
             residual_layer_norm_backward,
             sample_negatives,
@@ -49,5 +52,6 @@ if UNAVAILABLE is None:
             softmax_loss,
             softmax_loss_backward,
             softmax_loss_sum,
+            topk,
         )
     }
