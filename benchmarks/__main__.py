@@ -22,6 +22,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every contender (torch's default)")
     parser.add_argument("--only", metavar="TEXT", help="comparisons whose kind, work or title holds this text")
     parser.add_argument("--peers", metavar="NAME", nargs="+", help="these peers alone")
+    parser.add_argument("--budget", type=float, metavar="SECONDS", help="of rounds for each peer; 0 for as few rounds as there may be")
     parser.add_argument("--redraw", action="store_true", help="measure nothing: write table and picture of the results in --out again")
     return parser.parse_args(argv)
 
@@ -60,12 +61,13 @@ def measure(comparisons: list[suite.Comparison], options: argparse.Namespace) ->
         "rows": [],
     }
     print(report.machine_line(results["machine"]))
+    effort = suite.FULL if options.full else suite.QUICK
+    if options.budget is not None:
+        effort = suite.Effort(options.budget, least=min(effort.least, 2))
     begin = time.perf_counter()
     for comparison in comparisons:
         print(f"{comparison.kind}: {comparison.title} [{time.perf_counter() - begin:.0f} s]", flush=True)
-        results["rows"] += suite.carry_out(
-            comparison, suite.FULL if options.full else suite.QUICK, options.threads, lambda line: print(line, flush=True)
-        )
+        results["rows"] += suite.carry_out(comparison, effort, options.threads, lambda line: print(line, flush=True))
         report.write(options.out, results)  # what there is so far survives an interruption
     return results
 

@@ -27,10 +27,12 @@ def draw(results: dict, path: Path) -> Path:
     lines = max(sum(len(_peers(group)) + 1.7 for group in column) for column in columns)
     width, height = COLUMN * len(columns), LINE * lines + 1.9
     figure = pyplot.figure(figsize=(width, height))
+    all_times = [_times(row) for group in groups for row in group if "times_ours" in row]
+    limits = min(0.7, *(time * 0.7 for time in all_times), 1), max(2.0, *(time * 5 for time in all_times), 1)
     for i, column in enumerate(columns):
         left, bottom = (COLUMN * i + NAMES) / width, 0.95 / height
         axis = figure.add_axes((left, bottom, (COLUMN - NAMES - 0.2) / width, LINE * lines / height))
-        _column(axis, column, lines)
+        _column(axis, column, lines, limits)
     figure.text(0.15 / width, 1 - 0.2 / height, "How many times longer than b4r_fast", fontsize=15, weight="bold", color=TEXT, va="top")
     handles = [
         pyplot.Line2D([], [], color=OURS, linewidth=2),
@@ -62,11 +64,9 @@ def _times(row: dict) -> float:
     return row["times_ours"][whole(row["seconds"])]
 
 
-def _column(axis, groups: list[list[dict]], lines: float) -> None:
+def _column(axis, groups: list[list[dict]], lines: float, limits: tuple[float, float]) -> None:
     """A heading for each group, a line below it for each peer. The axis is logarithmic: 2x and 0.5x are equally far from 1x."""
-    transform = axis.get_yaxis_transform()
-    all_times = [_times(row) for group in groups for row in group if "times_ours" in row]
-    low, high = min(0.7, *(time * 0.7 for time in all_times)), max(2.0, *(time * 3.4 for time in all_times))
+    transform, (low, high) = axis.get_yaxis_transform(), limits
     place = 0.0
     for group in groups:
         heading = {"training": "Training step, ", "inference": "Recommend, ", "op": ""}[group[0]["kind"]] + group[0]["title"]
@@ -102,8 +102,8 @@ def _peer(axis, place: float, rows: list[dict]) -> None:
         else:
             axis.plot(_times(row), place, marker="D", color=PEER, markerfacecolor="white", markersize=6, zorder=4)
     shown = (default or rows)[0]
-    label = f"{_times(shown):.2g}x" if _times(shown) < 9.95 else f"{_times(shown):.0f}x"
-    label += f"  {_duration(shown['seconds'][whole(shown['seconds'])])}"
+    label = f"{_multiple(_times(shown))}  {_duration(shown['seconds'][whole(shown['seconds'])])}"
+    label += "".join(f"  (tuned {_multiple(_times(row))})" for row in rows if row is not shown)
     end = max(1.0, *(_times(row) for row in rows), 0)
     axis.annotate(label, (end, place), (8, 0), textcoords="offset points", va="center", fontsize=9, color=QUIET)
 
@@ -112,6 +112,10 @@ def _ours(row: dict) -> str:
     part = whole(row["seconds"])
     limit = "FMA rate" if row["limit"] == "fma" else "read bandwidth"
     return f"b4r_fast {_duration(row['seconds'][part])}, {row['share_of_limit'][part]:.2f} of {limit}"
+
+
+def _multiple(times: float) -> str:
+    return f"{times:.2g}x" if times < 9.95 else f"{times:.0f}x"
 
 
 def _duration(seconds: float) -> str:

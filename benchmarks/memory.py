@@ -19,12 +19,13 @@ def _status(field: str) -> int | None:
 
 
 class PeakMemory:
-    """with PeakMemory() as peak: ...; peak.bytes is how far memory rose above what was held at the start.
+    """with PeakMemory() as peak: ...; peak.bytes is how far memory rose above what was held at the start, peak.total how high.
 
     What was freed before is handed back to the system first, so that it is not counted as held.
     """
 
     bytes: int | None = None
+    total: int | None = None
 
     def __enter__(self) -> PeakMemory:
         gc.collect()
@@ -40,4 +41,4 @@ class PeakMemory:
     def __exit__(self, *_) -> None:
         highest = _status("VmHWM")
         if self.start is not None and highest is not None:
-            self.bytes = max(0, highest - self.start)
+            self.bytes, self.total = max(0, highest - self.start), highest

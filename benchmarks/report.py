@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from . import goals
 from .measure import whole
 
 KINDS = {"training": "Training step: forward, backward, optimizer", "inference": "Recommend 10 items to each user", "op": "Ops"}
@@ -27,7 +28,7 @@ def markdown(results: dict) -> str:
         rows = [row for row in results["rows"] if row["kind"] == kind]
         if rows:
             text += ["", f"## {heading}", *_tables(rows)]
-    return "\n".join(text) + "\n"
+    return "\n".join([*text, "", "## Goals", "", *goals.table(results["rows"])]) + "\n"
 
 
 def machine_line(machine: dict) -> str:
@@ -44,10 +45,10 @@ def _preamble(results: dict) -> list[str]:
         f"{results['date']}, {results['effort']} version. {machine_line(results['machine'])}.",
         "",
         "Each peer and b4r_fast took turns; a time is the median of its rounds, and *times ours* the median of the rounds' ratios. fp32,",
-        "dropout 0.1 unless said. Memory: the peak of one step above what was held before it (parameters, optimizer state, batch). Tuned",
-        "malloc: the peer with MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised, b4r_fast as it comes. Share of the limit: useful",
-        "operations of real tokens alone (benchmarks/operations.py), or bytes, over the machine's rate in the same minutes, measured by",
-        f"{results['limits']}.",
+        "dropout 0.1 unless said. Memory: the peak of one step above what was held before it (parameters, optimizer state, batch); in all:",
+        "of the process. Tuned malloc: the peer with MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised, b4r_fast as it comes. Share",
+        "of the limit: useful operations of real tokens alone (benchmarks/operations.py), or bytes, over the machine's rate in the same",
+        f"minutes, measured by {results['limits']}.",
     ]
 
 
@@ -62,20 +63,22 @@ def _tables(rows: list[dict]) -> list[str]:
             part for part in ("forward", "backward", "optimizer", "both", "step") if any(part in row.get("seconds", {}) for row in group)
         ]
         parts = [part for part in parts if part != "both" or "step" not in parts]
-        text.append("| | malloc | " + " | ".join(f"{part}, ms" for part in parts) + " | times ours | memory, MiB | rounds | version |")
-        text.append("| --- | --- |" + " ---: |" * (len(parts) + 3) + " --- |")
+        columns = [*(f"{part}, ms" for part in parts), "times ours", "memory, MiB", "in all, MiB", "rounds", "version"]
+        text.append("| | malloc | " + " | ".join(columns) + " |")
+        text.append("| --- | --- |" + " ---: |" * (len(parts) + 4) + " --- |")
         text += [_line(row, parts) for row in group]
     return text
 
 
 def _line(row: dict, parts: list[str]) -> str:
     if "error" in row:
-        return f"| {row['contender']} | {row.get('malloc', '')} |" + " |" * (len(parts) + 3) + f" {row['error']} |"
+        return f"| {row['contender']} | {row.get('malloc', '')} |" + " |" * (len(parts) + 4) + f" {row['error']} |"
     seconds = row["seconds"]
     times = f"**{row['times_ours'][whole(seconds)]:.2f}**" if "times_ours" in row else ""
-    memory = "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:,.0f}"
+    total = None if row["kind"] == "op" else row["total_bytes"]  # the contenders of an op share a process
+    memory = ["" if size is None else f"{size / 2**20:,.0f}" for size in (row["peak_bytes"], total)]
     cells = [row["contender"], row["malloc"], *(f"{seconds[part] * 1e3:,.1f}" if part in seconds else "" for part in parts)]
-    return "| " + " | ".join([*cells, times, memory, str(row["rounds"]), row["versions"]]) + " |"
+    return "| " + " | ".join([*cells, times, *memory, str(row["rounds"]), row["versions"]]) + " |"
 
 
 def _limit(row: dict) -> str:

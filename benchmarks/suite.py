@@ -53,10 +53,10 @@ def quick() -> list[Comparison]:
             "ml-1m",
             dict.fromkeys(("eager", "compile"), BOTH) | dict.fromkeys(("eager-unpadded", "huggingface", "replay-restricted"), DEFAULT),
         ),
-        Comparison("training", "beauty", {"eager": BOTH, "compile": DEFAULT}),
+        Comparison("training", "beauty", {"eager": BOTH, "compile": DEFAULT, "huggingface": DEFAULT}),
         Comparison("training", "beauty-sampled", {"eager-full": DEFAULT, "eager": DEFAULT}),
         Comparison("training", "million-sampled", {"eager": DEFAULT}),
-        Comparison("training", "ml-20m-shape", {"eager": DEFAULT}),
+        Comparison("training", "ml-20m-shape", {"eager": DEFAULT, "compile": DEFAULT}),
         Comparison("inference", "beauty", dict.fromkeys(("eager", "onnxruntime"), DEFAULT)),
         *(Comparison("op", case.work, dict.fromkeys(case.peers, DEFAULT), case.title) for case in ops.CASES.values()),
     ]
@@ -148,7 +148,7 @@ def carry_out(comparison: Comparison, effort: Effort, threads: int, say: Callabl
                 our_runs += [ours for ours, _ in rounds]
                 rates.append(us.ask("limits", bytes_read=bytes_read)[limit])
                 theirs = medians([theirs for _, theirs in rounds])
-                row |= {"versions": built["versions"], "peak_bytes": built["peak_bytes"], "rounds": len(rounds)}
+                row |= {"rounds": len(rounds)} | built
                 row |= {"seconds": theirs, "times_ours": ratios(rounds)}
                 part = whole(theirs)
                 say(f"  {row['contender']} ({malloc} malloc): {theirs[part]:.4g} s, {row['times_ours'][part]:.2f} times ours")
@@ -161,7 +161,7 @@ def _each(peers: Peers) -> Iterable[tuple[str, str]]:
 
 
 def _our_row(built: dict, runs: list[dict], limit: str, count: dict[str, int], rates: list[float]) -> dict:
-    row = {"contender": OURS, "malloc": "default", "versions": built["versions"], "peak_bytes": built["peak_bytes"], "rounds": len(runs)}
+    row = {"contender": OURS, "malloc": "default", "rounds": len(runs)} | built
     if not runs:
         return row | {"error": "no peer to measure it beside"}
     seconds, rate = medians(runs), medians([{"rate": rate} for rate in rates])["rate"]

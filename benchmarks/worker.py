@@ -62,7 +62,7 @@ class Contenders:
         with PeakMemory() as peak:
             run(contender)
         self.held[name] = contender
-        return {"versions": contender.versions, "peak_bytes": peak.bytes}
+        return {"versions": contender.versions, "peak_bytes": peak.bytes, "total_bytes": peak.total}
 
     def drop(self, name: str) -> dict:
         del self.held[name]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import chart, measure, ops, peers, report, suite
+from benchmarks import chart, goals, measure, ops, peers, report, suite
 from benchmarks.batch import IGNORED, Batch
 from benchmarks.memory import PeakMemory
 from benchmarks.peers import install
@@ -144,6 +144,29 @@ def test_all_comparisons_name_peers_and_shapes_that_exist(comparisons):
         assert comparison.work in WORKS
         assert set(comparison.peers) <= set(known)
         assert comparison.kind != "op" or comparison.work == ops.CASES[comparison.case].work
+
+
+def test_goals_are_read_from_the_rows_and_what_is_not_measured_is_said():
+    shared = {"kind": "training", "title": "ML-1M", "malloc": "default", "peak_bytes": 1}
+    parts = {"step": 1.0, "both": 0.9, "forward": 0.4, "backward": 0.5}
+    rows = [
+        shared | {"contender": "b4r_fast", "seconds": parts, "share_of_limit": {"step": 0.7}},
+        shared | {"contender": "PyTorch eager", "seconds": parts, "times_ours": {"step": 9.5}},
+        shared | {"contender": "torch.compile", "seconds": parts, "times_ours": {"step": 7.5}},
+    ]
+    lines = goals.table(rows)
+    assert "| ML-1M step: times the better of PyTorch eager and compile | 8 | 7.5 | no |" in lines
+    assert "| ML-1M step: share of the FMA rate | 0.6 | 0.7 | yes |" in lines
+    assert "| ML-1M step: times Hugging Face | 14 | not measured |  |" in lines
+
+
+def test_every_goal_names_a_comparison_that_the_quick_version_makes(monkeypatch):
+    asked = set()
+    monkeypatch.setattr(goals, "_find", lambda rows, kind, title, contender, malloc="default": asked.add((kind, title, contender, malloc)))
+    goals.table([])
+    made = {("training", comparison.title) for comparison in suite.quick() if comparison.kind == "training"}
+    made |= {("op", title) for title in ops.CASES}
+    assert {(kind, title) for kind, title, *_ in asked} <= made
 
 
 def test_the_command_measures_what_is_asked_for_alone():
