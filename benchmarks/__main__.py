@@ -61,6 +61,8 @@ def measure(comparisons: list[suite.Comparison], options: argparse.Namespace) ->
         "rows": [],
     }
     print(report.machine_line(results["machine"]))
+    if warning := machine.disturbance(results["machine"]):
+        print(warning)
     effort = suite.FULL if options.full else suite.QUICK
     if options.budget is not None:
         effort = suite.Effort(options.budget, least=min(effort.least, 2))

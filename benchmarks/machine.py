@@ -23,6 +23,7 @@ def description() -> dict:
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "instruction_set": ISA,
         "torch_instruction_set": torch.backends.cpu.get_cpu_capability(),
@@ -31,6 +32,13 @@ def description() -> dict:
         "torch": torch.__version__,
         "b4r_fast": VERSION,
     }
+
+
+def disturbance(machine: dict) -> str | None:
+    """A warning where other programs were running when the measurement began."""
+    if machine["load"] < 0.5:
+        return None
+    return f"Other programs were running (load {machine['load']:.1f} at the start): these figures are no measure of a quiet machine."
 
 
 def cpu_model() -> str:

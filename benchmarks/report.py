@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from . import goals
+from . import goals, machine
 from .measure import whole
 
 KINDS = {"training": "Training step: forward, backward, optimizer", "inference": "Recommend 10 items to each user", "op": "Ops"}
@@ -31,12 +31,12 @@ def markdown(results: dict) -> str:
     return "\n".join([*text, "", "## Goals", "", *goals.table(results["rows"])]) + "\n"
 
 
-def machine_line(machine: dict) -> str:
-    memory = machine["memory_bytes"] / 2**30
+def machine_line(found: dict) -> str:
+    memory = found["memory_bytes"] / 2**30
     return (
-        f"{machine['cpu']}; {machine['cores']} cores, {machine['threads']} threads used, {memory:.0f} GiB;"
-        f" kernels for {machine['instruction_set']}, torch {machine['torch']} for {machine['torch_instruction_set']};"
-        f" b4r_fast {machine['b4r_fast']}, Python {machine['python']}, {machine['system']}"
+        f"{found['cpu']}; {found['cores']} cores, {found['threads']} threads used, {memory:.0f} GiB;"
+        f" kernels for {found['instruction_set']}, torch {found['torch']} for {found['torch_instruction_set']};"
+        f" b4r_fast {found['b4r_fast']}, Python {found['python']}, {found['system']}"
     )
 
 
@@ -49,6 +49,7 @@ def _preamble(results: dict) -> list[str]:
         "of the process. Tuned malloc: the peer with MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised, b4r_fast as it comes. Share",
         "of the limit: useful operations of real tokens alone (benchmarks/operations.py), or bytes, over the machine's rate in the same",
         f"minutes, measured by {results['limits']}.",
+        *(["", f"**{warning}**"] if (warning := machine.disturbance(results["machine"])) else []),
     ]
 
 

@@ -49,11 +49,12 @@ def test_an_op_is_measured_in_our_process_beside_its_peers(tiny, tmp_path):
 
 def check_report(rows, folder):
     names = ("cpu", "instruction_set", "torch_instruction_set", "system", "python", "torch", "b4r_fast")
-    described = dict.fromkeys(names, "made up") | {"cores": 2, "threads": 1, "memory_bytes": 2**34}
+    described = dict.fromkeys(names, "made up") | {"cores": 2, "threads": 1, "memory_bytes": 2**34, "load": 3.0}
     results = {"date": "2026-01-01", "effort": "quick", "limits": "a loop", "machine": described, "rows": rows}
     report.write(folder, results)
     assert report.read(folder) == json.loads(json.dumps(results))
     text = (folder / "results.md").read_text()
+    assert "load 3.0" in text
     assert all(row["contender"] in text and row.get("error", "") in text for row in rows)
     assert chart.draw(results, folder / "results.png").stat().st_size > 10_000
 
