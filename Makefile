@@ -7,9 +7,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/ml-100k
+BENCH ?=
 SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -name '*.cpp' -o -name '*.h')
 
-.PHONY: help setup train test check format wheel clean
+.PHONY: help setup train test check format bench wheel clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -48,8 +49,13 @@ format: setup ## format all code
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(find csrc -name '*.cpp' -o -name '*.h')
 
+bench: setup ## measure everything beside its peers: 10 minutes; BENCH=--full for all of it, hours
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.peers.install
+	$(BIN)/python -m benchmarks $(BENCH)
+
 wheel: setup ## build a wheel into dist/
 	$(BIN)/pip wheel -q --disable-pip-version-check --no-deps -w dist .
 
 clean: ## remove the environment and what was built
-	rm -rf $(VENV) build dist *.egg-info b4r_fast/backends/cpu/*.so
+	rm -rf $(VENV) .venv-peers build dist *.egg-info b4r_fast/backends/cpu/*.so

@@ -1,0 +1,101 @@
+"""Which machine this is, and its limits: the rate of fused multiply-adds, and the bandwidth of memory."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+SECONDS = 0.15  # of one measurement of the FMA rate
+MEGABYTE = 1 << 20
+
+
+def description() -> dict:
+    from b4r_fast.backends.cpu.instruction_sets import ISA
+    from b4r_fast.version import VERSION
+
+    return {
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "instruction_set": ISA,
+        "torch_instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "b4r_fast": VERSION,
+    }
+
+
+def disturbance(machine: dict) -> str | None:
+    """A warning where other programs were running when the measurement began."""
+    if machine["load"] < 0.5:
+        return None
+    return f"Other programs were running (load {machine['load']:.1f} at the start): these figures are no measure of a quiet machine."
+
+
+def cpu_model() -> str:
+    """The model's name; family and model numbers are added, as virtual machines tend to hide the name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or sys.platform
+    fields = dict(map(str.strip, line.split(":", 1)) for line in reversed(lines) if ":" in line)
+    name = fields.get("model name") or platform.machine()
+    return f"{name}, family {fields['cpu family']} model {fields['model']}" if "cpu family" in fields else name
+
+
+def limits(bytes_read: int, threads: int) -> dict[str, float]:
+    """GFLOP/s of fused multiply-adds, and GB/s of reading an array of that many bytes, now."""
+    return {"fma": fma_rate(threads), "bandwidth": read_bandwidth(bytes_read, threads)}
+
+
+def fma_rate(threads: int) -> float:
+    native = _native_limits()
+    return native.fma_rate(SECONDS, threads) if native else _mm_rate()
+
+
+def read_bandwidth(bytes_read: int, threads: int) -> float:
+    tensor, native = _array(bytes_read), _native_limits()
+    if native:
+        return native.read_bandwidth(tensor, threads)
+    return max(tensor.nbytes / _seconds(tensor.sum) for _ in range(5)) / 1e9
+
+
+def how_measured() -> str:
+    return "native loops of fused multiply-adds and of loads" if _native_limits() else "torch.mm of 1024 x 1024, and torch.sum"
+
+
+@functools.cache
+def _native_limits():
+    try:
+        from b4r_fast.backends.cpu import machine_limits
+    except ImportError:
+        return None
+    return machine_limits
+
+
+@functools.lru_cache(1)
+def _array(size: int) -> torch.Tensor:
+    return torch.ones(max(MEGABYTE, size) // 4)
+
+
+def _mm_rate() -> float:
+    a, b, c = torch.ones(3, 1024, 1024).unbind()
+    end, best = time.perf_counter() + SECONDS, 0.0
+    while time.perf_counter() < end:
+        best = max(best, 2 * 1024**3 / _seconds(lambda: torch.mm(a, b, out=c)) / 1e9)
+    return best
+
+
+def _seconds(function) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start

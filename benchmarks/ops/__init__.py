@@ -1,0 +1,57 @@
+"""The ops that are measured alone: one module an op, and the cases."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import torch
+
+from b4r_fast.version import VERSION
+
+from .op import Op
+
+
+@dataclass(frozen=True)
+class Case:
+    """op: the module below this package. work: of which shape and batch. options: of the contenders."""
+
+    title: str
+    op: str
+    work: str
+    options: dict = field(default_factory=dict)
+
+    @property
+    def module(self) -> ModuleType:
+        return importlib.import_module(f".{self.op}", __package__)
+
+    @property
+    def peers(self) -> list[str]:
+        return [name for name in self.module.CONTENDERS if name != "b4r_fast"]
+
+
+DROPOUT = {"dropout": 0.1}
+CASES = {
+    case.title: case
+    for case in (
+        Case("attention, dropout, ML-1M", "attention", "ml-1m", DROPOUT),
+        Case("attention, no dropout, ML-1M", "attention", "ml-1m", {"dropout": 0.0}),
+        Case("gelu_ffn, ML-1M", "gelu_ffn", "ml-1m"),
+        Case("residual_layer_norm, ML-1M", "residual_layer_norm", "ml-1m", DROPOUT),
+        Case("embedding_layer_norm, ML-1M", "embedding_layer_norm", "ml-1m", DROPOUT),
+        Case("softmax_loss, ML-1M", "softmax_loss", "ml-1m"),
+        Case("softmax_loss, Beauty", "softmax_loss", "beauty"),
+        Case("softmax_loss, d=256", "softmax_loss", "ml-20m-shape"),
+        Case("sampled_softmax_loss, Beauty", "sampled_softmax_loss", "beauty-sampled"),
+        Case("topk, 256 users, Beauty", "topk", "beauty"),
+        Case("topk, one user, 10 M items", "topk_one_user", "beauty"),
+    )
+}
+
+
+def build(case: str, contender: str, work) -> Op:
+    found = CASES[case]
+    op = found.module.CONTENDERS[contender](work, **found.options)
+    op.versions = f"b4r_fast {VERSION}" if contender == "b4r_fast" else f"torch {torch.__version__}"
+    return op

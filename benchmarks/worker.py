@@ -1,0 +1,97 @@
+"""A process that holds contenders and times them on request: JSON lines in, JSON lines out.
+
+Whatever a library prints goes to standard error. The contenders of one op share a process; each peer of the whole model has its own, in its
+own environment; and a process with other settings of malloc has them from its start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from .batch import Batch
+from .memory import PeakMemory
+
+WARM_UP = 8  # sequences
+
+
+def build(kind: str, name: str, case: str, work) -> Any:
+    if kind == "op":
+        from . import ops
+
+        return ops.build(case, name, work)
+    from . import peers
+
+    return peers.build_training(name, work) if kind == "training" else peers.build_recommendation(name, work)
+
+
+def run(contender: Any) -> dict[str, float]:
+    """Seconds of each part: forward, backward, optimizer, as far as the contender has them."""
+    seconds = {}
+    start = time.perf_counter()
+    out = contender.forward()
+    seconds["forward"], start = time.perf_counter() - start, time.perf_counter()
+    if getattr(contender, "differentiable", True):
+        contender.backward(out)
+        seconds["backward"], start = time.perf_counter() - start, time.perf_counter()
+    if hasattr(contender, "optimize"):
+        contender.optimize()
+        seconds["optimizer"] = time.perf_counter() - start
+    return seconds
+
+
+class Contenders:
+    def __init__(self) -> None:
+        self.held: dict[str, Any] = {}
+
+    def build(self, kind: str, name: str, case: str, work: dict, batch: str) -> dict:
+        """Make a contender, warm it up on a few sequences, and run the whole batch once to see how much memory that takes."""
+        whole = Batch.load(batch)
+        contender = build(kind, name, case, SimpleNamespace(**work))
+        contender.load(whole if contender.static_shapes else whole.head(min(WARM_UP, len(whole))))
+        run(contender)
+        if not contender.static_shapes:
+            contender.load(whole)
+        with PeakMemory() as peak:
+            run(contender)
+        self.held[name] = contender
+        return {"versions": contender.versions, "peak_bytes": peak.bytes, "total_bytes": peak.total}
+
+    def drop(self, name: str) -> dict:
+        del self.held[name]
+        return {}
+
+    def run(self, name: str) -> dict:
+        return run(self.held[name])
+
+    def limits(self, bytes_read: int) -> dict:
+        from .machine import limits
+
+        return limits(bytes_read, torch.get_num_threads())
+
+
+def main(threads: int) -> None:
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    Path("/proc/self/oom_score_adj").write_text("1000")  # a peer that needs more memory than there is ends alone
+    torch.set_num_threads(threads)
+    contenders = Contenders()
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            reply = getattr(contenders, request.pop("do"))(**request)
+        except Exception as error:  # the reason goes into the report, whatever it is
+            reason = str(error).strip().splitlines() or [""]
+            reply = {"error": f"{type(error).__name__}: {reason[0]}"}
+        print(json.dumps(reply), file=channel, flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
