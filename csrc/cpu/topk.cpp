@@ -22,11 +22,13 @@ struct Entry {
   int64_t row;
 };
 
-bool better(const Entry& a, const Entry& b) {
+// An object, not a function: the algorithms below inline its calls.
+constexpr auto better = [](const Entry& a, const Entry& b) {
+  if (a.score > b.score) return true;
+  if (a.score < b.score) return false;
   const bool a_is_nan = std::isnan(a.score), b_is_nan = std::isnan(b.score);
-  if (a_is_nan != b_is_nan) return a_is_nan;
-  return a_is_nan || a.score == b.score ? a.row < b.row : a.score > b.score;
-}
+  return a_is_nan == b_is_nan ? a.row < b.row : a_is_nan;
+};
 
 // The best entries so far: a heap, the worst on top.
 struct Heap {
