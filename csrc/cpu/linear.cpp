@@ -1,9 +1,9 @@
 // y = x w^T + b. Backward: dx = dy w, dw = dy^T x, db = sum dy.
 //
 // x, dx: (T, in) contiguous. y, dy: (T, out). w, dw: (out, in). b, db: (out,). Everything written is overwritten.
-// Operations: forward 2 T in out, backward 4. The backward has two phases, as gelu_ffn's: blocks of rows give dx and x in panels;
-// then panels of 16 outputs give 16 rows of dw, summed over a chunk's rows in their order, so the bits do not depend on the
-// threads.
+// Operations: forward 2 T in out, backward 4. The backward visits each block of rows once: dx, and its part of dw and db, which are
+// added up for each range of rows, and the ranges in their order at the end. Ranges follow from the sizes, so the bits do not
+// depend on the threads.
 #include "cpu/linear.h"
 
 #include <algorithm>
@@ -14,7 +14,8 @@
 namespace b4r {
 namespace {
 
-constexpr int64_t kChunkFloats = int64_t{1} << 19;  // of x in panels
+constexpr int64_t kRanges = 16;
+constexpr int64_t kPartFloats = int64_t{1} << 23;  // of dw for all ranges together: 32 MB
 
 template <int M>
 B4R_NOINLINE void rows_tile(const float* x, const float* w, const float* start, int64_t depth, float* y, int64_t row,
@@ -52,37 +53,43 @@ void linear(const float* x, const float* w, const float* b, float* y, const Line
 void linear_backward(const float* dy, const float* x, const float* w, float* dx, float* dw, float* db, const LinearShape& s,
                      int threads) {
   const auto [rows, in, out] = s;
-  const int64_t chunk = std::max(kBlockRows, kChunkFloats / in / kBlockRows * kBlockRows),
-                stride = panel_stride(std::min(chunk, rows));
+  const int64_t blocks = blocks_of(rows, kBlockRows), size = out * in;
+  const int64_t ranges = std::clamp<int64_t>(std::min(blocks, kPartFloats / size), 1, kRanges);
   Scratch shared;
-  float *wp = shared.take(panels(in) * out * kPanel), *xp = shared.take(panels(in) * stride),
-        *zeros = shared.take(panels(in) * kPanel);
+  float *wp = shared.take(panels(in) * out * kPanel), *zeros = shared.take(panels(in) * kPanel);
+  float *dws = shared.take(ranges * size), *dbs = shared.take(ranges * out);
   pack_panels(w, in, 1, out, in, out * kPanel, wp);
   std::fill_n(zeros, panels(in) * kPanel, 0.0f);
-  std::fill_n(db, out, 0.0f);
+  std::fill_n(dbs, ranges * out, 0.0f);
 
-  for (int64_t begin = 0; begin < std::max<int64_t>(rows, 1); begin += chunk) {
-    const int64_t in_chunk = std::min(chunk, rows - begin);
-    const float *dyc = dy + begin * out, *xc = x + begin * in;
-    parallel_for(threads, blocks_of(in_chunk, kBlockRows), [&](int64_t block) {
-      const int64_t first = block * kBlockRows, count = std::min(kBlockRows, in_chunk - first);
-      rows_block(dyc, wp, zeros, dx + begin * in, first, count, out, in);
-      for (int64_t c = 0; c < panels(in); ++c)
-        pack_panel(xc + first * in + c * kPanel, in, 1, count, in - c * kPanel, xp + c * stride + first * kPanel);
-    });
-    parallel_for(threads, panels(out) + 1, [&](int64_t p) {
-      if (p == panels(out)) return add_rows(dyc, out, in_chunk, out, db);
-      for (int64_t first = 0; first < std::max<int64_t>(in_chunk, 1); first += kDepthRows) {
-        const int64_t depth = std::min(kDepthRows, in_chunk - first);
-        for_tiles(std::min<int64_t>(kPanel, out - p * kPanel), [&](auto m, int64_t i) {
-          for (int64_t c = 0; c < panels(in); ++c) {
-            weight_tile<m>(dyc + first * out + p * kPanel + i, out, xp + c * stride + first * kPanel, depth,
-                           dw + (p * kPanel + i) * in + c * kPanel, in, in - c * kPanel, begin + first > 0);
-          }
-        });
-      }
-    });
-  }
+  parallel_for(threads, ranges, [&](int64_t g) {
+    Scratch own;
+    float *xp = own.take(panels(in) * kBlockRows * kPanel), *dwg = dws + g * size;
+    const int64_t begin = blocks * g / ranges, end = blocks * (g + 1) / ranges;
+    if (begin == end) std::fill_n(dwg, size, 0.0f);
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t first = block * kBlockRows, count = std::min(kBlockRows, rows - first);
+      const float* dyb = dy + first * out;
+      rows_block(dy, wp, zeros, dx, first, count, out, in);
+      pack_panels(x + first * in, in, 1, count, in, count * kPanel, xp);
+      for_tiles(out, [&](auto m, int64_t o) {
+        for (int64_t c = 0; c < panels(in); ++c) {
+          weight_tile<m>(dyb + o, out, xp + c * count * kPanel, count, dwg + o * in + c * kPanel, in, in - c * kPanel,
+                         block > begin);
+        }
+      });
+      add_rows(dyb, out, count, out, dbs + g * out);
+    }
+  });
+  parallel_for(threads, out, [&](int64_t o) {
+    float* row = dw + o * in;
+    std::copy_n(dws + o * in, in, row);
+    db[o] = dbs[o];
+    for (int64_t g = 1; g < ranges; ++g) {
+      for (int64_t c = 0; c < in; ++c) row[c] += dws[g * size + o * in + c];
+      db[o] += dbs[g * out + o];
+    }
+  });
 }
 
 }  // namespace b4r
