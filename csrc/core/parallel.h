@@ -18,6 +18,9 @@ inline bool in_forked_child = false;
 inline const int watch_forks = pthread_atfork(nullptr, nullptr, [] { in_forked_child = true; });
 #endif
 
+// How many tasks of `size` things each cover `count` of them.
+inline int64_t blocks_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
+
 // Run task(0) ... task(tasks - 1) on up to `threads` threads, each taking the next one that is left.
 template <class Task>
 void parallel_for(int threads, int64_t tasks, const Task& task) {

@@ -9,10 +9,7 @@
 
 namespace b4r {
 
-constexpr int64_t kBlockRows = 96;   // rows that are one task: with 256 columns 96 KB, in L2 beside the weights
-constexpr int64_t kDepthRows = 256;  // rows that the gradient of a weight sums at a time: 16 KB of a panel, in L1
-
-inline int64_t blocks_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
+constexpr int64_t kBlockRows = 96;  // rows that are one task: with 256 columns 96 KB, in L2 beside the weights
 
 // Floats from one panel to the next where a panel has `rows` rows: an odd number of cache lines, or panels would fall on few sets
 // of L1.

@@ -25,7 +25,7 @@ uint32_t* take_words(Scratch& scratch, int64_t calls) { return reinterpret_cast<
 
 void cloze_mask(const int64_t* values, const int32_t* cu_seqlens, int64_t* inputs, int64_t* labels, int64_t sequences,
                 const ClozeRule& rule, int threads) {
-  parallel_for(threads, (sequences + kSequencesPerTask - 1) / kSequencesPerTask, [&](int64_t task) {
+  parallel_for(threads, blocks_of(sequences, kSequencesPerTask), [&](int64_t task) {
     const int64_t first = task * kSequencesPerTask, end = std::min(sequences, first + kSequencesPerTask);
     Scratch scratch;
     uint32_t* sequence_word = take_words(scratch, kSequencesPerTask / 4);

@@ -17,7 +17,7 @@ constexpr int64_t kRows = 4;  // of which the masks are drawn at a time: they st
 }  // namespace
 
 void dropout(const float* x, float* y, int64_t rows, int64_t d, const Dropout& dropout, int threads) {
-  parallel_for(threads, (rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task) {
+  parallel_for(threads, blocks_of(rows, kRowsPerTask), [&](int64_t task) {
     Scratch scratch;
     Keep* keep = reinterpret_cast<Keep*>(scratch.take(keep_count(kRows, d) / 2));
     const KeepDraw draw(dropout);

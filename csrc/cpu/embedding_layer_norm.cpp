@@ -25,8 +25,6 @@ constexpr int64_t kZerosPerTask = int64_t{1} << 18;
 constexpr int64_t kTokensPerTask = 256;  // in the second phase
 constexpr int kColumnVectors = 4;        // summed at a time over all tokens of a row
 
-int64_t tasks_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
-
 int64_t* take_integers(Scratch& scratch, int64_t count) { return reinterpret_cast<int64_t*>(scratch.take(2 * count)); }
 
 // order = the tokens sorted by row, those of a row in their own order; rows below num_rows.
@@ -183,8 +181,8 @@ void embedding_layer_norm_backward(const float* dy, const Embeddings& in, int64_
   const int64_t norms = norm_tasks(tokens);
   float *dz = scratch.take(tokens * d), *partials = scratch.take(norms * 2 * d);
 
-  const int64_t item_zeros = tasks_of(num_items * d, kZerosPerTask),
-                zeros = item_zeros + tasks_of(num_positions * d, kZerosPerTask);
+  const int64_t item_zeros = blocks_of(num_items * d, kZerosPerTask),
+                zeros = item_zeros + blocks_of(num_positions * d, kZerosPerTask);
   parallel_for(threads, 2 + norms + zeros, [&](int64_t task) {
     if (task < 2) return sort_tokens(tables[task].row, tokens, tables[task].rows, tables[task].order);
     task -= 2;
@@ -196,7 +194,7 @@ void embedding_layer_norm_backward(const float* dy, const Embeddings& in, int64_
     const int64_t first = (task >= item_zeros ? task - item_zeros : task) * kZerosPerTask;
     std::fill_n(table.gradient + first, std::min(kZerosPerTask, table.rows * d - first), 0.0f);
   });
-  const int64_t chunks = tasks_of(tokens, kTokensPerTask);
+  const int64_t chunks = blocks_of(tokens, kTokensPerTask);
   parallel_for(threads, 2 * chunks, [&](int64_t task) {
     const Table& table = tables[task >= chunks];
     sum_rows(dz, table.row, table.order, tokens, d, task % chunks, table.gradient);

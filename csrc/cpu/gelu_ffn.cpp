@@ -22,6 +22,7 @@ namespace {
 
 constexpr int64_t kSlab = 256;                      // hidden columns that the forward computes and uses at a time
 constexpr int64_t kChunkFloats = int64_t{1} << 19;  // of a, and of du
+constexpr int64_t kDepth = 256;                     // rows that the second phase sums at a time: 16 KB of a panel, in L1
 
 // a = GELU(x w1^T + b1), M rows of one panel.
 template <class Gelu, int M>
@@ -151,8 +152,8 @@ void backward(const float* dy, const float* x, const float* w1, const float* b1,
       const int64_t width = std::min<int64_t>(kPanel, f - p * kPanel);
       float db1p[kPanel] = {};
       add_rows(du + p * stride, kPanel, in_chunk, kPanel, db1p);
-      for (int64_t first = 0; first < std::max<int64_t>(in_chunk, 1); first += kDepthRows) {
-        const int64_t depth = std::min(kDepthRows, in_chunk - first);
+      for (int64_t first = 0; first < std::max<int64_t>(in_chunk, 1); first += kDepth) {
+        const int64_t depth = std::min(kDepth, in_chunk - first);
         const bool add = begin + first > 0;
         const float *ap = a + p * stride + first * kPanel, *dup = du + p * stride + first * kPanel;
         for (int64_t c = 0; c < panels(d); ++c) {

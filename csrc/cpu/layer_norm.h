@@ -23,7 +23,7 @@ namespace b4r {
 constexpr int64_t kNormRowsPerTask = 128;
 constexpr int kNormRows = 4;
 
-inline int64_t norm_tasks(int64_t rows) { return (rows + kNormRowsPerTask - 1) / kNormRowsPerTask; }
+inline int64_t norm_tasks(int64_t rows) { return blocks_of(rows, kNormRowsPerTask); }
 
 // Call f(R as a constant, first row) for the rows of a task.
 template <class F>

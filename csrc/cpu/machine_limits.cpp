@@ -79,7 +79,7 @@ double fma_rate(double seconds, int threads) {
 double read_bandwidth(const float* numbers, int64_t count, int threads) {
   volatile float sink = 0.0f;
   const double start = now();
-  parallel_for(threads, (count + kPiece - 1) / kPiece,
+  parallel_for(threads, blocks_of(count, kPiece),
                [&](int64_t piece) { sink = read(numbers + piece * kPiece, std::min(kPiece, count - piece * kPiece)); });
   return count * 4e-9 / (now() - start);
 }

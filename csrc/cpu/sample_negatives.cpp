@@ -3,8 +3,7 @@
 //   uniform      r mod V
 //   popularity   the first row whose cumulative count passes r mod (sum of counts): a binary search
 //   log_uniform  floor((V + 1)^u) - 1, at most V - 1, where (V + 1)^u = 2^e with e = u log2(V + 1) is 2^floor(e) times the
-//   polynomial
-//                of 2^(e - floor(e)), by Horner's rule
+//                polynomial of 2^(e - floor(e)), by Horner's rule
 //
 // rows: (count,), overwritten. The file is compiled without contraction to multiply-adds: every product and sum of log_uniform is
 // rounded on its own, so that its rows are those of the other backends. Half a Philox call a draw, and a division, a search of
@@ -26,7 +25,7 @@ static_assert(kDraws % (2 * kLanes) == 0, "whole vectors of calls");
 // rows = row_of(w) for every draw.
 template <class RowOf>
 void sample(int64_t* rows, int64_t count, uint64_t seed, int threads, const RowOf& row_of) {
-  parallel_for(threads, (count + kDrawsPerTask - 1) / kDrawsPerTask, [&](int64_t task) {
+  parallel_for(threads, blocks_of(count, kDrawsPerTask), [&](int64_t task) {
     const int64_t end = std::min(count, (task + 1) * kDrawsPerTask);
     for (int64_t first = task * kDrawsPerTask; first < end; first += kDraws) {
       uint64_t draws[kDraws];

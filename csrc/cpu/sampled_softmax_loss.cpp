@@ -39,7 +39,7 @@ void sampled_softmax_loss_backward(const float* dloss, const SampledInput& in, c
   float *drows = scratch.take(in.count * in.d), *drow_bias = scratch.take(in.count);
   softmax_loss_backward(dloss, gather(scratch, in), loss, lse, drows, drow_bias, threads);
   const int64_t size = in.items_count * in.d;
-  parallel_for(threads, (size + kZeros - 1) / kZeros,
+  parallel_for(threads, blocks_of(size, kZeros),
                [&](int64_t task) { std::fill(ditems + task * kZeros, ditems + std::min(size, (task + 1) * kZeros), 0.0f); });
   if (dbias != nullptr) std::fill_n(dbias, in.items_count, 0.0f);
   const auto add = [&](int64_t item, float factor, const float* row, float bias) {

@@ -11,6 +11,7 @@ from b4r_fast import use_backend
 from b4r_fast.backends.cpu.instruction_sets import SUPPORTED
 
 from ..ops.accuracy import error
+from ..ops.native import assert_same_bits_for_any_number_of_threads, poison
 from .large_cases import LARGE_CASES, results, tensors
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="the native modules are not built")
@@ -45,26 +46,13 @@ def test_every_instruction_set_is_as_accurate_as_pytorch(isa, oracle, allowed, t
 
 @pytest.mark.parametrize("name", LARGE_CASES)
 def test_the_bits_do_not_depend_on_the_number_of_threads_or_the_run(name):
-    before, runs = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 7, 2):
-            torch.set_num_threads(threads)
-            runs.append(results(name))
-    finally:
-        torch.set_num_threads(before)
-    assert all(torch.equal(a, b) for run in runs[1:] for a, b in zip(runs[0], run))
+    assert_same_bits_for_any_number_of_threads(lambda: results(name))
 
 
 @pytest.mark.parametrize("name", LARGE_CASES)
 def test_everything_is_written(name, monkeypatch):
     """Outputs filled with NaN before the kernels run come back without any."""
-    new_empty = torch.Tensor.new_empty
-
-    def poisoned(self, *size, **options):
-        fresh = new_empty(self, *size, **options)
-        return fresh.fill_(torch.nan) if fresh.is_floating_point() else fresh
-
-    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
+    poison(monkeypatch)
     assert all(t.isfinite().all() for t in results(name))
 
 

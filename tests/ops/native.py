@@ -13,10 +13,12 @@ from torch import Tensor
 def assert_same_bits_for_any_number_of_threads(results: Callable[[], list[Tensor]]) -> None:
     before = torch.get_num_threads()
     bits = []
-    for threads in (1, 2, 7, 2):
-        torch.set_num_threads(threads)
-        bits.append(results())
-    torch.set_num_threads(before)
+    try:
+        for threads in (1, 2, 7, 2):
+            torch.set_num_threads(threads)
+            bits.append(results())
+    finally:
+        torch.set_num_threads(before)
     assert all(torch.equal(a, b) for other in bits[1:] for a, b in zip(bits[0], other, strict=True))
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .instruction_sets import addresses, native
+from .instruction_sets import addresses, contiguous, native
 
 
 def rank(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, exclude: Tensor | None, exclude_offsets: Tensor | None
 ) -> Tensor:
-    inputs = [None if t is None else t.contiguous() for t in (hidden, items, bias, targets, exclude, exclude_offsets)]
+    inputs = contiguous(hidden, items, bias, targets, exclude, exclude_offsets)
     users, d = hidden.shape
     ranks = torch.empty(users, dtype=torch.int64)
     native.rank(*addresses(*inputs, ranks), users, items.shape[0], d, torch.get_num_threads())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .instruction_sets import addresses, native
+from .instruction_sets import addresses, contiguous, native
 
 
 def topk(
@@ -17,7 +17,7 @@ def topk(
     exclude_offsets: Tensor | None,
     candidates: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    inputs = [None if t is None else t.contiguous() for t in (hidden, items, bias, exclude, exclude_offsets, candidates)]
+    inputs = contiguous(hidden, items, bias, exclude, exclude_offsets, candidates)
     users, d = hidden.shape
     lists = 0 if candidates is None else 1 if candidates.dim() == 1 else users
     chosen = 0 if candidates is None else candidates.shape[-1]
