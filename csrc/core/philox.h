@@ -118,14 +118,15 @@ struct KeepDraw {
   }
 };
 
-// keep[r][0 .. 15] for 16 columns from `column`, a multiple of 16, of the rows first_row to first_row + rows - 1, and of up to
-// kLanes - 1 more.
-inline void keep_panel(const Dropout& dropout, uint32_t first_row, int64_t rows, int64_t column, uint32_t group, Keep* keep) {
+// keep[r][0 .. columns - 1] for `columns` columns from `column`, both multiples of 8, of the rows first_row to first_row + rows -
+// 1, and of up to kLanes - 1 more.
+inline void keep_panel(const Dropout& dropout, uint32_t first_row, int64_t rows, int64_t column, int64_t columns, uint32_t group,
+                       Keep* keep) {
   const KeepDraw draw(dropout);
   Lanes row = first_counters(first_row);
   for (int64_t r = 0; r < rows; r += kLanes, row += kLanes) {
-    draw.octet(row, lanes(column / 8), lanes(group), keep + r * 16, 16);
-    draw.octet(row, lanes(column / 8 + 1), lanes(group), keep + r * 16 + 8, 16);
+    for (int64_t c = 0; c < columns; c += 8)
+      draw.octet(row, lanes((column + c) / 8), lanes(group), keep + r * columns + c, columns);
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "core/scratch.h"
@@ -14,6 +15,21 @@ constexpr int64_t kBlockRows = 96;  // rows that are one task: with 256 columns 
 // Floats from one panel to the next where a panel has `rows` rows: an odd number of cache lines, or panels would fall on few sets
 // of L1.
 inline int64_t panel_stride(int64_t rows) { return (rows | 1) * kPanel; }
+
+// Exponents of base 2 that need no maximum taken off: 2^60 times 2^32 of them is far from overflow, and 2^-60 from underflow.
+constexpr float kSafeExponent = 60.0f;
+
+// The largest Euclidean norm of `rows` rows; NaN where one is.
+inline float largest_norm(const float* x, int64_t row, int64_t rows, int64_t d) {
+  float largest = 0.0f;
+  for (int64_t r = 0; r < rows; ++r) {
+    float square = 0.0f;
+#pragma omp simd reduction(+ : square)
+    for (int64_t c = 0; c < d; ++c) square += x[r * row + c] * x[r * row + c];
+    largest = square <= largest ? largest : square;  // NaN gets through
+  }
+  return std::sqrt(largest);
+}
 
 // total[c] += sum over rows of x(row, c), in partial sums of kPartial rows: a plain sum of thousands would lose digits.
 inline void add_rows(const float* x, int64_t row, int64_t rows, int64_t columns, float* total) {
@@ -38,7 +54,7 @@ B4R_NOINLINE void weight_tile(const float* a, int64_t step, const float* b, int6
   write(c, out, row, columns, add);
 }
 
-// A vector in scratch, with zeros up to a multiple of 16.
+// A vector in scratch, with zeros up to whole panels.
 inline float* padded(Scratch& scratch, const float* values, int64_t count) {
   float* to = scratch.take(panels(count) * kPanel);
   pack_panels(values, 0, 1, 1, count, kPanel, to);

@@ -2,8 +2,8 @@
 //
 // h: (N, d). C: (V, d), read where it lies. b: (V,) or null. The form of the product depends on sizes alone, and in either form the
 // order of the sum depends on nothing else, so equal rows of C score equal bits wherever they stand. Two forms:
-//   panels    users in panels of 16, a tile of items by 16 users: 2 d operations a score, from b_j on in the order of d
-//   alone     one user, a dot product of vectors: for few users, where reading C is the limit and 15 lanes of a panel would idle
+//   panels    users in panels, a tile of items by a panel of users: 2 d operations a score, from b_j on in the order of d
+//   alone     one user, a dot product of vectors: for few users, where reading C is the limit and most lanes of a panel would idle
 //
 // Users are cut into chunks, and the items of a chunk are shared by as many workers as it takes to give each thread one: one user
 // has all threads, thousands have one each. Workers take runs of items as they come free. Memory: a chunk of h, a block of scores.
@@ -29,7 +29,7 @@ struct Scoring {
   int64_t users, rows, d;
 };
 
-// M items for a panel of users [d][16].
+// M items for a panel of users [d][P].
 template <int M>
 B4R_NOINLINE void panel_score_tile(const float* items, const float* bias, const float* users, int64_t d, float* scores) {
   Tile<M> z;
@@ -100,7 +100,7 @@ struct Split {
   int64_t chunk, chunks, workers, block;
 };
 
-// A chunk of users, in groups whose scores of one item lie side by side: 16 of a panel, or one alone.
+// A chunk of users, in groups whose scores of one item lie side by side: those of a panel, or one alone.
 class UserGroups {
  public:
   UserGroups(const Scoring& s, const Split& split, int64_t first, Scratch& scratch)
@@ -114,7 +114,7 @@ class UserGroups {
 
   int64_t groups() const { return (count + lanes - 1) / lanes; }
 
-  // scores[item][lane] = z, then NaN to the end of the line of 16.
+  // scores[item][lane] = z, then NaN to the end of the panel.
   void score(int64_t group, const ItemBlock& items, float* scores) const {
     const float* users = vectors_ + group * lanes * d_;
     // Each group fetches its part of the next block, a little at every tile: else the first group would wait for all of it.

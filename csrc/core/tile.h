@@ -1,8 +1,10 @@
-// The one product that all kernels are built from: a tile of M rows by 16 columns, held in registers, C += A B.
+// The one product that all kernels are built from: a tile of M rows by P columns, held in registers, C += A B.
 //
-// B comes in panels of 16 columns, [k][16] contiguous, so a step reads one cache line of it and broadcasts M numbers of A, which
-// lie anywhere: A(i, k) = a[i * row + k * step]. M is at most kTileRows, which with the panel's vectors fills the registers: 12
-// multiply-adds wait on nothing but each other's pipeline. Rows are cut into tiles as equal as possible, so no row is padded.
+// B comes in panels of P = 16 columns, 32 with AVX-512, [k][P] contiguous, so a step reads two vectors of it (four of SSE2) and
+// broadcasts M numbers of A, which lie anywhere: A(i, k) = a[i * row + k * step]. M is at most kTileRows, which with the panel's
+// vectors fills the registers: 12 multiply-adds or more wait on nothing but each other's pipeline, and a number of A serves two of
+// them. Two, because the machine loads as many vectors a cycle as it multiplies: with one a step of 12 multiply-adds would wait for
+// its 13 loads. Alone a tile reaches 0.96 of the rate. Rows are cut into tiles as equal as possible, so no row is padded.
 //
 // A tile with its loop must be a function of its own (B4R_NOINLINE): inlined into a larger body, GCC 12 spills accumulators. Every
 // loop over them needs its unroll pragma for the same reason.
@@ -16,7 +18,7 @@
 
 namespace b4r {
 
-constexpr int kPanel = 16;
+constexpr int kPanel = kWidth == 16 ? 32 : 16;  // P
 constexpr int kPanelVectors = kPanel / kWidth;
 constexpr int kTileRows = kWidth == 16 ? 12 : kWidth == 8 ? 6 : 2;
 
@@ -27,7 +29,7 @@ struct Tile {
   Vec at[M][kPanelVectors];
 };
 
-// Every row the same 16 numbers.
+// Every row the same P numbers.
 template <int M>
 B4R_INLINE void set_rows(Tile<M>& c, const float* row) {
 #pragma GCC unroll 12
@@ -99,7 +101,7 @@ B4R_INLINE void multiply_add(Tile<M>& c, const float* a, int64_t row, int64_t st
   for (; depth > 0; --depth, at.advance(step), b += kPanel) multiply_add_steps<1>(c, at, row, step, b);
 }
 
-// The same with A in panels: A(i, k) = a[(k div 16) * panel + i * 16 + k mod 16].
+// The same with A in panels: A(i, k) = a[(k div P) * panel + i * P + k mod P].
 template <int M>
 B4R_INLINE void multiply_add_panels(Tile<M>& c, const float* a, int64_t panel, const float* b, int64_t depth) {
   for (; depth >= kPanel; depth -= kPanel, a += panel, b += kPanel * kPanel) multiply_add(c, a, kPanel, 1, b, kPanel);
@@ -115,7 +117,7 @@ B4R_INLINE void for_vectors(const Tile<M>& c, const F& f) {
     for (int v = 0; v < kPanelVectors; ++v) f(i, v, c.at[i][v]);
 }
 
-// out(i, 0 .. columns - 1) = C, or += C; columns is at most 16.
+// out(i, 0 .. columns - 1) = C, or += C; columns is at most P.
 template <int M>
 B4R_INLINE void write(const Tile<M>& c, float* out, int64_t row, int64_t columns, bool add) {
   if (columns >= kPanel) {
@@ -161,7 +163,7 @@ B4R_INLINE void for_tiles(int64_t rows, const F& f) {
 }
 
 // Panels of a matrix (rows, columns), element (r, c) at source[r * row + c * column], with zeros beyond its columns:
-//   to[c div 16][r][c mod 16], panels `stride` floats apart.
+//   to[c div P][r][c mod P], panels `stride` floats apart.
 inline void pack_panel(const float* source, int64_t row, int64_t column, int64_t rows, int64_t columns, float* to) {
   for (int64_t r = 0; r < rows; ++r) {
     const float* from = source + r * row;

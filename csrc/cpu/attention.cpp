@@ -7,10 +7,11 @@
 // rows.
 //
 // One sequence and head is one unit of work, and no state crosses units, so the bits do not depend on the threads. In a unit:
-//   kt, vt     k and v transposed, in panels of 16 keys [keys div 16][d][16]: right-hand sides of the scores and of dP; kt bears
-//   scale log2 e kn, vn     k and v in panels of 16 of d [d div 16][keys][16]: right-hand sides of dq and o qn, don    q and do in
-//   panels of 16 of d [d div 16][rows][16]: right-hand sides of dk and dv p, ds      scores, then probabilities; their gradient: in
-//   panels of 16 keys [keys div 16][rows][16]
+//   kt, vt     k and v transposed, in panels of P keys [keys div P][d][P]: right-hand sides of the scores and of dP; kt bears
+//              scale log2 e
+//   kn, vn     k and v in panels of P of d [d div P][keys][P]: right-hand sides of dq and o
+//   qn, don    q and do in panels of P of d [d div P][rows][P]: right-hand sides of dk and dv
+//   p, ds      scores, then probabilities; their gradient: in panels of P keys [keys div P][rows][P]
 // Exponents are of base 2. Where |q| |k| bounds the scores they need no maximum; elsewhere a first pass finds it.
 #include "cpu/attention.h"
 
@@ -27,23 +28,11 @@ namespace {
 
 constexpr int64_t kScoreFloats = int64_t{1} << 16;  // of a block of rows: 256 KB
 constexpr int64_t kLeastRows = 24, kMostRows = 480;
-constexpr float kSafeExponent = 60.0f;  // 2^60 times 2^32 keys is far from overflow, and 2^-60 from underflow
 
 int64_t rows_of_block(int64_t rows, int64_t keys) {
   const int64_t most = std::clamp(kScoreFloats / std::max<int64_t>(keys, 1), kLeastRows, kMostRows);
   const int64_t blocks = (rows + most - 1) / most;
   return (rows + blocks - 1) / std::max<int64_t>(blocks, 1);
-}
-
-float largest_norm(const float* x, int64_t token, int64_t tokens, int64_t d) {
-  float largest = 0.0f;
-  for (int64_t t = 0; t < tokens; ++t) {
-    float square = 0.0f;
-#pragma omp simd reduction(+ : square)
-    for (int64_t c = 0; c < d; ++c) square += x[t * token + c] * x[t * token + c];
-    largest = square <= largest ? largest : square;  // NaN gets through
-  }
-  return std::sqrt(largest);
 }
 
 // most(i, .) = the largest scores of M rows so far, one a lane.
@@ -60,7 +49,7 @@ B4R_NOINLINE void largest_score_tile(const float* q, int64_t token, const float*
   });
 }
 
-// p = 2^(s - most) M rate for M rows and 16 keys, and its sum before dropout onto total(i, .).
+// p = 2^(s - most) M rate for M rows and P keys, and its sum before dropout onto total(i, .).
 template <bool DROPOUT, int M>
 B4R_NOINLINE void probability_tile(const float* q, int64_t token, const float* kt, int64_t d, int64_t keys, const float* minus_most,
                                    const Keep* keep, float* p, float* total) {
@@ -101,7 +90,7 @@ B4R_NOINLINE void scaled_probability_tile(const float* q, int64_t token, const f
   for_vectors(c, [&](int i, int v, Vec s) { store(p + i * kPanel + v * kWidth, exp2(s + broadcast(minus_lse[i]))); });
 }
 
-// ds = p (keep dP - rate delta), then p = p where kept, for M rows and 16 keys.
+// ds = p (keep dP - rate delta), then p = p where kept, for M rows and P keys.
 template <bool DROPOUT, int M>
 B4R_NOINLINE void dscore_tile(const float* dout, int64_t token, const float* vt, int64_t d, const float* minus_delta,
                               const Keep* keep, float* p, float* ds) {
@@ -135,7 +124,7 @@ B4R_NOINLINE void over_rows_tile(const float* a, const float* b, int64_t rows, f
   write(c, out, token, columns, add);
 }
 
-// Panels of 16 tokens of x transposed, [tokens div 16][d][16], times a factor.
+// Panels of P tokens of x transposed, [tokens div P][d][P], times a factor.
 void pack_transposed(const float* x, int64_t token, int64_t tokens, int64_t d, float factor, float* to) {
   for (int64_t p = 0; p < panels(tokens); ++p, to += d * kPanel) {
     const int64_t count = std::min<int64_t>(kPanel, tokens - p * kPanel);
@@ -190,7 +179,7 @@ void forward_unit(const float* q, int64_t q_token, const float* k, int64_t k_tok
     }
     std::fill_n(total, rows * kWidth, 0.0f);
     for (int64_t j = 0; j < panels(keys); ++j) {
-      if constexpr (DROPOUT) keep_panel(dropout, unit.first_row + first, rows, j * kPanel, unit.head, keep);
+      if constexpr (DROPOUT) keep_panel(dropout, unit.first_row + first, rows, j * kPanel, kPanel, unit.head, keep);
       for_tiles(rows, [&](auto m, int64_t i) {
         probability_tile<DROPOUT, m>(qb + i * q_token, q_token, kt + j * d * kPanel, d, keys - j * kPanel, minus_most + i,
                                      keep + i * kPanel, p + j * stride + i * kPanel, total + i * kWidth);
@@ -251,7 +240,7 @@ void backward_unit(const float* dout, int64_t dout_token, const float* q, int64_
     }
     for (int64_t j = 0; j < panels(keys); ++j) {
       float* dsj = ds + j * stride;
-      if constexpr (DROPOUT) keep_panel(dropout, unit.first_row + first, rows, j * kPanel, unit.head, keep);
+      if constexpr (DROPOUT) keep_panel(dropout, unit.first_row + first, rows, j * kPanel, kPanel, unit.head, keep);
       for_tiles(rows, [&](auto m, int64_t i) {
         scaled_probability_tile<m>(qb + i * q_token, q_token, kt + j * d * kPanel, d, minus_lse + i, p + i * kPanel);
         dscore_tile<DROPOUT, m>(dob + i * dout_token, dout_token, vt + j * d * kPanel, d, minus_delta + i, keep + i * kPanel,

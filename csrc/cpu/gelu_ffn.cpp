@@ -7,7 +7,7 @@
 // rows, 2 MB each, shared by all threads.
 //
 // The backward has two phases a chunk. First each thread takes blocks of rows: a, du and dx. Then each takes panels of the hidden
-// layer: 16 rows of dw1 and 16 columns of dw2, summed over the chunk's rows in their order. So no thread waits for a lock, nothing
+// layer: P rows of dw1 and P columns of dw2, summed over the chunk's rows in their order. So no thread waits for a lock, nothing
 // is summed twice, and the bits depend on sizes alone.
 #include "cpu/gelu_ffn.h"
 

@@ -26,7 +26,7 @@ B4R_NOINLINE void rows_tile(const float* x, const float* w, const float* start, 
   write(c, y, row, columns, false);
 }
 
-// y = start + x w for rows first .. first + count - 1; w in panels of 16 of `out`, each with `in` rows.
+// y = start + x w for rows first .. first + count - 1; w in panels of `out`, each with `in` rows.
 void rows_block(const float* x, const float* w, const float* start, float* y, int64_t first, int64_t count, int64_t in,
                 int64_t out) {
   for (int64_t p = 0; p < panels(out); ++p) {

@@ -4,17 +4,18 @@
 //
 // N rows, V items, d. A block of logits is kept item-major, E[j][i]: then C, h and their gradients serve as they lie in memory, and
 // maximum and sum over items are operations on whole vectors. Exponents are of base 2: packed rows bear log2 e.
-//   logits E[j][i] = C_j . h_i       tiles of items x 16 rows, the right-hand side is rows transposed: ht [rows div 16][d][16]
-//   dh[i] = sum_j E[j][i] C_j        tiles of rows x 16 of d, the right-hand side is a block of items: cn [d div 16][items][16]
-//   dC[j] = sum_i E[j][i] h_i        tiles of items x 16 of d, the right-hand side is rows: hn [d div 16][rows][16]
-// The target's entry of E is masked before the maximum is taken, and its part of dh, dC and db added apart, with q: nothing
-// cancels. Rows without a target are left out before anything is computed.
+//   E[j][i] = 2^(C_j . h_i + b_j)    tiles of items x P rows, the right-hand side is rows transposed: ht [rows div P][d][P]
+//   dh[i] = sum_j E[j][i] C_j        tiles of rows x P of d, the right-hand side is a block of items: cn [d div P][items][P]
+//   dC[j] = sum_i E[j][i] w_i h_i    tiles of items x P of d, the right-hand side is weighted rows: hn [d div P][rows][P]
+// The target's entry of E is 0, and its part of dh, dC and db added apart, with q: nothing cancels. Where |h| |C| bounds the logits
+// they need no maximum taken off; elsewhere a product more finds it. Rows without a target are left out before anything is
+// computed.
 //
-// One visit (softmax_loss_sum), 6 N V d operations and an exp a logit: the logits of a chunk of rows stay in scratch. Sweep 1
-// leaves E = 2^(z - block maximum); then each row's blocks are joined; sweep 2 scales E to dz and takes both products. Threads own
-// ranges of items, so dC needs no lock; dh is added over ranges in their order. Ranges follow from the sizes, never from the
-// threads. Streaming (softmax_loss and its backward), 8 N V d: the forward keeps a running maximum, sum and sum of items; the
-// backward computes the logits again, its tasks own blocks of items. Needs no scratch that grows with V.
+// One visit (softmax_loss_sum), 6 N V d operations and an exp a logit: E of a chunk of rows stays in scratch. Sweep 1 computes it
+// and its sums; then each row's blocks are joined; sweep 2 takes both products. Threads own ranges of items, so dC needs no lock;
+// dh is added over ranges in their order. Ranges follow from the sizes, never from the threads. Streaming (softmax_loss and its
+// backward), 8 N V d: the forward keeps a running maximum, sum and sum of items; the backward computes E again, its tasks own
+// blocks of items. Needs no scratch that grows with V.
 #include "cpu/softmax_loss.h"
 
 #include <algorithm>
@@ -22,20 +23,21 @@
 #include <vector>
 
 #include "core/parallel.h"
+#include "core/philox.h"
 #include "core/rows.h"
 
 namespace b4r {
 namespace {
 
-constexpr int64_t kBlock = 96;  // items of a block of logits
+constexpr int64_t kBlock = 192;  // items of a block of logits
 constexpr int64_t kRows = 192,
                   kLeastRows = 48;  // of a chunk: below 64 the items are read too often, and at 48 streaming is as fast
 constexpr int64_t kLogitFloats = int64_t{1} << 23;  // of a chunk in one visit: 32 MB
-constexpr int64_t kRanges = 32;                     // of items, at most
+constexpr int64_t kRanges = 16;                     // of items, at most
 constexpr float kLowest = -1e30f;
 
 // An odd number of cache lines, or a column of E would fall on few sets of L1.
-int64_t odd_lines(int64_t rows) { return (panels(rows) | 1) * kPanel; }
+int64_t odd_lines(int64_t rows) { return (panels(rows) * kPanel / 16 | 1) * 16; }
 
 // An entry of E that is left out, being its row's target: which column, and which row of the chunk.
 struct Target {
@@ -86,18 +88,19 @@ struct Rows {
   }
 };
 
-// One chunk's rows as right-hand sides, and its targets' logits in base 2.
+// One chunk's rows as right-hand sides; their norms and their targets' logits in base 2.
 struct PackedChunk {
-  float *ht, *hn, *target_logit;
+  float *ht, *hn, *norm2, *target_logit;
   int64_t stride;  // of the panels of hn
 
   PackedChunk(Scratch& scratch, int64_t most, int64_t d)
       : ht(scratch.take(most * d)),
         hn(scratch.take(panels(d) * most * kPanel)),
+        norm2(scratch.take(most)),
         target_logit(scratch.take(most)),
         stride(most * kPanel) {}
 
-  // The 16 rows of panel p.
+  // All but hn, for the rows of panel p.
   void pack(const SoftmaxInput& in, const Rows& rows, int64_t c, int64_t p) {
     const int64_t d = in.d, first = p * kPanel, count = std::min<int64_t>(kPanel, rows.count(c) - first);
     float* t = ht + first * d;
@@ -105,9 +108,8 @@ struct PackedChunk {
       const int64_t row = j < count ? rows.index[rows.chunk[c] + first + j] : 0;
       const float* h = in.hidden + row * d;
       for (int64_t k = 0; k < d; ++k) t[k * kPanel + j] = j < count ? h[k] * kLog2E : 0.0f;
-      for (int64_t k = 0; k < panels(d) * kPanel; ++k)
-        hn[k / kPanel * stride + (first + j) * kPanel + k % kPanel] = j < count && k < d ? h[k] : 0.0f;
       if (j >= count) continue;
+      norm2[first + j] = largest_norm(h, d, 1, d) * kLog2E;
       const float* item = in.target_item(row);
       float logit = in.target_bias_of(row);
 #pragma omp simd reduction(+ : logit)
@@ -115,15 +117,77 @@ struct PackedChunk {
       target_logit[first + j] = logit * kLog2E;
     }
   }
+
+  // hn = weight[i] h[i] for the rows of panel p.
+  void pack_weighted(const SoftmaxInput& in, const Rows& rows, int64_t c, int64_t p, const float* weight) {
+    for (int64_t i = p * kPanel; i < std::min(rows.count(c), (p + 1) * kPanel); ++i) {
+      const float* h = in.hidden + rows.index[rows.chunk[c] + i] * in.d;
+      for (int64_t k = 0; k < panels(in.d) * kPanel; ++k)
+        hn[k / kPanel * stride + i * kPanel + k % kPanel] = k < in.d ? weight[i] * h[k] : 0.0f;
+    }
+  }
 };
 
-// E of M items x 16 rows.
-template <int M>
-B4R_NOINLINE void logit_tile(const float* items, int64_t d, const float* bias, const float* ht, float* e, int64_t e_item) {
+float largest_size(const float* x, int64_t count) {
+  float largest = 0.0f;
+  for (int64_t i = 0; i < count; ++i) largest = std::fabs(x[i]) <= largest ? largest : std::fabs(x[i]);  // NaN gets through
+  return largest;
+}
+
+// The targets among the items of a tile, and where the tile begins. Some may be of rows outside it.
+struct TileTargets {
+  const Target *begin, *end;
+  int64_t first_item, first_row;
+};
+
+struct KeepAll {
+  B4R_INLINE Vec kept_or(Vec, Vec x) const { return x; }
+};
+
+struct KeepSome {
+  const Keep* masks;
+  B4R_INLINE Vec kept_or(Vec other, Vec x) const { return lane_masks(masks) ? x : other; }
+};
+
+// Call take(row, vector, logits, KeepAll or KeepSome) for every vector of M items x P rows, in base 2.
+template <int M, class Take>
+B4R_INLINE void for_logits(const float* items, int64_t d, const float* bias2, const float* ht, const TileTargets& targets,
+                           const Take& take) {
   Tile<M> c;
-  set_columns(c, bias);
+  set_columns(c, bias2);
   multiply_add(c, items, d, 1, ht, d);
-  write(c, e, e_item, kPanel, false);
+  if (targets.begin == targets.end) return for_vectors(c, [&](int i, int v, Vec z) { take(i, v, z, KeepAll{}); });
+  Keep keep[M * kPanel];
+  std::fill_n(keep, M * kPanel, Keep{-1});
+  for (const Target* t = targets.begin; t < targets.end; ++t) {
+    const int64_t row = t->row - targets.first_row;
+    if (row >= 0 && row < kPanel) keep[(t->item - targets.first_item) * kPanel + row] = 0;
+  }
+  for_vectors(c, [&](int i, int v, Vec z) { take(i, v, z, KeepSome{keep + i * kPanel + v * kWidth}); });
+}
+
+// most(row) = the largest logit but for targets', or what is there if that is larger.
+template <int M>
+B4R_NOINLINE void largest_logit_tile(const float* items, int64_t d, const float* bias2, const float* ht, const TileTargets& targets,
+                                     float* most) {
+  for_logits<M>(items, d, bias2, ht, targets, [&](int, int v, Vec z, const auto& keep) {
+    float* to = most + v * kWidth;
+    store(to, larger(load(to), keep.kept_or(broadcast(kLowest), z)));
+  });
+}
+
+// E = 2^(logit - minus(row)), 0 at targets, and its sum over the items onto total(row).
+template <int M>
+B4R_NOINLINE void exponential_tile(const float* items, int64_t d, const float* bias2, const float* ht, const TileTargets& targets,
+                                   const float* minus, float* e, int64_t e_item, float* total) {
+  Vec sums[kPanelVectors] = {};
+  for_logits<M>(items, d, bias2, ht, targets, [&](int i, int v, Vec z, const auto& keep) {
+    const Vec x = keep.kept_or(Vec{}, exp2(z - load(minus + v * kWidth)));
+    store(e + i * e_item + v * kWidth, x);
+    sums[v] += x;
+  });
+#pragma GCC unroll 4
+  for (int v = 0; v < kPanelVectors; ++v) store(total + v * kWidth, load(total + v * kWidth) + sums[v]);
 }
 
 // out(row, .) += sum over items of E[item][row] cn[item][.].
@@ -152,78 +216,100 @@ struct Block {
   const PackedChunk& packed;
   int64_t c, first, count;  // the chunk; the items
   float* e;
-  int64_t e_item;  // floats from one item of E to the next
+  int64_t e_item;       // floats from one item of E to the next
+  int64_t e_next;       // floats from E to that of the next block, 0 where they share one
+  float bias2[kBlock];  // of the items, in base 2
+
+  Block(const SoftmaxInput& in, const Rows& rows, const PackedChunk& packed, int64_t c, int64_t k, float* e, int64_t e_item,
+        int64_t e_next)
+      : in(in),
+        rows(rows),
+        packed(packed),
+        c(c),
+        first(k * kBlock),
+        count(std::min(kBlock, in.columns - first)),
+        e(e),
+        e_item(e_item),
+        e_next(e_next) {
+    for (int64_t j = 0; j < count; ++j) bias2[j] = in.bias != nullptr ? in.bias[first + j] * kLog2E : 0.0f;
+  }
 
   int64_t row_panels() const { return panels(rows.count(c)); }
   std::pair<const Target*, const Target*> targets() const { return rows.among(c, first, first + count); }
 
-  // E = logits of all rows, -inf at targets. bias2: scratch of kBlock floats.
-  void logits(float* bias2) const {
-    for (int64_t j = 0; j < count; ++j) bias2[j] = in.bias != nullptr ? in.bias[first + j] * kLog2E : 0.0f;
+  // Whether |h| |C| + |b| keeps all logits so small that exponents need no maximum taken off.
+  bool safe(float item_norm) const {
+    return largest_size(packed.norm2, rows.count(c)) * item_norm + largest_size(bias2, count) <= kSafeExponent;
+  }
+
+  // Call f(tile height, its first item, its panel of rows, its targets) for the tiles of E.
+  template <class F>
+  void for_logit_tiles(const F& f) const {
     for (int64_t p = 0; p < row_panels(); ++p) {
+      TileTargets found{nullptr, targets().first, 0, p * kPanel};
       for_tiles(count, [&](auto m, int64_t j) {
-        logit_tile<m>(in.items + (first + j) * in.d, in.d, bias2 + j, packed.ht + p * kPanel * in.d, e + j * e_item + p * kPanel,
-                      e_item);
+        found.begin = found.end;
+        found.first_item = first + j;
+        while (found.end < targets().second && found.end->item < first + j + m) ++found.end;
+        f(m, j, p, found);
       });
     }
-    for (auto [t, end] = targets(); t < end; ++t) e[(t->item - first) * e_item + t->row] = -INFINITY;
   }
 
-  // most[i] = the largest logit of each row, or what is there if that is larger.
+  // most[i] = the largest logit of each row but for its target's, or what is there if that is larger.
   void maxima(float* most) const {
-    for (int64_t i = 0; i < row_panels() * kPanel; i += kWidth) {
-      Vec largest = load(most + i);
-      for (int64_t j = 0; j < count; ++j) largest = larger(largest, load(e + j * e_item + i));
-      store(most + i, largest);
-    }
+    for_logit_tiles([&](auto m, int64_t j, int64_t p, const TileTargets& found) {
+      largest_logit_tile<m>(in.items + (first + j) * in.d, in.d, bias2 + j, packed.ht + p * kPanel * in.d, found,
+                            most + p * kPanel);
+    });
   }
 
-  // E = 2^(E - minus[i]), total[i] = its sum over the items.
+  // E = 2^(logit - minus[i]), 0 at targets; total[i] = its sum over the items.
   void exponentials(const float* minus, float* total) const {
-    for (int64_t i = 0; i < row_panels() * kPanel; i += kWidth) {
-      const Vec m = load(minus + i);
-      Vec sum{};
-      for (int64_t j = 0; j < count; ++j) {
-        float* at = e + j * e_item + i;
-        const Vec x = exp2(load(at) - m);
-        store(at, x);
-        sum += x;
-      }
-      store(total + i, sum);
-    }
+    std::fill_n(total, row_panels() * kPanel, 0.0f);
+    for_logit_tiles([&](auto m, int64_t j, int64_t p, const TileTargets& found) {
+      if (p == 0) prefetch_block(in.items + (first + kBlock + j) * in.d, m * in.d);
+      exponential_tile<m>(in.items + (first + j) * in.d, in.d, bias2 + j, packed.ht + p * kPanel * in.d, found, minus + p * kPanel,
+                          e + j * e_item + p * kPanel, e_item, total + p * kPanel);
+    });
   }
 
-  // E[j][i] *= weight[i]; dbias[j] = or += its sum over the rows.
-  void scale(const float* weight, float* dbias, bool add) const {
-    for (int64_t j = 0; j < count; ++j) {
-      float* row = e + j * e_item;
-      Vec total{};
-      for (int64_t i = 0; i < row_panels() * kPanel; i += kWidth) {
-        const Vec x = load(row + i) * load(weight + i);
-        store(row + i, x);
-        total += x;
-      }
-      if (dbias != nullptr) dbias[first + j] = (add ? dbias[first + j] : 0.0f) + sum(total);
-    }
+  // E[j][i] *= factor[i].
+  void scale(const float* factor) const {
+    for (int64_t j = 0; j < count; ++j)
+      for (int64_t i = 0; i < row_panels() * kPanel; ++i) e[j * e_item + i] *= factor[i];
   }
 
-  // out (rows, panels(d) * 16) += E^T C. cn: scratch for the block's items in panels.
+  // out (rows, panels(d) * P) += E^T C. cn: scratch for the block's items in panels.
   void add_over_items(float* cn, float* out) const {
     const int64_t width = panels(in.d) * kPanel;
     pack_panels(in.items + first * in.d, in.d, 1, count, in.d, count * kPanel, cn);
-    for_tiles(rows.count(c), [&](auto m, int64_t i) {
-      for (int64_t k = 0; k < panels(in.d); ++k)
+    const int64_t e_share = kBlock * e_item / rows.count(c);  // of a row, of the next block
+    for (int64_t k = 0; k < panels(in.d); ++k) {
+      for_tiles(rows.count(c), [&](auto m, int64_t i) {
+        if (k == 0) prefetch_block(e + e_next + i * e_share, m * e_share);
         over_items_tile<m>(e + i, e_item, cn + k * count * kPanel, count, out + i * width + k * kPanel, width);
-    });
+      });
+    }
   }
 
-  // ditems = or += E h, and where targets are columns their -q h; dbias likewise.
-  void add_over_rows(const float* q, float* ditems, float* dbias, bool add) const {
-    for_tiles(count, [&](auto m, int64_t j) {
-      for (int64_t k = 0; k < panels(in.d); ++k)
-        over_rows_tile<m>(e + j * e_item, e_item, packed.hn + k * packed.stride, rows.count(c),
-                          ditems + (first + j) * in.d + k * kPanel, in.d, in.d - k * kPanel, add);
-    });
+  // ditems = or += E h for rows h that bear their weights, and where targets are columns their -q h without; dbias likewise.
+  void add_over_rows(const float* weight, const float* q, float* ditems, float* dbias, bool add) const {
+    for (int64_t k = 0; k < panels(in.d); ++k) {
+      for_tiles(count, [&](auto m, int64_t j) {
+        float* to = ditems + (first + j) * in.d + k * kPanel;
+        for (int64_t i = 0; i < m; ++i) {
+          prefetch_block(in.items + (first + kBlock + j + i) * in.d + k * kPanel, kPanel);
+          prefetch_block(to + (kBlock + i) * in.d, kPanel);
+        }
+        over_rows_tile<m>(e + j * e_item, e_item, packed.hn + k * packed.stride, rows.count(c), to, in.d, in.d - k * kPanel, add);
+      });
+    }
+    for (int64_t j = 0; j < count && dbias != nullptr; ++j) {
+      Vec total{};
+      for (int64_t i = 0; i < row_panels() * kPanel; i += kWidth) total = fma(load(e + j * e_item + i), load(weight + i), total);
+      dbias[first + j] = (add ? dbias[first + j] : 0.0f) + sum(total);
+    }
     if (in.negatives != nullptr) return;
     for (auto [t, end] = targets(); t < end; ++t) {
       const float* h = in.hidden + rows.index[rows.chunk[c] + t->row] * in.d;
@@ -233,6 +319,15 @@ struct Block {
     }
   }
 };
+
+// The largest norm of the items of each block.
+std::vector<float> norms_of_blocks(const SoftmaxInput& in, int threads) {
+  std::vector<float> norms(blocks_of(in.columns, kBlock));
+  parallel_for(threads, blocks_of(in.columns, kBlock), [&](int64_t k) {
+    norms[k] = largest_norm(in.items + k * kBlock * in.d, in.d, std::min(kBlock, in.columns - k * kBlock), in.d);
+  });
+  return norms;
+}
 
 struct RowLoss {
   double loss, q;
@@ -272,23 +367,20 @@ bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float
   float* e = shared.take(in.columns * e_item);
   float *maximum = shared.take(blocks * most), *total = shared.take(blocks * most), *parts = shared.take(ranges * most * width);
   float *q = shared.take(most), *weight = shared.take(most);
+  const std::vector<float> norms = norms_of_blocks(in, threads);
   std::vector<double> losses(rows.index.size());
   PackedChunk packed(shared, most, d);
-  const std::vector<float> ones(ranges, 1.0f);
 
   for (int64_t c = 0; c < rows.chunks(); ++c) {
     const int64_t count = rows.count(c), row_panels = panels(count);
-    const auto block = [&](int64_t k) {
-      return Block{in, rows, packed, c, k * kBlock, std::min(kBlock, in.columns - k * kBlock), e + k * kBlock * e_item, e_item};
-    };
+    const auto block = [&](int64_t k) { return Block(in, rows, packed, c, k, e + k * kBlock * e_item, e_item, kBlock * e_item); };
     parallel_for(threads, row_panels, [&](int64_t p) { packed.pack(in, rows, c, p); });
     parallel_for(threads, ranges, [&](int64_t g) {
-      float bias2[kBlock];
       for (int64_t k = range(g); k < range(g + 1); ++k) {
         const Block b = block(k);
-        b.logits(bias2);
-        std::fill_n(maximum + k * most, row_panels * kPanel, kLowest);
-        b.maxima(maximum + k * most);
+        const bool safe = b.safe(norms[k]);
+        std::fill_n(maximum + k * most, row_panels * kPanel, safe ? 0.0f : kLowest);
+        if (!safe) b.maxima(maximum + k * most);
         b.exponentials(maximum + k * most, total + k * most);
       }
     });
@@ -306,9 +398,10 @@ bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float
       for (int64_t j = 0, i = p * kPanel; j < kPanel; ++j, ++i) {
         const RowLoss row = row_loss(s[j], largest[j], packed.target_logit[i]);
         q[i] = i < count ? static_cast<float>(row.q) : 0.0f;
-        weight[i] = i < count ? static_cast<float>(row.q / s[j]) : 0.0f;
+        weight[i] = i < count && s[j] != 0 ? static_cast<float>(row.q / s[j]) : 0.0f;
         if (i < count) losses[rows.chunk[c] + i] = row.loss;
       }
+      packed.pack_weighted(in, rows, c, p, weight);
     });
     parallel_for(threads, ranges, [&](int64_t g) {
       Scratch own;
@@ -316,16 +409,18 @@ bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float
       std::fill_n(part, count * width, 0.0f);
       for (int64_t k = range(g); k < range(g + 1); ++k) {
         const Block b = block(k);
-        float* w = maximum + k * most;
-        for (int64_t i = 0; i < row_panels * kPanel; ++i) w[i] *= weight[i];
-        b.scale(w, dbias, c > 0);
+        const float* factor = maximum + k * most;
+        if (std::any_of(factor, factor + count, [](float f) { return f != 1.0f; })) b.scale(factor);
         b.add_over_items(cn, part);
-        b.add_over_rows(q, ditems, dbias, c > 0);
+        b.add_over_rows(weight, q, ditems, dbias, c > 0);
       }
     });
     parallel_for(threads, row_panels, [&](int64_t p) {
-      for (int64_t i = p * kPanel; i < std::min(count, (p + 1) * kPanel); ++i)
-        write_dhidden(in, rows.index[rows.chunk[c] + i], parts + i * width, ranges, most * width, ones.data(), q[i], dhidden);
+      std::vector<float> factors(ranges);
+      for (int64_t i = p * kPanel; i < std::min(count, (p + 1) * kPanel); ++i) {
+        std::fill(factors.begin(), factors.end(), weight[i]);
+        write_dhidden(in, rows.index[rows.chunk[c] + i], parts + i * width, ranges, most * width, factors.data(), q[i], dhidden);
+      }
     });
   }
   double sum_of_losses = 0;
@@ -345,6 +440,7 @@ void softmax_loss(const SoftmaxInput& in, float* loss, float* dhidden, float* ls
   Scratch shared;
   const int64_t part_size = most * width;
   float *parts = shared.take(rows.chunks() * ranges * part_size), *maxima = shared.take(rows.chunks() * ranges * most);
+  const std::vector<float> norms = norms_of_blocks(in, threads);
   std::vector<double> sums(rows.chunks() * ranges * most);
   std::vector<PackedChunk> packed;
   for (int64_t c = 0; c < rows.chunks(); ++c) packed.emplace_back(shared, most, d);
@@ -356,16 +452,21 @@ void softmax_loss(const SoftmaxInput& in, float* loss, float* dhidden, float* ls
     const int64_t c = task / ranges, g = task % ranges, lanes = panels(rows.count(c)) * kPanel, e_item = odd_lines(most);
     Scratch own;
     float *e = own.take(kBlock * e_item), *cn = own.take(kBlock * width), *total = own.take(most), *before = own.take(most);
-    float *part = parts + task * part_size, *maximum = maxima + task * most, bias2[kBlock];
+    float *part = parts + task * part_size, *maximum = maxima + task * most;
     double* s = sums.data() + task * most;
     std::fill_n(part, part_size, 0.0f);
-    std::fill_n(maximum, most, kLowest);
+    std::fill_n(maximum, most, 0.0f);
     std::fill_n(s, most, 0.0);
-    for (int64_t k = blocks * g / ranges; k < blocks * (g + 1) / ranges; ++k) {
-      const Block b{in, rows, packed[c], c, k * kBlock, std::min(kBlock, in.columns - k * kBlock), e, e_item};
-      b.logits(bias2);
+    bool safe = true;
+    const int64_t first_block = blocks * g / ranges;
+    for (int64_t k = first_block; k < blocks * (g + 1) / ranges; ++k) {
+      const Block b(in, rows, packed[c], c, k, e, e_item, 0);
       std::copy_n(maximum, lanes, before);
-      b.maxima(maximum);
+      safe = safe && b.safe(norms[k]);
+      if (!safe) {
+        if (k == first_block) std::fill_n(maximum, most, kLowest);
+        b.maxima(maximum);
+      }
       b.exponentials(maximum, total);
       for (int64_t i = 0; i < lanes; i += kWidth) store(before + i, exp2(load(before + i) - load(maximum + i)));
       for (int64_t i = 0; i < rows.count(c); ++i) {
@@ -389,7 +490,7 @@ void softmax_loss(const SoftmaxInput& in, float* loss, float* dhidden, float* ls
         s += sums[at] * factors[g];
       }
       const RowLoss row = row_loss(s, most_of_row, packed[c].target_logit[i]);
-      for (float& factor : factors) factor *= static_cast<float>(row.q / s);
+      for (float& factor : factors) factor *= s != 0 ? static_cast<float>(row.q / s) : 0.0f;
       const int64_t index = rows.index[rows.chunk[c] + i];
       loss[index] = static_cast<float>(row.loss);
       lse[index] = static_cast<float>(packed[c].target_logit[i] * kLn2 + row.loss);
@@ -413,23 +514,24 @@ void softmax_loss_backward(const float* dloss, const SoftmaxInput& in, const flo
   float *lse2 = shared.take(rows.chunks() * most), *weight = shared.take(rows.chunks() * most),
         *q = shared.take(rows.chunks() * most);
   parallel_for(threads, rows.chunks(), [&](int64_t c) {
-    for (int64_t p = 0; p < panels(rows.count(c)); ++p) packed[c].pack(in, rows, c, p);
     for (int64_t i = 0; i < most; ++i) {
       const int64_t at = c * most + i, index = i < rows.count(c) ? rows.index[rows.chunk[c] + i] : -1;
       lse2[at] = index < 0 ? 0.0f : lse[index] * kLog2E;
       weight[at] = index < 0 ? 0.0f : dloss[index];
       q[at] = index < 0 ? 0.0f : -std::expm1(-loss[index]) * dloss[index];
     }
+    for (int64_t p = 0; p < panels(rows.count(c)); ++p) {
+      packed[c].pack(in, rows, c, p);
+      packed[c].pack_weighted(in, rows, c, p, weight + c * most);
+    }
   });
   parallel_for(threads, blocks, [&](int64_t k) {
     Scratch own;
-    float *e = own.take(kBlock * e_item), *total = own.take(most), bias2[kBlock];
+    float *e = own.take(kBlock * e_item), *total = own.take(most);
     for (int64_t c = 0; c < rows.chunks(); ++c) {
-      const Block b{in, rows, packed[c], c, k * kBlock, std::min(kBlock, in.columns - k * kBlock), e, e_item};
-      b.logits(bias2);
+      const Block b(in, rows, packed[c], c, k, e, e_item, 0);
       b.exponentials(lse2 + c * most, total);
-      b.scale(weight + c * most, dbias, c > 0);
-      b.add_over_rows(q + c * most, ditems, dbias, c > 0);
+      b.add_over_rows(weight + c * most, q + c * most, ditems, dbias, c > 0);
     }
   });
 }

@@ -4,7 +4,7 @@
 // scores, rows: (N, k), overwritten. Operations 2 N V d; C is read once for 128 users. Memory: 16 k bytes a user and worker, the
 // lists sorted, and what core/scores.h holds: nothing grows with N V.
 //
-// Each user has a heap of its k best so far, the worst on top, and a vector of 16 scores goes on only where one of them passes the
+// Each user has a heap of its k best so far, the worst on top, and a panel of scores goes on only where one of them passes the
 // worst of its user. That happens some k ln(V / k) times, so lists of exclusions cost nothing but a search at those. What is kept
 // does not depend on the order of arrival or on who saw what, so the answer is one for any number of threads.
 #include "cpu/topk.h"

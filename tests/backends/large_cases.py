@@ -66,6 +66,17 @@ LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
         lambda h, c, b: ops.softmax_loss(h, c, b, targets(410, 777), reduction="none"),
         [(410, 24), (777, 24), (777,)],
     ),
+    # Logits from 0, where exponents need no maximum, to a hundred.
+    "softmax_loss with large logits": (
+        lambda h, c, b: ops.softmax_loss(h * 4, c * torch.linspace(0, 5, 1003, dtype=c.dtype)[:, None], b, targets(300, 1003)),
+        [(300, 24), (1003, 24), (1003,)],
+    ),
+    "softmax_loss of rows with large logits": (
+        lambda h, c, b: ops.softmax_loss(
+            h * 4, c * torch.linspace(0, 5, 1003, dtype=c.dtype)[:, None], b, targets(300, 1003), reduction="none"
+        ),
+        [(300, 24), (1003, 24), (1003,)],
+    ),
     "softmax_loss of few rows": (
         lambda h, c, b: ops.softmax_loss(h, c, b, targets(5, 5000), reduction="none"),
         [(5, 24), (5000, 24), (5000,)],
