@@ -11,8 +11,9 @@ from . import convert, ops
 from .backends import backends, use_backend
 from .errors import InputError
 from .model import BERT4Rec, BERT4RecConfig
+from .optim import RowwiseAdamW
 from .packed import PackedSequences
 from .version import VERSION
 
 __version__ = VERSION
-__all__ = ["BERT4Rec", "BERT4RecConfig", "InputError", "PackedSequences", "backends", "convert", "ops", "use_backend"]
+__all__ = ["BERT4Rec", "BERT4RecConfig", "InputError", "PackedSequences", "RowwiseAdamW", "backends", "convert", "ops", "use_backend"]

@@ -60,6 +60,10 @@ def train(
     loss: Annotated[str | None, option("loss", MODEL, "full, or sampled for large catalogues.")] = None,
     num_negatives: Annotated[int | None, option("num_negatives", MODEL, "Negatives of a batch, with --loss sampled.")] = None,
     sampler: Annotated[str | None, option("sampler", MODEL, "uniform, log_uniform or popularity, with --loss sampled.")] = None,
+    sparse_gradients: Annotated[
+        bool | None,
+        option("sparse_gradients", MODEL, "Update only the items that a step names: for millions of items, with --loss sampled."),
+    ] = None,
     mask_prob: Annotated[float | None, option("mask_prob", TASK, "Share of hidden items (the paper's rho).")] = None,
     last_only: Annotated[float | None, option("last_only", TASK, "Share of samples that hide the last item alone.")] = None,
     window_stride: Annotated[

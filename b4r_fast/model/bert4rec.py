@@ -55,6 +55,26 @@ class ProjectionHead(nn.Module):
         return self.norm(nn.functional.gelu(self.dense(x), approximate=self.approximate))
 
 
+class ItemRows(torch.autograd.Function):
+    """The rows of the input table that are items: all but padding's and [MASK]'s. A slice whose gradient may be sparse."""
+
+    @staticmethod
+    def forward(table):
+        return table[1:-1]
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, gradient):
+        if not gradient.is_sparse:
+            return nn.functional.pad(gradient, (0, 0, 1, 1))
+        rows, values = gradient._indices() + 1, gradient._values()
+        size = (gradient.shape[0] + 2, gradient.shape[1])
+        return torch.sparse_coo_tensor(rows, values, size, check_invariants=False, is_coalesced=gradient.is_coalesced())
+
+
 class BERT4Rec(nn.Module):
     """BERT4Rec over packed sequences; padded batches are packed once, at the door.
 
@@ -94,7 +114,7 @@ class BERT4Rec(nn.Module):
         """(num_items, hidden): the output table; row r is item r + 1."""
         if self.output_embedding is not None:
             return self.output_embedding.weight
-        return self.item_embedding.weight[1 : self.config.num_items + 1]
+        return ItemRows.apply(self.item_embedding.weight)
 
     def set_item_counts(self, counts: Tensor) -> None:
         """Tell the "popularity" sampler how often each item occurs: counts (num_items,) int64, entry r is item r + 1."""
@@ -261,7 +281,8 @@ class BERT4Rec(nn.Module):
             positions = positions + (self.config.max_length - batch.lengths.long())[batch.sequence_of_token()]
         dropout_p = 0.0 if seed is None else self.config.hidden_dropout
         if self.embedding_norm is None:
-            x = self.item_embedding(batch.values) + self.position_embedding(positions)
+            items = nn.functional.embedding(batch.values, self.item_embedding.weight, sparse=self.config.sparse_gradients)
+            x = items + self.position_embedding(positions)
             return ops.dropout(x, dropout_p=dropout_p, seed=seed)
         norm = self.embedding_norm
         return ops.embedding_layer_norm(
@@ -274,6 +295,7 @@ class BERT4Rec(nn.Module):
             eps=norm.eps,
             dropout_p=dropout_p,
             seed=seed,
+            sparse=self.config.sparse_gradients,
         )
 
     def _loss(self, hidden: Tensor, targets: Tensor, seed: Tensor | None) -> Tensor:
@@ -283,4 +305,5 @@ class BERT4Rec(nn.Module):
         negatives, log_q = ops.sample_negatives(
             config.num_negatives, config.num_items, sampler=config.sampler, counts=self.item_counts, seed=seed, device=hidden.device
         )
-        return ops.sampled_softmax_loss(hidden, items, bias, targets, negatives, log_q=log_q if config.logq_correction else None)
+        correction = log_q if config.logq_correction else None
+        return ops.sampled_softmax_loss(hidden, items, bias, targets, negatives, log_q=correction, sparse=config.sparse_gradients)

@@ -27,6 +27,9 @@ class BERT4RecConfig:
     intermediate_size: of the feed-forward network, 4 hidden_size when None. loss "sampled": num_negatives shared by the batch, drawn by
     sampler, logits corrected for how often each is drawn when logq_correction is true.
 
+    sparse_gradients, with loss "sampled": the item tables get their gradients as the rows that a step names, so that a step costs the same
+    for any number of items; train with b4r_fast.RowwiseAdamW.
+
     Variants, for models trained elsewhere: norm "pre" normalises what goes into a sublayer, not what comes out of its residual sum;
     final_norm adds a LayerNorm after the last layer; embedding_norm and projection_head can be left out; an output table of its own with
     tie_embeddings=False; output_bias=False; positions_from="end" gives the newest token of a sequence position max_length - 1.
@@ -55,6 +58,7 @@ class BERT4RecConfig:
     tie_embeddings: bool = True
     output_bias: bool = True
     positions_from: str = "start"
+    sparse_gradients: bool = False
 
     def __post_init__(self) -> None:
         if self.intermediate_size is None:
@@ -70,6 +74,8 @@ class BERT4RecConfig:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if not self.layer_norm_eps > 0.0:
             raise ValueError(f"layer_norm_eps must be positive, got {self.layer_norm_eps}")
+        if self.sparse_gradients and self.loss != "sampled":
+            raise ValueError(f'sparse_gradients needs loss="sampled": loss={self.loss!r} has a gradient for every item')
         for name, choices in CHOICES.items():
             check_choice(name, getattr(self, name), choices)
 

@@ -1,5 +1,6 @@
 """The ops: each usable alone, with autograd, under torch.compile; docs/ has a page on the maths of each."""
 
+from .adamw_rows import adamw_rows
 from .attention import attention, joint_attention
 from .cloze_mask import cloze_mask
 from .dropout import dropout
@@ -14,6 +15,7 @@ from .softmax_loss import softmax_loss
 from .topk import topk
 
 __all__ = [
+    "adamw_rows",
     "attention",
     "cloze_mask",
     "dropout",

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..data import ClozeBatch, LeaveOneOut
 from ..evaluation import Ranker, metrics_from_ranks, rank_held_out
 from ..model import BERT4Rec
+from ..optim import RowwiseAdamW
 from .settings import TrainSettings
 
 MONITOR = "val_ndcg@10"
@@ -35,13 +36,26 @@ class ClozeModule(lightning.LightningModule):
     def configure_optimizers(self):
         decayed = [p for p in self.model.parameters() if p.dim() > 1]
         others = [p for p in self.model.parameters() if p.dim() <= 1]
-        optimizer = torch.optim.AdamW(
+        optimizer = RowwiseAdamW(
             [{"params": decayed, "weight_decay": self.settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
             lr=self.settings.learning_rate,
             fused=True,  # one pass over each parameter and its moments instead of a dozen
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
+        """Scale all gradients so that their norm is at most this; Lightning's own takes no sparse ones."""
+        if gradient_clip_val is None:
+            return
+        gradients = []
+        for p in self.parameters():
+            if p.grad is not None and p.grad.is_sparse:
+                p.grad = p.grad.coalesce()
+            if p.grad is not None:
+                gradients.append(p.grad.values() if p.grad.is_sparse else p.grad)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        torch._foreach_mul_(gradients, (gradient_clip_val / (norm + 1e-6)).clamp(max=1.0))
 
     def _rate(self, step: int) -> float:
         """The share of the learning rate at a step: up over the warm-up, then down to 0 at the last step."""

@@ -16,6 +16,7 @@ class TrainSettings:
 
     max_length: items of a sequence; window_stride: distance of the windows over longer histories, None is half of max_length.
     mask_prob: share of hidden items (the paper's rho); last_only: share of samples that hide the last item alone. epochs: at most.
+    sparse_gradients, with loss "sampled": the item table's rows that a step does not name keep their weights and moments (RowwiseAdamW).
     patience: epochs without a better validation NDCG@10 before training stops, None never stops early. weight_decay: AdamW's, not on norms
     and biases. warmup_steps: of linear warm-up, after which the rate falls linearly to 0 at the last step. clip: of the gradient norm.
     """
@@ -29,6 +30,7 @@ class TrainSettings:
     loss: str = "full"
     num_negatives: int = 1024
     sampler: str = "uniform"
+    sparse_gradients: bool = False
     mask_prob: float = 0.2
     last_only: float = 0.5
     window_stride: int | None = 10

@@ -1,4 +1,5 @@
 // The Python module of one instruction set. One translation unit, since pybind11 costs each of them seconds.
+#include "bindings/adamw_rows.h"
 #include "bindings/attention.h"
 #include "bindings/cloze_mask.h"
 #include "bindings/dropout.h"
@@ -37,6 +38,7 @@ py::list supported_instruction_sets() {
 
 PYBIND11_MODULE(B4R_MODULE, m) {
   m.def("supported_instruction_sets", &supported_instruction_sets);
+  bind_adamw_rows(m);
   bind_attention(m);
   bind_cloze_mask(m);
   bind_dropout(m);

@@ -1,48 +1,28 @@
 // y = factor (n weight + bias) with z = items[values] + position_table[positions], n = (z - mean) rstd, for each of T tokens, d
 // numbers each; factor is 0 or 1 / keep rate. Backward: dz is that of the layer norm for dy factor (layer_norm.h),
-//   ditems[v] = sum of dz over the tokens of item v, dposition_table[p] = sum of dz over the tokens at position p.
+//   ditems[r] = sum of dz over the tokens whose item_row is r, dposition_table[p] = sum of dz over the tokens at position p.
+// item_row: values themselves for the gradient of the whole table; else their places among the unique ones, for those rows alone.
 //
-// values, positions, mean, rstd: (T,). y, dy: (T, d) contiguous. items, ditems: (V, d). position_table, dposition_table: (P, d).
-// weight, bias, dweight, dbias: (d,). Everything written is overwritten; rows without tokens get zeros. Bytes: forward 4 T d, and
-// the rows that tokens name; backward 16 T d, and 4 V d for the zeros. Operations: some 10 and 20 a number, and 1.75 products of
-// Philox.
+// values, positions, mean, rstd: (T,). y, dy: (T, d) contiguous. items: (V, d). ditems: (num_rows, d). position_table,
+// dposition_table: (P, d). weight, bias, dweight, dbias: (d,). Everything written is overwritten; rows without tokens get zeros.
+// Bytes: forward 4 T d, and the rows that tokens name; backward 16 T d, and 4 num_rows d for the zeros. Operations: some 10 and 20
+// a number, and 1.75 products of Philox.
 //
 // The backward's first phase writes dz, sorts the tokens by their row of each table, and clears the tables. In the second, each row
 // with tokens is summed by one task, its tokens in their order: no locks, and the same bits for any number of threads. Sorting is
-// by digits, so nothing but the zeros depends on V.
+// by digits, so nothing but the zeros depends on num_rows.
 #include "cpu/embedding_layer_norm.h"
 
 #include <algorithm>
-#include <utility>
 
+#include "core/sorted_rows.h"
 #include "cpu/layer_norm.h"
 
 namespace b4r {
 namespace {
 
-constexpr int kDigitBits = 11;
 constexpr int64_t kZerosPerTask = int64_t{1} << 18;
-constexpr int64_t kTokensPerTask = 256;  // in the second phase
-constexpr int kColumnVectors = 4;        // summed at a time over all tokens of a row
-
-int64_t* take_integers(Scratch& scratch, int64_t count) { return reinterpret_cast<int64_t*>(scratch.take(2 * count)); }
-
-// order = the tokens sorted by row, those of a row in their own order; rows below num_rows.
-void sort_tokens(const int64_t* row, int64_t tokens, int64_t num_rows, int64_t* order) {
-  constexpr int64_t kDigits = int64_t{1} << kDigitBits;
-  Scratch scratch;
-  int64_t *from = take_integers(scratch, tokens), *to = order, *place = take_integers(scratch, kDigits);
-  for (int64_t t = 0; t < tokens; ++t) from[t] = t;
-  for (int shift = 0; shift == 0 || (num_rows - 1) >> shift > 0; shift += kDigitBits) {
-    const auto digit = [&](int64_t t) { return (row[t] >> shift) & (kDigits - 1); };
-    std::fill_n(place, kDigits, 0);
-    for (int64_t t = 0; t < tokens; ++t) ++place[digit(t)];
-    for (int64_t i = 0, before = 0; i < kDigits; ++i) before += std::exchange(place[i], before);
-    for (int64_t i = 0; i < tokens; ++i) to[place[digit(from[i])]++] = from[i];
-    std::swap(from, to);
-  }
-  if (from != order) std::copy_n(from, tokens, order);
-}
+constexpr int kColumnVectors = 4;  // summed at a time over all tokens of a row
 
 // sum[0 .. VECTORS kWidth - 1] = the sum of dz over `count` tokens.
 template <int VECTORS, class Columns>
@@ -63,18 +43,6 @@ void sum_row(const float* dz, const int64_t* token, int64_t count, int64_t d, fl
   for (; c + kColumnVectors * kWidth <= d; c += kColumnVectors * kWidth)
     sum_tokens<kColumnVectors>(dz + c, token, count, d, AllColumns{}, sum + c);
   for_columns(d - c, [&](int64_t rest, auto columns) { sum_tokens<1>(dz + c + rest, token, count, d, columns, sum + c + rest); });
-}
-
-// The rows whose first token, in sorted order, falls to this task.
-void sum_rows(const float* dz, const int64_t* row, const int64_t* order, int64_t tokens, int64_t d, int64_t task, float* table) {
-  int64_t i = task * kTokensPerTask;
-  const int64_t end = std::min(tokens, i + kTokensPerTask);
-  while (i > 0 && i < end && row[order[i]] == row[order[i - 1]]) ++i;
-  while (i < end) {
-    const int64_t first = i, v = row[order[i]];
-    while (i < tokens && row[order[i]] == v) ++i;
-    sum_row(dz, order + first, i - first, d, table + v * d);
-  }
 }
 
 // What the kernels of R tokens read, and where their masks go.
@@ -165,9 +133,9 @@ void embedding_layer_norm(const Embeddings& in, const float* weight, const float
   (dropout.threshold > 0 ? forward<true> : forward<false>)(in, {weight, bias, in.d, eps}, y, mean, rstd, dropout, threads);
 }
 
-void embedding_layer_norm_backward(const float* dy, const Embeddings& in, int64_t num_items, int64_t num_positions,
-                                   const float* weight, const float* mean, const float* rstd, float* ditems, float* dposition_table,
-                                   float* dweight, float* dbias, const Dropout& dropout, int threads) {
+void embedding_layer_norm_backward(const float* dy, const Embeddings& in, const int64_t* item_row, int64_t num_rows,
+                                   int64_t num_positions, const float* weight, const float* mean, const float* rstd, float* ditems,
+                                   float* dposition_table, float* dweight, float* dbias, const Dropout& dropout, int threads) {
   const int64_t tokens = in.tokens, d = in.d;
   struct Table {
     const int64_t* row;
@@ -176,15 +144,15 @@ void embedding_layer_norm_backward(const float* dy, const Embeddings& in, int64_
     int64_t* order;
   };
   Scratch scratch;
-  const Table tables[] = {{in.values, num_items, ditems, take_integers(scratch, tokens)},
+  const Table tables[] = {{item_row, num_rows, ditems, take_integers(scratch, tokens)},
                           {in.positions, num_positions, dposition_table, take_integers(scratch, tokens)}};
   const int64_t norms = norm_tasks(tokens);
   float *dz = scratch.take(tokens * d), *partials = scratch.take(norms * 2 * d);
 
-  const int64_t item_zeros = blocks_of(num_items * d, kZerosPerTask),
+  const int64_t item_zeros = blocks_of(num_rows * d, kZerosPerTask),
                 zeros = item_zeros + blocks_of(num_positions * d, kZerosPerTask);
   parallel_for(threads, 2 + norms + zeros, [&](int64_t task) {
-    if (task < 2) return sort_tokens(tables[task].row, tokens, tables[task].rows, tables[task].order);
+    if (task < 2) return sort_by_row(tables[task].row, tokens, tables[task].rows, tables[task].order);
     task -= 2;
     if (task < norms)
       return (dropout.threshold > 0 ? backward_task<true> : backward_task<false>)(task, dy, in, weight, mean, rstd, dz, partials,
@@ -194,10 +162,11 @@ void embedding_layer_norm_backward(const float* dy, const Embeddings& in, int64_
     const int64_t first = (task >= item_zeros ? task - item_zeros : task) * kZerosPerTask;
     std::fill_n(table.gradient + first, std::min(kZerosPerTask, table.rows * d - first), 0.0f);
   });
-  const int64_t chunks = blocks_of(tokens, kTokensPerTask);
+  const int64_t chunks = row_tasks(tokens);
   parallel_for(threads, 2 * chunks, [&](int64_t task) {
     const Table& table = tables[task >= chunks];
-    sum_rows(dz, table.row, table.order, tokens, d, task % chunks, table.gradient);
+    for_rows_of(task % chunks, table.row, table.order, tokens,
+                [&](int64_t row, const int64_t* token, int64_t count) { sum_row(dz, token, count, d, table.gradient + row * d); });
   });
   add_partials(partials, norms, d, dweight, dbias);
 }

@@ -17,8 +17,8 @@ struct Embeddings {
 void embedding_layer_norm(const Embeddings& in, const float* weight, const float* bias, float* y, float* mean, float* rstd,
                           float eps, const Dropout& dropout, int threads);
 
-void embedding_layer_norm_backward(const float* dy, const Embeddings& in, int64_t num_items, int64_t num_positions,
-                                   const float* weight, const float* mean, const float* rstd, float* ditems, float* dposition_table,
-                                   float* dweight, float* dbias, const Dropout& dropout, int threads);
+void embedding_layer_norm_backward(const float* dy, const Embeddings& in, const int64_t* item_row, int64_t num_rows,
+                                   int64_t num_positions, const float* weight, const float* mean, const float* rstd, float* ditems,
+                                   float* dposition_table, float* dweight, float* dbias, const Dropout& dropout, int threads);
 
 }  // namespace b4r

@@ -25,6 +25,7 @@
 #include "core/parallel.h"
 #include "core/philox.h"
 #include "core/rows.h"
+#include "cpu/row_loss.h"
 
 namespace b4r {
 namespace {
@@ -327,16 +328,6 @@ std::vector<float> norms_of_blocks(const SoftmaxInput& in, int threads) {
     norms[k] = largest_norm(in.items + k * kBlock * in.d, in.d, std::min(kBlock, in.columns - k * kBlock), in.d);
   });
   return norms;
-}
-
-struct RowLoss {
-  double loss, q;
-};
-
-// From the sum over the others, s 2^most, and the target's logit, both of base 2.
-RowLoss row_loss(double s, double most, double target_logit) {
-  const double x = std::log(s) + (most - target_logit) * kLn2, e = std::exp(-std::fabs(x));
-  return {(x > 0 ? x : 0) + std::log1p(e), x > 0 ? 1 / (1 + e) : (x <= 0 ? e / (1 + e) : x)};
 }
 
 // dhidden of one row = factor sum over parts of part - q C_t; parts are `distance` floats apart.

@@ -27,6 +27,7 @@ def targets(n: int, v: int) -> torch.Tensor:
 
 NEGATIVES = torch.randint(500, (211,), generator=torch.Generator().manual_seed(6))  # some of them hits, some drawn more than once
 LOG_Q = torch.linspace(-3, 0, 211, dtype=torch.float64)
+PRIVATE = torch.randint(500, (400, 77), generator=torch.Generator().manual_seed(7))
 
 # Name: the op as a function of its differentiable tensors, and their shapes.
 LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
@@ -55,6 +56,10 @@ LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
     "sampled_softmax_loss": (
         lambda h, c, b: ops.sampled_softmax_loss(h, c, b, targets(400, 500), NEGATIVES, log_q=LOG_Q.to(h.dtype)),
         [(400, 24), (500, 24), (500,)],
+    ),
+    "sampled_softmax_loss with private negatives": (
+        lambda h, c, b: ops.sampled_softmax_loss(h, c, b, targets(400, 500), PRIVATE, log_q=LOG_Q[:77].to(h.dtype).expand(400, 77)),
+        [(400, 37), (500, 37), (500,)],
     ),
     "sampled_softmax_loss of rows": (
         lambda h, c: ops.sampled_softmax_loss(h, c, None, targets(90, 500), NEGATIVES, reduction="none"),

@@ -7,8 +7,8 @@ from b4r_fast import backends, ops, use_backend
 def test_every_backend_is_reported_with_what_it_holds_or_why_not():
     report = backends()
     assert list(report) == ["reference", "cpu", "triton", "cuda"]
-    assert report["reference"].startswith("available (attention")
-    assert report["cpu"].startswith("available (attention")
+    assert report["reference"].startswith("available (adamw_rows, attention")
+    assert report["cpu"].startswith("available (adamw_rows, attention")
     assert all(line.startswith(("available (", "not available: ")) for line in report.values())
 
 

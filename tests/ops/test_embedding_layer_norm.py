@@ -107,3 +107,17 @@ def test_ids_out_of_range_are_named(values, positions, message):
     tables = [torch.randn(s) for s in ((V, D), (P, D), (D,), (D,))]
     with pytest.raises(ValueError, match=message):
         ops.embedding_layer_norm(torch.tensor(values), torch.tensor(positions), *tables, eps=1e-6)
+
+
+def test_the_sparse_gradient_is_the_dense_one_of_the_rows_that_are_named():
+    values, positions = torch.randint(900, (500,)), torch.randint(20, (500,))
+    tables = [torch.randn(shape, requires_grad=True) for shape in ((1000, 24), (20, 24), (24,), (24,))]
+    incoming = torch.randn(500, 24)
+    dense, sparse = (
+        torch.autograd.grad(ops.embedding_layer_norm(values, positions, *tables, eps=1e-6, sparse=s), tables, incoming)
+        for s in (False, True)
+    )
+    assert sparse[0].is_coalesced()
+    assert torch.equal(sparse[0].indices()[0], values.unique())
+    assert torch.equal(sparse[0].to_dense(), dense[0])
+    assert all(torch.equal(a, b) for a, b in zip(dense[1:], sparse[1:]))

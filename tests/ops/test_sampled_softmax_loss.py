@@ -64,3 +64,20 @@ def test_the_correction_makes_the_sampled_loss_estimate_the_full_one(tensors):
 def test_a_negative_that_is_no_row_is_refused(tensors):
     with pytest.raises(ValueError, match="negatives must be rows of items, 0 to 12; got 13"):
         ops.sampled_softmax_loss(*tensors, torch.arange(N), torch.tensor([0, 13]))
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_sparse_gradients_are_the_dense_ones_of_the_rows_that_are_named(private):
+    """Bit for bit, and each row once; an ignored target names none."""
+    tensors = [torch.randn(shape, requires_grad=True) for shape in ((N, 24), (V, 24), (V,))]
+    targets = torch.tensor([0, 1, -100, 3, 3, 3, 6, 11, 0])
+    negatives = torch.randint(9, (N, 5) if private else (5,))
+    dense, sparse = (
+        torch.autograd.grad(ops.sampled_softmax_loss(*tensors, targets, negatives, sparse=sparse), tensors) for sparse in (False, True)
+    )
+    named = torch.cat([targets[targets >= 0], negatives.flatten()]).unique()
+    assert torch.equal(dense[0], sparse[0])
+    for whole, rows in zip(dense[1:], sparse[1:]):
+        assert rows.is_coalesced()
+        assert torch.equal(rows.indices()[0], named)
+        assert torch.equal(rows.to_dense(), whole)

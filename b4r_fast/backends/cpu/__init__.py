@@ -15,6 +15,7 @@ UNAVAILABLE = instruction_sets.UNAVAILABLE
 OPERATORS: dict = {}
 
 if UNAVAILABLE is None:
+    from .adamw_rows import adamw_rows
     from .attention import attention, attention_backward, joint_attention, joint_attention_backward
     from .cloze_mask import cloze_mask
     from .dropout import dropout
@@ -31,6 +32,7 @@ if UNAVAILABLE is None:
     OPERATORS = {
         function.__name__: function
         for function in (
+            adamw_rows,
             attention,
             attention_backward,
             cloze_mask,

@@ -18,6 +18,7 @@ def embedding_layer_norm(
     eps: float,
     dropout_p: float,
     seed: Tensor | None,
+    sparse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     inputs = [t.contiguous() for t in (values, positions, items, position_table, weight, bias)]
     tokens, d = values.shape[0], items.shape[1]
@@ -38,11 +39,13 @@ def embedding_layer_norm_backward(
     rstd: Tensor,
     dropout_p: float,
     seed: Tensor | None,
+    value_rows: Tensor,
+    num_rows: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    inputs = [t.contiguous() for t in (dy, values, positions, items, position_table, weight, mean, rstd)]
-    ditems, dposition_table = items.new_empty(items.shape), items.new_empty(position_table.shape)
+    inputs = [t.contiguous() for t in (dy, values, positions, items, position_table, weight, mean, rstd, value_rows)]
+    ditems, dposition_table = items.new_empty(num_rows, items.shape[1]), items.new_empty(position_table.shape)
     dweight, dbias = items.new_empty(weight.shape), items.new_empty(weight.shape)
     tensors = addresses(*inputs, ditems, dposition_table, dweight, dbias)
-    sizes = (*dy.shape, items.shape[0], position_table.shape[0])
+    sizes = (*dy.shape, num_rows, position_table.shape[0])
     native.embedding_layer_norm_backward(*tensors, *sizes, *native_dropout(dropout_p, seed), torch.get_num_threads())
     return ditems, dposition_table, dweight, dbias

@@ -1,23 +1,24 @@
-"""Glue to csrc/cpu/sampled_softmax_loss.cpp, which has the maths. Negatives that are private to a row run in the reference."""
+"""Glue to csrc/cpu/sampled_softmax_loss.cpp, which has the maths."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from .. import reference
 from .instruction_sets import addresses, contiguous, native
 
 
+def _sizes(hidden: Tensor, negatives: Tensor) -> tuple[int, int, int, bool]:
+    return (*hidden.shape, negatives.shape[-1], negatives.dim() == 1)
+
+
 def sampled_softmax_loss(
-    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor, log_q: Tensor | None
+    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor, log_q: Tensor | None, sparse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if negatives.dim() == 2:
-        return reference.sampled_softmax_loss(hidden, items, bias, targets, negatives, log_q)
     inputs = contiguous(hidden, items, bias, targets, negatives, log_q)
-    sizes = (*hidden.shape, *negatives.shape, items.shape[0])
     loss, lse, dhidden = hidden.new_empty(hidden.shape[0]), hidden.new_empty(hidden.shape[0]), hidden.new_empty(hidden.shape)
-    native.sampled_softmax_loss(*addresses(*inputs), *sizes, *addresses(loss, dhidden, lse), torch.get_num_threads())
+    threads = torch.get_num_threads()
+    native.sampled_softmax_loss(*addresses(*inputs), *_sizes(hidden, negatives), *addresses(loss, dhidden, lse), threads)
     return loss, dhidden, lse
 
 
@@ -31,11 +32,12 @@ def sampled_softmax_loss_backward(
     log_q: Tensor | None,
     loss: Tensor,
     lse: Tensor,
+    target_rows: Tensor,
+    negative_rows: Tensor,
+    num_rows: int,
 ) -> tuple[Tensor, Tensor | None]:
-    if negatives.dim() == 2:
-        return reference.sampled_softmax_loss_backward(dloss, hidden, items, bias, targets, negatives, log_q, loss, lse)
-    inputs = contiguous(dloss, hidden, items, bias, targets, negatives, log_q)
-    outputs = (loss.contiguous(), lse.contiguous(), items.new_empty(items.shape), None if bias is None else bias.new_empty(bias.shape))
-    sizes = (*hidden.shape, *negatives.shape, items.shape[0])
-    native.sampled_softmax_loss_backward(*addresses(*inputs), *sizes, *addresses(*outputs), torch.get_num_threads())
-    return outputs[2], outputs[3]
+    inputs = contiguous(dloss, hidden, items, bias, targets, negatives, log_q, loss, lse, target_rows, negative_rows)
+    ditems, dbias = items.new_empty(num_rows, items.shape[1]), None if bias is None else bias.new_empty(num_rows)
+    sizes = (*_sizes(hidden, negatives), num_rows)
+    native.sampled_softmax_loss_backward(*addresses(*inputs), *sizes, *addresses(ditems, dbias), torch.get_num_threads())
+    return ditems, dbias

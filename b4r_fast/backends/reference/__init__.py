@@ -2,6 +2,7 @@
 
 import torch
 
+from .adamw_rows import adamw_rows
 from .attention import attention, attention_backward, joint_attention, joint_attention_backward
 from .cloze_mask import cloze_mask
 from .dropout import dropout
@@ -21,6 +22,7 @@ UNAVAILABLE = None
 OPERATORS = {
     function.__name__: function
     for function in (
+        adamw_rows,
         attention,
         attention_backward,
         cloze_mask,

@@ -1,6 +1,7 @@
 """y = Dropout(LN(z) weight + bias) with z = items[values] + position_table[positions]. docs/embedding_layer_norm.md.
 
-Backward: the layer norm's on dy keep / keep_rate, then ditems[values] += dz and dposition_table[positions] += dz.
+Backward: the layer norm's on dy keep / keep_rate, then ditems[value_rows] += dz and dposition_table[positions] += dz. value_rows: values
+themselves for the gradient of the whole table, or their places among its rows that values name.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def embedding_layer_norm(
     eps: float,
     dropout_p: float,
     seed: Tensor | None,
+    sparse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     y, mean, rstd = layer_norm(items[values] + position_table[positions], weight, bias, eps)
     return y * keep_scale(seed, dropout_p, y), mean, rstd
@@ -38,9 +40,11 @@ def embedding_layer_norm_backward(
     rstd: Tensor,
     dropout_p: float,
     seed: Tensor | None,
+    value_rows: Tensor,
+    num_rows: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     z = items[values] + position_table[positions]
     dz, dweight, dbias = layer_norm_backward(dy * keep_scale(seed, dropout_p, dy), z, mean, rstd, weight)
-    ditems = torch.zeros_like(items).index_add_(0, values, dz)
+    ditems = items.new_zeros(num_rows, items.shape[1]).index_add_(0, value_rows, dz)
     dposition_table = torch.zeros_like(position_table).index_add_(0, positions, dz)
     return ditems, dposition_table, dweight, dbias

@@ -40,7 +40,7 @@ def _blocks(hidden: Tensor, negatives: Tensor):
 
 
 def sampled_softmax_loss(
-    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor, log_q: Tensor | None
+    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor, log_q: Tensor | None, sparse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """loss (N,), dloss_i/dh_i (N, d), and the log-sum-exp over target and negatives (N,)."""
     n = hidden.shape[0]
@@ -70,23 +70,28 @@ def sampled_softmax_loss_backward(
     log_q: Tensor | None,
     loss: Tensor,
     lse: Tensor,
+    target_rows: Tensor,
+    negative_rows: Tensor,
+    num_rows: int,
 ) -> tuple[Tensor, Tensor | None]:
-    """(ditems, dbias)."""
-    ditems = torch.zeros_like(items)
-    dbias = torch.zeros_like(bias) if bias is not None else None
+    """(ditems, dbias) of num_rows rows: those of the table, or of it those that target_rows and negative_rows number."""
+    ditems = items.new_zeros(num_rows, items.shape[1])
+    dbias = bias.new_zeros(num_rows) if bias is not None else None
     for block in _blocks(hidden, negatives):
         g = torch.where(targets[block] >= 0, dloss[block], 0)
         target = targets[block].clamp(min=0)
         block_negatives, block_log_q = _of_block(block, negatives, log_q)
+        to_target = torch.where(targets[block] >= 0, target_rows[block], 0)
+        to_negatives = negative_rows if negatives.dim() == 1 else negative_rows[block].flatten()
         z, _, _ = _block(hidden[block], items, bias, target, block_negatives, block_log_q)
         dz = (z - lse[block][:, None]).exp() * g[:, None]
         dz_target = torch.expm1(-loss[block]) * g
-        ditems.index_add_(0, target, dz_target[:, None] * hidden[block])
+        ditems.index_add_(0, to_target, dz_target[:, None] * hidden[block])
         if negatives.dim() == 1:
-            ditems.index_add_(0, negatives, dz.T @ hidden[block])
+            ditems.index_add_(0, to_negatives, dz.T @ hidden[block])
         else:
-            ditems.index_add_(0, block_negatives.flatten(), (dz[:, :, None] * hidden[block][:, None]).flatten(0, 1))
+            ditems.index_add_(0, to_negatives, (dz[:, :, None] * hidden[block][:, None]).flatten(0, 1))
         if dbias is not None:
-            dbias.index_add_(0, target, dz_target)
-            dbias.index_add_(0, block_negatives.flatten(), (dz.sum(0) if negatives.dim() == 1 else dz).flatten())
+            dbias.index_add_(0, to_target, dz_target)
+            dbias.index_add_(0, to_negatives, (dz.sum(0) if negatives.dim() == 1 else dz).flatten())
     return ditems, dbias

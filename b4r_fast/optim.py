@@ -1,0 +1,56 @@
+"""AdamW that leaves the rows of a table alone that a step does not name."""
+
+from __future__ import annotations
+
+import torch
+
+from . import ops
+
+
+class RowwiseAdamW(torch.optim.AdamW):
+    """AdamW for parameters with dense gradients, and for the named rows of those with sparse ones.
+
+    A table whose gradient is sparse (BERT4RecConfig.sparse_gradients, torch.nn.Embedding(sparse=True)) costs what its named rows cost: the
+    others keep their weights and their moments, as in torch.optim.SparseAdam. So momentum and weight decay act on a row only in the steps
+    that name it, and results are not those of a dense AdamW; the correction of both moments counts all steps. Arguments and state are
+    torch.optim.AdamW's; amsgrad and maximize are for dense gradients only.
+    """
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """Take one step. Raises ValueError for a sparse gradient with amsgrad or maximize."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        tables = [(group, p, p.grad) for group in self.param_groups for p in group["params"] if p.grad is not None and p.grad.is_sparse]
+        for group, table, gradient in tables:
+            self._step_rows(group, table, gradient.coalesce())
+            table.grad = None  # or torch.optim.AdamW refuses all
+        try:
+            super().step()
+        finally:
+            for _, table, gradient in tables:
+                table.grad = gradient
+        return loss
+
+    def _step_rows(self, group: dict, table: torch.Tensor, gradient: torch.Tensor) -> None:
+        if group["amsgrad"] or group["maximize"]:
+            raise ValueError("amsgrad and maximize are for dense gradients; this parameter's is sparse")
+        state = self.state[table]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(table), torch.zeros_like(table)
+        state["step"] += 1
+        ops.adamw_rows(
+            table,
+            state["exp_avg"],
+            state["exp_avg_sq"],
+            gradient.indices()[0],
+            gradient.values(),
+            lr=float(group["lr"]),
+            betas=group["betas"],
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            step=int(state["step"]),
+        )
