@@ -1,8 +1,8 @@
-"""b4r_fast itself, on packed sequences."""
+"""b4r_fast itself, on packed sequences; with sampled negatives the gradients of the item table are rows, and so are its updates."""
 
 from __future__ import annotations
 
-from b4r_fast import BERT4Rec, BERT4RecConfig, PackedSequences
+from b4r_fast import BERT4Rec, BERT4RecConfig, PackedSequences, RowwiseAdamW
 from b4r_fast.version import VERSION
 
 from ..batch import Batch
@@ -23,6 +23,7 @@ def model_of(work) -> BERT4Rec:
             attention_dropout=work.dropout,
             loss=work.loss,
             num_negatives=work.num_negatives,
+            sparse_gradients=work.loss == "sampled",
         )
     )
 
@@ -34,7 +35,7 @@ def build(work) -> TrainingStep:
         inputs, labels = packed(batch), batch.labels
         return lambda: model(inputs, labels).loss
 
-    return TrainingStep(model, prepare, f"b4r_fast {VERSION}")
+    return TrainingStep(model, prepare, f"b4r_fast {VERSION}", optimizer=RowwiseAdamW)
 
 
 def build_recommendation(work) -> Recommendation:

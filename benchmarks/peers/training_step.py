@@ -15,14 +15,19 @@ class TrainingStep:
 
     prepare: brings a batch into the form that the model takes, outside the timing, and returns the function that computes the loss.
     static_shapes: another batch makes the model compile anew, so it is warmed up on the batch that is measured.
-    The optimizer is the same for all: AdamW in one fused pass over the parameters.
+    optimizer: AdamW in one fused pass over the parameters, for all but sparse gradients.
     """
 
     def __init__(
-        self, model: nn.Module, prepare: Callable[[Batch], Callable[[], Tensor]], versions: str, static_shapes: bool = False
+        self,
+        model: nn.Module,
+        prepare: Callable[[Batch], Callable[[], Tensor]],
+        versions: str,
+        static_shapes: bool = False,
+        optimizer: type[torch.optim.AdamW] = torch.optim.AdamW,
     ) -> None:
         self.model, self.prepare, self.versions, self.static_shapes = model.train(), prepare, versions, static_shapes
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+        self.optimizer = optimizer(model.parameters(), lr=1e-4, fused=True)
 
     def load(self, batch: Batch) -> None:
         self.compute_loss = self.prepare(batch)
