@@ -7,19 +7,39 @@
 
 #include <cstdint>
 
-#if defined(_OPENMP)
+#if defined(B4R_SANITIZE_THREAD)
+#include <thread>
+#include <vector>
+#elif defined(_OPENMP)
 #include <pthread.h>
 #endif
 
 namespace b4r {
 
+// How many tasks of `size` things each cover `count` of them.
+inline int64_t blocks_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
+
+#if defined(B4R_SANITIZE_THREAD)
+
+// ThreadSanitizer follows only what is compiled with it. libgomp is not: the end of each of its loops would be taken for a race.
+// Neighbouring tasks go to different threads, and nothing orders those, so that a race between those shows on any schedule.
+template <class Task>
+void parallel_for(int threads, int64_t tasks, const Task& task) {
+  std::vector<std::thread> others;
+  const auto work = [&](int64_t thread) {
+    for (int64_t i = thread; i < tasks; i += threads) task(i);
+  };
+  for (int64_t thread = 1; thread < threads && thread < tasks; ++thread) others.emplace_back(work, thread);
+  work(0);
+  for (std::thread& other : others) other.join();
+}
+
+#else
+
 #if defined(_OPENMP)
 inline bool in_forked_child = false;
 inline const int watch_forks = pthread_atfork(nullptr, nullptr, [] { in_forked_child = true; });
 #endif
-
-// How many tasks of `size` things each cover `count` of them.
-inline int64_t blocks_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 // Run task(0) ... task(tasks - 1) on up to `threads` threads, each taking the next one that is left.
 template <class Task>
@@ -35,5 +55,7 @@ void parallel_for(int threads, int64_t tasks, const Task& task) {
 #endif
   for (int64_t i = 0; i < tasks; ++i) task(i);
 }
+
+#endif
 
 }  // namespace b4r

@@ -138,6 +138,7 @@ inline int64_t keep_count(int64_t rows, int64_t columns) { return rows * keep_st
 // keep[r][0 .. columns - 1] for the rows first_row to first_row + rows - 1. Lanes run through the octets of row after row, so that
 // none is idle at any number of columns.
 inline void keep_rows(const KeepDraw& draw, uint32_t first_row, int64_t rows, int64_t columns, Keep* keep) {
+  if (columns == 0) return;
   const int32_t octets = static_cast<int32_t>(keep_stride(columns) / 8);
   Lanes row, octet;
   for (int lane = 0; lane < kLanes; ++lane) {

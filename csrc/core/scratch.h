@@ -4,6 +4,9 @@
 //   float* p = scratch.take(count);      // 64-byte aligned, not initialised; gone when `scratch` is
 //
 // Scopes of one thread nest like a stack. What a thread keeps is the most that it ever needed at once.
+//
+// AddressSanitizer learns which bytes are taken, and those come as NaN: it would not see a kernel run from one piece of a block
+// into the next, nor read what an earlier scope left.
 #pragma once
 
 #include <cstddef>
@@ -16,15 +19,33 @@
 #include <sys/mman.h>
 #endif
 
+#if defined(B4R_SANITIZE_ADDRESS)
+#include <sanitizer/asan_interface.h>
+
+#include <cstring>
+#endif
+
 namespace b4r {
+
+#if defined(B4R_SANITIZE_ADDRESS)
+constexpr size_t kScratchGap = 64;
+inline void open_scratch(void* data, size_t bytes) {
+  ASAN_UNPOISON_MEMORY_REGION(data, bytes);
+  std::memset(data, 0xFF, bytes);
+}
+inline void close_scratch(void* data, size_t bytes) { ASAN_POISON_MEMORY_REGION(data, bytes); }
+#else
+constexpr size_t kScratchGap = 0;
+inline void open_scratch(void*, size_t) {}
+inline void close_scratch(void*, size_t) {}
+#endif
 
 class Scratch {
  public:
   Scratch() : block_(arena().block), used_(arena().used) { ++arena().depth; }
   ~Scratch() {
     Arena& a = arena();
-    a.block = block_;
-    a.used = used_;
+    a.rewind(block_, used_);
     if (--a.depth == 0 && a.blocks.size() > 1) a.merge();
   }
   Scratch(const Scratch&) = delete;
@@ -48,15 +69,23 @@ class Scratch {
     }
 
     void* take(size_t bytes) {
-      bytes = (bytes + 63) / 64 * 64;
-      while (block < blocks.size() && used + bytes > blocks[block].size) {
+      const size_t size = (bytes + 63) / 64 * 64 + kScratchGap;
+      while (block < blocks.size() && used + size > blocks[block].size) {
         ++block;
         used = 0;
       }
-      if (block == blocks.size()) blocks.push_back(allocate(bytes));
+      if (block == blocks.size()) blocks.push_back(allocate(size));
       void* p = blocks[block].data + used;
-      used += bytes;
+      open_scratch(p, bytes);
+      used += size;
       return p;
+    }
+
+    void rewind(size_t to_block, size_t to_used) {
+      if (to_block < blocks.size()) close_scratch(blocks[to_block].data + to_used, blocks[to_block].size - to_used);
+      for (size_t b = to_block + 1; b < blocks.size(); ++b) close_scratch(blocks[b].data, blocks[b].size);
+      block = to_block;
+      used = to_used;
     }
 
     // One block in place of several, as large as all of them.
@@ -80,6 +109,7 @@ class Scratch {
 #if defined(__linux__)
       if (size >= kHugePage) madvise(data, size, MADV_HUGEPAGE);
 #endif
+      close_scratch(data, size);
       return {static_cast<char*>(data), size};
     }
   };

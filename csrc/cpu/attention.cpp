@@ -149,7 +149,7 @@ template <bool DROPOUT>
 void forward_unit(const float* q, int64_t q_token, const float* k, int64_t k_token, const float* v, int64_t v_token, float* out,
                   int64_t out_token, float* lse, const Unit& unit, const AttentionShape& s, const Dropout& dropout) {
   const int64_t d = s.d, n = unit.n, keys = unit.keys;
-  if (keys == 0) {
+  if (keys == 0 || n == 0) {
     fill_zero(out, out_token, n, d);
     std::fill_n(lse, n, -INFINITY);
     return;

@@ -92,7 +92,7 @@ void forward(const float* x, const float* w1, const float* b1, const float* w2, 
     const int64_t first = block * kBlockRows, count = std::min(kBlockRows, rows - first), stride = panel_stride(count);
     Scratch own;
     float* a = own.take(panels(kSlab) * stride);
-    for (int64_t slab = 0; slab < f; slab += kSlab) {
+    for (int64_t slab = 0; slab < std::max<int64_t>(f, 1); slab += kSlab) {
       const int64_t width = std::min(kSlab, f - slab);
       for (int64_t p = 0; p < panels(width); ++p) {
         for_tiles(count, [&](auto m, int64_t i) {
@@ -114,7 +114,7 @@ template <class Gelu>
 void backward(const float* dy, const float* x, const float* w1, const float* b1, const float* w2, float* dx, float* dw1, float* db1,
               float* dw2, float* db2, const FfnShape& s, int threads) {
   const auto [rows, d, f] = s;
-  const int64_t chunk = std::max(kBlockRows, kChunkFloats / f / kBlockRows * kBlockRows),
+  const int64_t chunk = std::max(kBlockRows, kChunkFloats / std::max<int64_t>(f, 1) / kBlockRows * kBlockRows),
                 stride = panel_stride(std::min(chunk, rows));
   Scratch shared;
   float *in_w1 = shared.take(panels(f) * d * kPanel), *in_w2 = shared.take(panels(f) * d * kPanel);

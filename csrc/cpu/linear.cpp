@@ -54,7 +54,7 @@ void linear_backward(const float* dy, const float* x, const float* w, float* dx,
                      int threads) {
   const auto [rows, in, out] = s;
   const int64_t blocks = blocks_of(rows, kBlockRows), size = out * in;
-  const int64_t ranges = std::clamp<int64_t>(std::min(blocks, kPartFloats / size), 1, kRanges);
+  const int64_t ranges = std::clamp<int64_t>(std::min(blocks, kPartFloats / std::max<int64_t>(size, 1)), 1, kRanges);
   Scratch shared;
   float *wp = shared.take(panels(in) * out * kPanel), *zeros = shared.take(panels(in) * kPanel);
   float *dws = shared.take(ranges * size), *dbs = shared.take(ranges * out);
