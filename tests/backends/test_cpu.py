@@ -147,11 +147,15 @@ def test_threads_follow_torch_set_num_threads():
 
 
 def denormals_and_roundings() -> list[torch.Tensor]:
-    """What flushed denormals or another rounding mode would change: in this thread's scalars, and in vectors of every thread."""
+    """What flushed denormals or another rounding mode would change: in this thread's scalars, and in vectors of every thread.
+
+    As bits: a thread that flushes takes a denormal for equal to 0.
+    """
     many = torch.full((1 << 18,), 1.0)
     eps = torch.finfo(torch.float32).eps
     scalars = torch.tensor([5e-324 * 1.0, 1 + 2.0**-60, -1 - 2.0**-60, 1 + 1.5 * 2.0**-53], dtype=torch.float64)
-    return [scalars, many * 1e-40, many * 1e-30 * 1e-10, many + eps / 8, -many - eps / 8, many + 0.75 * eps]
+    vectors = many * 1e-40, many * 1e-30 * 1e-10, many + eps / 8, -many - eps / 8, many + 0.75 * eps
+    return [scalars.view(torch.int64), *(t.view(torch.int32) for t in vectors)]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
