@@ -34,6 +34,30 @@ def define(schema: str, fake: Callable, *, check_values: Callable | None = None,
     return getattr(torch.ops.b4r_fast, name).default
 
 
+class _FirstDerivative(torch.autograd.Function):
+    """Gradients as they are, with a backward that refuses where PyTorch would go on with 0 or a part of the second derivative.
+
+    origins: what the gradients come from, so that whoever differentiates by it passes here; one of its own for all others.
+    """
+
+    @staticmethod
+    def forward(ctx, gradients, _, *origins):
+        return tuple(None if g is None else g.view_as(g) for g in gradients)
+
+    @staticmethod
+    def backward(ctx, *_):
+        raise RuntimeError("b4r_fast has first derivatives only")
+
+
 def differentiate(operator: torch._ops.OpOverload, backward: Callable, setup_context: Callable) -> None:
-    """Register the op's autograd formula."""
-    torch.library.register_autograd(operator.name(), backward, setup_context=setup_context, lib=LIBRARY)
+    """Register the op's autograd formula, for first derivatives."""
+
+    def backward_once(ctx, *gradients):
+        if not torch.is_grad_enabled():
+            return backward(ctx, *gradients)
+        with torch.no_grad():
+            results = backward(ctx, *gradients)
+        results = results if isinstance(results, tuple) else (results,)
+        return _FirstDerivative.apply(results, torch.ones((), requires_grad=True), *gradients, *ctx.saved_tensors)
+
+    torch.library.register_autograd(operator.name(), backward_once, setup_context=setup_context, lib=LIBRARY)

@@ -29,6 +29,12 @@ NEGATIVES = torch.randint(500, (211,), generator=torch.Generator().manual_seed(6
 LOG_Q = torch.linspace(-3, 0, 211, dtype=torch.float64)
 PRIVATE = torch.randint(500, (400, 77), generator=torch.Generator().manual_seed(7))
 
+PRIVATE = torch.randint(300, (130, 21), generator=torch.Generator().manual_seed(6))
+VALUES = torch.randint(700, (T,), generator=torch.Generator().manual_seed(7))
+POSITIONS = torch.cat([torch.arange(n) for n in LENGTHS])
+PAIRS = torch.arange(0, T + 1, 2).int()  # sequences of two, more than a task
+EXCLUDE = (torch.randint(999, (5 * 300,), generator=torch.Generator().manual_seed(8)), torch.arange(0, 5 * 300 + 1, 5).int())
+
 # Name: the op as a function of its differentiable tensors, and their shapes.
 LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
     "attention": (lambda q, k, v: ops.attention(q, k, v, CU, 300), [(T, 2, 32)] * 3),
@@ -42,6 +48,11 @@ LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
     "joint_attention of some rows": (
         lambda q, joint: ops.joint_attention(joint, CU, 300, q=q, cu_seqlens_q=CU_Q),
         [(R, 2, 16), (T, 2, 2, 16)],
+    ),
+    "dropout": (lambda x: ops.dropout(x, dropout_p=0.2, seed=SEED), [(1000, 45)]),
+    "embedding_layer_norm": (
+        lambda *tensors: ops.embedding_layer_norm(VALUES, POSITIONS, *tensors, eps=1e-6, dropout_p=0.2, seed=SEED),
+        [(700, 45), (300, 45), (45,), (45,)],
     ),
     "linear": (ops.linear, [(2500, 40), (150, 40), (150,)]),
     "gelu_ffn": (ops.gelu_ffn, [(2500, 40), (150, 40), (150,), (40, 150), (40,)]),
@@ -64,6 +75,10 @@ LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
     "sampled_softmax_loss of rows": (
         lambda h, c: ops.sampled_softmax_loss(h, c, None, targets(90, 500), NEGATIVES, reduction="none"),
         [(90, 30), (500, 30)],
+    ),
+    "sampled_softmax_loss with private negatives": (
+        lambda h, c, b: ops.sampled_softmax_loss(h, c, b, targets(130, 300), PRIVATE, reduction="none"),
+        [(130, 24), (300, 24), (300,)],
     ),
     "softmax_loss": (lambda h, c, b: ops.softmax_loss(h, c, b, targets(700, 1003)), [(700, 24), (1003, 24), (1003,)]),
     "softmax_loss without bias": (lambda h, c: ops.softmax_loss(h, c, None, targets(300, 999), reduction="sum"), [(300, 30), (999, 30)]),
@@ -88,19 +103,35 @@ LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
     ),
 }
 
+# The same for what has no gradient: several results, or one.
+LARGE_CHOICES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
+    "cloze_mask": (lambda: ops.cloze_mask(VALUES, PAIRS, mask_prob=0.3, last_only=0.2, mask_id=701, seed=SEED), []),
+    "rank": (lambda h, c, b: ops.rank(h, c, b, targets(300, 999).clamp(min=0), exclude=EXCLUDE), [(300, 24), (999, 24), (999,)]),
+    "sample_negatives": (lambda: ops.sample_negatives((7, 900), 999, seed=SEED), []),
+    "sample_negatives by popularity": (
+        lambda: ops.sample_negatives(5000, T, sampler="popularity", counts=POSITIONS, seed=SEED)[0],
+        [],
+    ),
+    "topk": (lambda h, c, b: ops.topk(h, c, b, 10, exclude=EXCLUDE), [(300, 24), (999, 24), (999,)]),
+    "topk of candidates": (lambda h, c: ops.topk(h, c, None, 10, candidates=PRIVATE), [(130, 24), (300, 24)]),
+}
+ALL_LARGE = LARGE_CASES | LARGE_CHOICES
+
 
 def tensors(name: str) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
-    return [torch.randn(shape, generator=generator) * 0.5 for shape in LARGE_CASES[name][1]]
+    return [torch.randn(shape, generator=generator) * 0.5 for shape in ALL_LARGE[name][1]]
 
 
 def results(name: str, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
-    """The op's result, and the gradients for one incoming gradient."""
+    """The op's results, and the gradients for one incoming gradient."""
     inputs = [t.to(dtype).requires_grad_() for t in tensors(name)]
-    out = LARGE_CASES[name][0](*inputs)
+    out = ALL_LARGE[name][0](*inputs)
+    if name in LARGE_CHOICES:
+        return list(out) if isinstance(out, tuple) else [out]
     incoming = torch.randn(out.shape, generator=torch.Generator().manual_seed(5)).to(dtype)
     return [out.detach(), *torch.autograd.grad(out, inputs, incoming)]
 
 
 if __name__ == "__main__":
-    torch.save({name: results(name) for name in LARGE_CASES}, sys.argv[1])
+    torch.save({name: results(name) for name in ALL_LARGE}, sys.argv[1])

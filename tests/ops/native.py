@@ -22,16 +22,22 @@ def assert_same_bits_for_any_number_of_threads(results: Callable[[], list[Tensor
     assert all(torch.equal(a, b) for other in bits[1:] for a, b in zip(bits[0], other, strict=True))
 
 
+POISON = -12345  # as an integer
+
+
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on fresh tensors are full of what no kernel may leave: NaN, or the integer -12345."""
-    new_empty = torch.Tensor.new_empty
+    """From now on fresh tensors are full of what no kernel may leave: NaN, or the integer POISON."""
 
-    def poisoned(self, *size, **kw):
-        fresh = new_empty(self, *size, **kw)
-        return fresh.fill_(torch.nan if fresh.is_floating_point() else -12345)
+    def poisoned(allocate: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def allocate_and_fill(*args, **kw):
+            fresh = allocate(*args, **kw)
+            return fresh.fill_(torch.nan if fresh.is_floating_point() else POISON)
 
-    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
-    monkeypatch.setattr(torch, "empty_like", lambda t, **kw: poisoned(t, t.shape, **kw))
+        return allocate_and_fill
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned(torch.Tensor.new_empty))
+    for name in ("empty", "empty_like"):
+        monkeypatch.setattr(torch, name, poisoned(getattr(torch, name)))
 
 
 def assert_passes_in(isa: str, check: Callable[[], None]) -> None:

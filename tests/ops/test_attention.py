@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from b4r_fast import ops
+from b4r_fast import ops, use_backend
+from b4r_fast.backends.cpu.instruction_sets import SUPPORTED
+
+from .native import assert_passes_in
 
 H, D = 2, 16
 
@@ -36,6 +39,32 @@ def test_dropout_drops_probabilities_and_scales_the_others():
     kept = dropped != 0
     assert 0.6 < kept.double().mean() < 0.9
     torch.testing.assert_close(dropped[kept], plain[kept] / 0.75)
+
+
+def masks_are_those_of_the_reference():
+    """With one-hot values a result is 0 where its probability was dropped, and with one-hot incoming gradients the gradient of v is."""
+    lengths = [1, 100, 0, 300, 7]  # keys past an octet, a tile and a block
+    random = torch.Generator().manual_seed(1)
+    q, k = (torch.randn(sum(lengths), 2, 100, generator=random) / 4 for _ in range(2))
+    cu_seqlens = torch.tensor([0, *lengths]).cumsum(0).int()
+    place = torch.cat([torch.arange(n) for n in lengths])
+    for first in (0, 100, 200):
+        one_hot = torch.zeros(sum(lengths), 2, 100)
+        inside = (place >= first) & (place < first + 100)
+        one_hot[inside, :, place[inside] - first] = 1
+        masks = []
+        for backend in ("cpu", "reference"):
+            v = one_hot.clone().requires_grad_()
+            with use_backend(backend):
+                out = ops.attention(q, k, v, cu_seqlens, 300, dropout_p=0.3, seed=torch.tensor(-9_000_000_001))
+                masks.append([out == 0, torch.autograd.grad(out, v, one_hot)[0] == 0])
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(*masks))
+        assert all(0 < mask.double().mean() < 1 for mask in masks[0])
+
+
+@pytest.mark.parametrize("isa", SUPPORTED)
+def test_every_instruction_set_drops_the_elements_of_the_reference(isa):
+    assert_passes_in(isa, masks_are_those_of_the_reference)
 
 
 def test_some_queries_get_what_they_get_among_all():

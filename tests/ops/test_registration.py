@@ -54,6 +54,32 @@ def test_every_backend_gives_what_the_reference_gives_in_fp64(backend, name):
         torch.testing.assert_close(ours.to(oracle.dtype), oracle, rtol=0, atol=5e-6 * max(1.0, largest))
 
 
+# The same code without dropout has the others.
+DROPS_A_RESULT = ("dropout", "embedding_layer_norm")
+KEEPS_ALL = [name for name in DIFFERENTIABLE if name not in (*DROPS_A_RESULT, "joint_attention") and "drop" not in name]
+KEEPS_ALL.remove("attention of some queries")
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("name", [*KEEPS_ALL, *DROPS_A_RESULT])
+def test_what_is_not_finite_stays_visible(name, value):
+    """In every tensor in turn. What is dropped is 0 whatever it was."""
+    tensors = [t.detach() for t in CASES[name].tensors(torch.float32)]
+    for i, place in ((i, place) for i, t in enumerate(tensors) for place in (0, t.numel() // 2)):
+        inputs = [t.clone() for t in tensors]
+        inputs[i].view(-1)[place] = value
+        inputs = [t.requires_grad_() for t in inputs]
+        results = []
+        for backend in ("cpu", "reference"):
+            with use_backend(backend):
+                out = CASES[name].call(*inputs)
+                results.append([out, *torch.autograd.grad(out.sum(), inputs)])
+        # PyTorch's gradient of GELU by tanh is NaN at infinity, ours its limit, so gradients are held to NaN alone.
+        for ours, theirs in zip(*(r if value != value else r[:1] for r in results)):
+            hidden = ours.isfinite() & ~theirs.isfinite()
+            assert not (ours[hidden] != 0 if name in DROPS_A_RESULT else hidden).any()
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_opcheck_passes(name):
     with RecordedCalls() as recorded:
@@ -98,3 +124,15 @@ def test_a_seed_of_none_follows_torchs_generator():
     torch.manual_seed(3)
     assert torch.equal(first, ops.dropout(x, dropout_p=0.5))
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_a_second_derivative_is_refused(name):
+    """It would come without what the kernels did not differentiate: 0, or a number that is wrong."""
+    tensors = CASES[name].tensors(torch.float32)
+    gradients = torch.autograd.grad(CASES[name].call(*tensors).sum(), tensors, create_graph=True)
+    penalty = sum(g.square().sum() for g in gradients)
+    with pytest.raises(RuntimeError, match=r"first derivatives only|to not have been used"):
+        torch.autograd.grad(penalty, tensors, retain_graph=True)
+    with pytest.raises(RuntimeError, match="b4r_fast has first derivatives only"):
+        penalty.backward()

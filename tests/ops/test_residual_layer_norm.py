@@ -136,18 +136,6 @@ def test_an_instruction_set_that_cannot_run_is_refused():
     assert "B4R_FAST_ISA must be one that runs on this CPU, baseline" in done.stderr
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_it_works_after_a_fork():
-    """libgomp's threads do not survive a fork: a child that waited for them would hang for ever."""
-    inputs = [t.detach() for t in tensors(1000, 48)]
-    before = ops.residual_layer_norm(*inputs, eps=EPS).numpy()
-    child = os.fork()
-    if child == 0:
-        after = ops.residual_layer_norm(*inputs, eps=EPS).numpy()
-        os._exit(0 if (before == after).all() else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
 def test_wrong_arguments_are_named():
     x, sublayer, weight, bias = tensors(4, 8)
     with pytest.raises(ValueError, match=r"sublayer must have shape \(T, d\) with T=4, d=8, got \(3, 8\)"):

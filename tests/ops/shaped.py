@@ -1,0 +1,170 @@
+"""Every op as a function of the sizes alone: its call, and the shapes of the tensors that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from b4r_fast import ops
+
+SEED = torch.tensor(-3_000_000_019)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """lengths: of the sequences. The hidden size is heads * head_size. The rows of the losses, topk and rank are the tokens."""
+
+    lengths: tuple[int, ...] = (5, 9)
+    heads: int = 2
+    head_size: int = 8
+    intermediate: int = 20
+    items: int = 30
+    negatives: int = 10
+    dropout_p: float = 0.0
+    reduction: str = "mean"
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.lengths)
+
+    @property
+    def hidden(self) -> int:
+        return self.heads * self.head_size
+
+    @property
+    def longest(self) -> int:
+        return max(self.lengths, default=0)
+
+    @property
+    def dropout(self) -> dict:
+        return {"dropout_p": self.dropout_p, "seed": SEED}
+
+
+def offsets(lengths: tuple[int, ...] | list[int]) -> torch.Tensor:
+    return torch.tensor([0, *lengths]).cumsum(0).int()
+
+
+def rows_of(table: int, *shape: int) -> torch.Tensor:
+    return torch.randint(table, shape, generator=torch.Generator().manual_seed(table))
+
+
+def targets(s: Sizes) -> torch.Tensor:
+    """Every fourth row has none; the first has one, lest a small batch have no loss at all."""
+    rows = rows_of(s.items, s.tokens)
+    rows[3::4] = -100
+    return rows
+
+
+Shaped = tuple[Callable, list[tuple[int, ...]]]
+
+
+def attention(s: Sizes) -> Shaped:
+    shape = (s.tokens, s.heads, s.head_size)
+    return lambda q, k, v: ops.attention(q, k, v, offsets(s.lengths), s.longest, **s.dropout), [shape] * 3
+
+
+def attention_of_some_queries(s: Sizes) -> Shaped:
+    asking = [(n + 1) // 2 for n in s.lengths]
+    some, shape = (sum(asking), s.heads, s.head_size), (s.tokens, s.heads, s.head_size)
+    return (
+        lambda q, k, v: ops.attention(q, k, v, offsets(s.lengths), s.longest, cu_seqlens_q=offsets(asking), **s.dropout),
+        [some, shape, shape],
+    )
+
+
+def joint_attention(s: Sizes) -> Shaped:
+    return lambda joint: ops.joint_attention(joint, offsets(s.lengths), s.longest, **s.dropout), [(s.tokens, 3, s.heads, s.head_size)]
+
+
+def linear(s: Sizes) -> Shaped:
+    return ops.linear, [(s.tokens, s.hidden), (s.intermediate, s.hidden), (s.intermediate,)]
+
+
+def gelu_ffn(s: Sizes) -> Shaped:
+    d, f = s.hidden, s.intermediate
+    return ops.gelu_ffn, [(s.tokens, d), (f, d), (f,), (d, f), (d,)]
+
+
+def residual_layer_norm(s: Sizes) -> Shaped:
+    shape = (s.tokens, s.hidden)
+    return lambda *tensors: ops.residual_layer_norm(*tensors, eps=1e-6, **s.dropout), [shape, shape, (s.hidden,), (s.hidden,)]
+
+
+def embedding_layer_norm(s: Sizes) -> Shaped:
+    positions = torch.cat([torch.arange(n) for n in (0, *s.lengths)])
+    return (
+        lambda *tensors: ops.embedding_layer_norm(rows_of(s.items, s.tokens), positions, *tensors, eps=1e-6, **s.dropout),
+        [(s.items, s.hidden), (max(s.longest, 1), s.hidden), (s.hidden,), (s.hidden,)],
+    )
+
+
+def dropout(s: Sizes) -> Shaped:
+    return lambda x: ops.dropout(x, **s.dropout), [(s.tokens, s.hidden)]
+
+
+def softmax_loss(s: Sizes) -> Shaped:
+    return (
+        lambda h, c, b: ops.softmax_loss(h, c, b, targets(s), reduction=s.reduction),
+        [(s.tokens, s.hidden), (s.items, s.hidden), (s.items,)],
+    )
+
+
+def sampled_softmax_loss(s: Sizes, *rows: int) -> Shaped:
+    negatives = rows_of(s.items, *rows, s.negatives)
+    log_q = -negatives.double().log1p()
+    return (
+        lambda h, c, b: ops.sampled_softmax_loss(h, c, b, targets(s), negatives, log_q=log_q.to(h.dtype), reduction=s.reduction),
+        [(s.tokens, s.hidden), (s.items, s.hidden), (s.items,)],
+    )
+
+
+def sampled_softmax_loss_with_private_negatives(s: Sizes) -> Shaped:
+    return sampled_softmax_loss(s, s.tokens)
+
+
+def sample_negatives(s: Sizes) -> Shaped:
+    return lambda: ops.sample_negatives((max(s.tokens, 1), s.negatives), s.items, seed=SEED)[0], []
+
+
+def cloze_mask(s: Sizes) -> Shaped:
+    arguments = {"mask_prob": 0.3, "last_only": 0.2, "mask_id": s.items, "seed": SEED}
+    return lambda: torch.stack(ops.cloze_mask(rows_of(s.items, s.tokens), offsets(s.lengths), **arguments)), []
+
+
+def topk(s: Sizes) -> Shaped:
+    return (
+        lambda h, c, b: ops.topk(h, c, b, min(3, s.items))[0],
+        [(s.tokens, s.hidden), (s.items, s.hidden), (s.items,)],
+    )
+
+
+def rank(s: Sizes) -> Shaped:
+    """Of small whole numbers, whose scores are exact: two roundings of one score may stand on either side of another."""
+    return (
+        lambda h, c, b: ops.rank(*(t.round() for t in (h, c, b)), targets(s).clamp(min=0)),
+        [(s.tokens, s.hidden), (s.items, s.hidden), (s.items,)],
+    )
+
+
+SHAPED = {
+    shaped.__name__: shaped
+    for shaped in (
+        attention,
+        attention_of_some_queries,
+        joint_attention,
+        linear,
+        gelu_ffn,
+        residual_layer_norm,
+        embedding_layer_norm,
+        dropout,
+        softmax_loss,
+        sampled_softmax_loss,
+        sampled_softmax_loss_with_private_negatives,
+        sample_negatives,
+        cloze_mask,
+        topk,
+        rank,
+    )
+}

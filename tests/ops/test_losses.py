@@ -1,0 +1,92 @@
+"""What holds for the loss over the catalogue and over sampled negatives alike, in every reduction."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from b4r_fast import ops
+
+from .native import poison
+
+
+def full(hidden, items, bias, targets, reduction):
+    return ops.softmax_loss(hidden, items, bias, targets, reduction=reduction)
+
+
+def shared(hidden, items, bias, targets, reduction):
+    """All items are negatives, so the loss is the full one."""
+    return ops.sampled_softmax_loss(hidden, items, bias, targets, torch.arange(items.shape[0]), reduction=reduction)
+
+
+def private(hidden, items, bias, targets, reduction):
+    negatives = torch.arange(items.shape[0]).expand(hidden.shape[0], -1)
+    return ops.sampled_softmax_loss(hidden, items, bias, targets, negatives, reduction=reduction)
+
+
+@pytest.fixture(params=[full, shared, private], ids=lambda loss: loss.__name__)
+def loss(request) -> Callable:
+    return request.param
+
+
+@pytest.fixture(params=["mean", "sum", "none"])
+def reduction(request) -> str:
+    return request.param
+
+
+def tensors(n: int, v: int, d: int) -> list[torch.Tensor]:
+    return [torch.randn(shape, requires_grad=True) for shape in ((n, d), (v, d), (v,))]
+
+
+@pytest.mark.parametrize("value", [1.0, torch.nan])
+def test_without_any_target_the_loss_is_0_and_so_are_the_gradients(loss, reduction, value, monkeypatch):
+    """Even where the rows without a target are not numbers."""
+    if value != 1.0 and loss is private:
+        pytest.skip("private negatives run in the reference, which multiplies such rows by 0")
+    poison(monkeypatch)
+    hidden, items, bias = tensors(4, 6, 3)
+    out = loss(hidden * value, items, bias, torch.full((4,), -100), reduction)
+    assert (out == 0).all()
+    assert all((g == 0).all() for g in torch.autograd.grad(out.sum(), (items, bias), retain_graph=True))
+    assert value != 1.0 or not torch.autograd.grad(out.sum(), hidden)[0].any()
+    with torch.no_grad():
+        assert (loss(hidden * value, items, bias, torch.full((4,), -100), reduction) == 0).all()
+
+
+def test_no_rows_at_all_give_0_and_gradients_of_0(loss, reduction):
+    inputs = tensors(0, 6, 3)
+    out = loss(*inputs, torch.empty(0, dtype=torch.int64), reduction)
+    assert out.sum() == 0
+    assert all((g == 0).all() for g in torch.autograd.grad(out.sum(), inputs))
+
+
+@pytest.mark.parametrize("margin", [15.0, 40.0])
+@pytest.mark.parametrize("keep_gradients", [True, False])
+def test_a_row_that_is_nearly_certain_keeps_its_digits(loss, reduction, margin, keep_gradients):
+    """1 - p cancels when it is computed from p: at a margin of 40, fp32 and even fp64 would say 0."""
+    hidden = torch.tensor([[1.0]], requires_grad=True)
+    items = torch.tensor([[margin], [0.0]], requires_grad=True)
+    with torch.set_grad_enabled(keep_gradients):
+        out = loss(hidden, items, None, torch.tensor([0]), reduction).sum()
+    expected = torch.tensor(-margin, dtype=torch.float64).exp().log1p()
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=0)
+    if keep_gradients:
+        dhidden, ditems = torch.autograd.grad(out, (hidden, items))
+        q = 1 / (1 + torch.tensor(margin, dtype=torch.float64).exp())
+        torch.testing.assert_close(dhidden.double(), (-q * margin).reshape(1, 1), rtol=1e-5, atol=0)
+        torch.testing.assert_close(ditems.double(), torch.stack([-q, q]).reshape(2, 1), rtol=1e-5, atol=0)
+
+
+def test_the_rows_add_up_to_the_sum_and_the_mean_counts_rows_with_a_target(loss):
+    inputs, targets = tensors(50, 70, 8), torch.arange(50)
+    targets[::3] = -100
+    rows, total, mean = (loss(*inputs, targets, reduction) for reduction in ("none", "sum", "mean"))
+    assert rows.shape == (50,)
+    assert (rows[::3] == 0).all()
+    torch.testing.assert_close(rows.sum(), total)
+    torch.testing.assert_close(total / (targets >= 0).sum(), mean)
+
+
+def test_large_logits_do_not_overflow(loss, reduction):
+    hidden, items, bias = tensors(5, 7, 3)
+    assert loss(hidden * 1000, items, bias, torch.arange(5), reduction).isfinite().all()
