@@ -2,7 +2,7 @@
 //
 // h: (N, d). C: (V, d), read where it lies. b: (V,) or null. The form of the product depends on sizes alone, and in either form the
 // order of the sum depends on nothing else, so equal rows of C score equal bits wherever they stand. Two forms:
-//   panels    users in panels, a tile of items by a panel of users: 2 d operations a score, from b_j on in the order of d
+//   panels    users in panels, a tile of items by a panel of users: 2 d operations a score, in the order of d
 //   alone     one user, a dot product of vectors: for few users, where reading C is the limit and most lanes of a panel would idle
 //
 // Users are cut into chunks, and the items of a chunk are shared by as many workers as it takes to give each thread one: one user
@@ -33,8 +33,9 @@ struct Scoring {
 template <int M>
 B4R_NOINLINE void panel_score_tile(const float* items, const float* bias, const float* users, int64_t d, float* scores) {
   Tile<M> z;
-  set_columns(z, bias);
+  set_zero(z);
   multiply_add(z, items, d, 1, users, d);
+  add_column(z, bias);
   write(z, scores, kPanel, kPanel, false);
 }
 

@@ -12,6 +12,7 @@
 #endif
 
 #define B4R_INLINE inline __attribute__((always_inline))
+#define B4R_INLINE_LAMBDA __attribute__((always_inline))
 #define B4R_NOINLINE __attribute__((noinline))
 
 namespace b4r {
@@ -184,5 +185,8 @@ B4R_INLINE Vec exp2(Vec x) {
 }
 
 constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
+
+// e^x for x <= 88.
+B4R_INLINE Vec exp(Vec x) { return exp2(x * broadcast(kLog2E)); }
 
 }  // namespace b4r

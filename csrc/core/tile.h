@@ -29,22 +29,24 @@ struct Tile {
   Vec at[M][kPanelVectors];
 };
 
-// Every row the same P numbers.
+// Biases go onto a finished sum. One that began with them would round every step to their digits.
+//
+// Onto every row the same P numbers.
 template <int M>
-B4R_INLINE void set_rows(Tile<M>& c, const float* row) {
+B4R_INLINE void add_row(Tile<M>& c, const float* row) {
 #pragma GCC unroll 12
   for (int i = 0; i < M; ++i)
 #pragma GCC unroll 4
-    for (int v = 0; v < kPanelVectors; ++v) c.at[i][v] = load(row + v * kWidth);
+    for (int v = 0; v < kPanelVectors; ++v) c.at[i][v] += load(row + v * kWidth);
 }
 
-// Every column the same numbers, one a row.
+// Onto every column the same numbers, one a row.
 template <int M>
-B4R_INLINE void set_columns(Tile<M>& c, const float* column) {
+B4R_INLINE void add_column(Tile<M>& c, const float* column) {
 #pragma GCC unroll 12
   for (int i = 0; i < M; ++i)
 #pragma GCC unroll 4
-    for (int v = 0; v < kPanelVectors; ++v) c.at[i][v] = broadcast(column[i]);
+    for (int v = 0; v < kPanelVectors; ++v) c.at[i][v] += broadcast(column[i]);
 }
 
 template <int M>
@@ -92,20 +94,14 @@ B4R_INLINE void multiply_add_steps(Tile<M>& c, const RowPointers<M>& a, int64_t 
   }
 }
 
-// C += A B over `depth` steps. Unrolled by hand: GCC's own remainder loop copies every accumulator at every step.
+// C += A B over `depth` steps, one chain of roundings. Unrolled by hand: GCC's own remainder loop copies every accumulator at every
+// step.
 template <int M>
-B4R_INLINE void multiply_add(Tile<M>& c, const float* a, int64_t row, int64_t step, const float* b, int64_t depth) {
+B4R_INLINE void multiply_add_chain(Tile<M>& c, const float* a, int64_t row, int64_t step, const float* b, int64_t depth) {
   RowPointers<M> at(a, row);
   at.advance(0);
   for (; depth >= 4; depth -= 4, at.advance(4 * step), b += 4 * kPanel) multiply_add_steps<4>(c, at, row, step, b);
   for (; depth > 0; --depth, at.advance(step), b += kPanel) multiply_add_steps<1>(c, at, row, step, b);
-}
-
-// The same with A in panels: A(i, k) = a[(k div P) * panel + i * P + k mod P].
-template <int M>
-B4R_INLINE void multiply_add_panels(Tile<M>& c, const float* a, int64_t panel, const float* b, int64_t depth) {
-  for (; depth >= kPanel; depth -= kPanel, a += panel, b += kPanel * kPanel) multiply_add(c, a, kPanel, 1, b, kPanel);
-  if (depth > 0) multiply_add(c, a, kPanel, 1, b, depth);
 }
 
 // Call f(row, vector, value) for every vector of the tile.
@@ -115,6 +111,48 @@ B4R_INLINE void for_vectors(const Tile<M>& c, const F& f) {
   for (int i = 0; i < M; ++i)
 #pragma GCC unroll 4
     for (int v = 0; v < kPanelVectors; ++v) f(i, v, c.at[i][v]);
+}
+
+constexpr int64_t kChain = 512;  // steps whose roundings may follow each other: a chain of thousands loses digits
+
+// c += the sum of pieces of kChain steps, each from 0 by add(piece, first step, steps). Apart from the tile's own function, which
+// would keep its accumulators in memory for it.
+template <int M, class Add>
+B4R_NOINLINE void add_chains(Tile<M>& c, int64_t depth, const Add& add) {
+  for (int64_t first = 0; first < depth; first += kChain) {
+    Tile<M> piece;
+    set_zero(piece);
+    add(piece, first, std::min(kChain, depth - first));
+    for_vectors(piece, [&](int i, int v, Vec x) { c.at[i][v] += x; });
+  }
+}
+
+// C += A B over `depth` steps.
+template <int M>
+B4R_INLINE void multiply_add(Tile<M>& c, const float* a, int64_t row, int64_t step, const float* b, int64_t depth) {
+  if (depth <= kChain) return multiply_add_chain(c, a, row, step, b, depth);
+  Tile<M> sum = c;
+  add_chains(sum, depth, [=](Tile<M>& piece, int64_t first, int64_t count) B4R_INLINE_LAMBDA {
+    multiply_add_chain(piece, a + first * step, row, step, b + first * kPanel, count);
+  });
+  c = sum;
+}
+
+template <int M>
+B4R_INLINE void multiply_add_panels_chain(Tile<M>& c, const float* a, int64_t panel, const float* b, int64_t depth) {
+  for (; depth >= kPanel; depth -= kPanel, a += panel, b += kPanel * kPanel) multiply_add_chain(c, a, kPanel, 1, b, kPanel);
+  if (depth > 0) multiply_add_chain(c, a, kPanel, 1, b, depth);
+}
+
+// The same with A in panels: A(i, k) = a[(k div P) * panel + i * P + k mod P].
+template <int M>
+B4R_INLINE void multiply_add_panels(Tile<M>& c, const float* a, int64_t panel, const float* b, int64_t depth) {
+  if (depth <= kChain) return multiply_add_panels_chain(c, a, panel, b, depth);
+  Tile<M> sum = c;
+  add_chains(sum, depth, [=](Tile<M>& piece, int64_t first, int64_t count) B4R_INLINE_LAMBDA {
+    multiply_add_panels_chain(piece, a + first / kPanel * panel, panel, b + first * kPanel, count);
+  });
+  c = sum;
 }
 
 // out(i, 0 .. columns - 1) = C, or += C; columns is at most P.

@@ -29,8 +29,8 @@ B4R_INLINE Vec square_root(Vec x) {
 
 }  // namespace
 
-void adamw_rows(float* table, float* exp_avg, float* exp_avg_sq, const int64_t* rows, const float* gradient, int64_t count, int64_t d,
-                const AdamW& adamw, int threads) {
+void adamw_rows(float* table, float* exp_avg, float* exp_avg_sq, const int64_t* rows, const float* gradient, int64_t count,
+                int64_t d, const AdamW& adamw, int threads) {
   constexpr int64_t kRowsPerTask = 64, kAhead = 4;
   const double correction1 = 1 - std::pow(adamw.beta1, adamw.step), correction2 = 1 - std::pow(adamw.beta2, adamw.step);
   const auto constant = [](double x) { return broadcast(static_cast<float>(x)); };

@@ -28,8 +28,9 @@ constexpr int64_t kDepth = 256;                     // rows that the second phas
 template <class Gelu, int M>
 B4R_NOINLINE void hidden_tile(const float* x, const float* w1, const float* b1, int64_t d, float* a) {
   Tile<M> u;
-  set_rows(u, b1);
+  set_zero(u);
   multiply_add(u, x, d, 1, w1, d);
+  add_row(u, b1);
   for_vectors(u, [&](int i, int v, Vec value) { store(a + i * kPanel + v * kWidth, Gelu::of(value).value); });
 }
 
@@ -37,8 +38,9 @@ B4R_NOINLINE void hidden_tile(const float* x, const float* w1, const float* b1, 
 template <class Gelu, int M>
 B4R_NOINLINE void hidden_and_slope_tile(const float* x, const float* w1, const float* b1, int64_t d, float* a, float* slope) {
   Tile<M> u;
-  set_rows(u, b1);
+  set_zero(u);
   multiply_add(u, x, d, 1, w1, d);
+  add_row(u, b1);
   for_vectors(u, [&](int i, int v, Vec value) {
     const GeluValue g = Gelu::of(value);
     store(a + i * kPanel + v * kWidth, g.value);
@@ -58,16 +60,14 @@ B4R_NOINLINE void dhidden_tile(const float* dy, const float* w2, int64_t d, floa
   });
 }
 
-// out = start + A B, or out += A B where start is null; A in panels of the hidden layer.
+// out = A B + start, or out += A B where start is null; A in panels of the hidden layer.
 template <int M>
 B4R_NOINLINE void from_hidden_tile(const float* a, int64_t stride, const float* w, int64_t depth, const float* start, float* out,
                                    int64_t d, int64_t columns) {
   Tile<M> c;
-  if (start != nullptr)
-    set_rows(c, start);
-  else
-    set_zero(c);
+  set_zero(c);
   multiply_add_panels(c, a, stride, w, depth);
+  if (start != nullptr) add_row(c, start);
   write(c, out, d, columns, start == nullptr);
 }
 

@@ -15,8 +15,6 @@
 #include "core/scratch.h"
 #include "core/simd.h"
 
-#define B4R_INLINE_LAMBDA __attribute__((always_inline))
-
 namespace b4r {
 
 // Rows that are one task and one partial sum of the weight gradients, whatever the number of threads.

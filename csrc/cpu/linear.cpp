@@ -21,12 +21,13 @@ template <int M>
 B4R_NOINLINE void rows_tile(const float* x, const float* w, const float* start, int64_t depth, float* y, int64_t row,
                             int64_t columns) {
   Tile<M> c;
-  set_rows(c, start);
+  set_zero(c);
   multiply_add(c, x, depth, 1, w, depth);
+  add_row(c, start);
   write(c, y, row, columns, false);
 }
 
-// y = start + x w for rows first .. first + count - 1; w in panels of `out`, each with `in` rows.
+// y = x w + start for rows first .. first + count - 1; w in panels of `out`, each with `in` rows.
 void rows_block(const float* x, const float* w, const float* start, float* y, int64_t first, int64_t count, int64_t in,
                 int64_t out) {
   for (int64_t p = 0; p < panels(out); ++p) {

@@ -68,7 +68,7 @@ float dot(const float* a, const float* b, int64_t d) {
   return sum(total);
 }
 
-// z[k] = the logit of row i's negative k in base 2, -inf where it is the target.
+// z[k] = the logit of row i's negative k, -inf where it is the target.
 void private_logits(const SampledInput& in, int64_t i, float* z) {
   constexpr int64_t kAhead = 8;
   const int64_t *n = in.negatives + i * in.count, last = in.count - 1;
@@ -77,14 +77,14 @@ void private_logits(const SampledInput& in, int64_t i, float* z) {
     prefetch(in.items + n[std::min(k + kAhead, last)] * in.d, in.d);
     const float correction =
         (in.bias != nullptr ? in.bias[n[k]] : 0.0f) - (in.log_q != nullptr ? in.log_q[i * in.count + k] : 0.0f);
-    z[k] = n[k] == in.targets[i] ? -INFINITY : (dot(h, in.items + n[k] * in.d, in.d) + correction) * kLog2E;
+    z[k] = n[k] == in.targets[i] ? -INFINITY : dot(h, in.items + n[k] * in.d, in.d) + correction;
   }
 }
 
-// z[k] = 2^(z[k] - minus) times factor, exactly 0 where z is -inf.
+// z[k] = e^(z[k] - minus) times factor, exactly 0 where z is -inf.
 void exponentials(float* z, int64_t count, float minus, float factor) {
   for_columns(count, [&](int64_t k, auto columns) {
-    const Vec x = columns.load(z + k), e = exp2(x - broadcast(minus)) * broadcast(factor);
+    const Vec x = columns.load(z + k), e = exp(columns.only(x - broadcast(minus))) * broadcast(factor);
     columns.store(z + k, x == broadcast(-INFINITY) ? Vec{} : e);
   });
 }
@@ -132,10 +132,10 @@ void private_forward(const SampledInput& in, float* loss, float* dhidden, float*
     double s = 0;
     for (int64_t k = 0; k < in.count; ++k) s += z[k];
     const float *h = in.hidden + i * in.d, *item = in.items + in.targets[i] * in.d;
-    const float logit = (dot(h, item, in.d) + (in.bias != nullptr ? in.bias[in.targets[i]] : 0.0f)) * kLog2E;
+    const float logit = dot(h, item, in.d) + (in.bias != nullptr ? in.bias[in.targets[i]] : 0.0f);
     const RowLoss row = row_loss(s, most, logit);
     loss[i] = static_cast<float>(row.loss);
-    lse[i] = static_cast<float>(logit * kLn2 + row.loss);
+    lse[i] = static_cast<float>(logit + row.loss);
     const float weight = s != 0 ? static_cast<float>(row.q / s) : 0.0f, q = static_cast<float>(row.q);
     const int64_t* n = in.negatives + i * in.count;
     weighted_sum(in.count, in.d, [&](int64_t k) { return in.items + n[k] * in.d; }, [&](int64_t k) { return z[k]; }, false, dh);
@@ -160,7 +160,7 @@ void private_backward(const float* dloss, const SampledInput& in, const float* l
       const int64_t i = labelled[begin + r];
       float* z = dz + r * per_row;
       private_logits(in, i, z);
-      exponentials(z, in.count, lse[i] * kLog2E, dloss[i]);
+      exponentials(z, in.count, lse[i], dloss[i]);
       z[in.count] = std::expm1(-loss[i]) * dloss[i];
       std::copy_n(out.negative_row + i * in.count, in.count, row + r * per_row);
       row[r * per_row + in.count] = out.target_row[i];

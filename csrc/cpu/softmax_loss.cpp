@@ -3,8 +3,8 @@
 //   dz.
 //
 // N rows, V items, d. A block of logits is kept item-major, E[j][i]: then C, h and their gradients serve as they lie in memory, and
-// maximum and sum over items are operations on whole vectors. Exponents are of base 2: packed rows bear log2 e.
-//   E[j][i] = 2^(C_j . h_i + b_j)    tiles of items x P rows, the right-hand side is rows transposed: ht [rows div P][d][P]
+// maximum and sum over items are operations on whole vectors. Exponents turn to base 2 last, when they are near 0 where it counts.
+//   E[j][i] = e^(C_j . h_i + b_j)    tiles of items x P rows, the right-hand side is rows transposed: ht [rows div P][d][P]
 //   dh[i] = sum_j E[j][i] C_j        tiles of rows x P of d, the right-hand side is a block of items: cn [d div P][items][P]
 //   dC[j] = sum_i E[j][i] w_i h_i    tiles of items x P of d, the right-hand side is weighted rows: hn [d div P][rows][P]
 // The target's entry of E is 0, and its part of dh, dC and db added apart, with q: nothing cancels. Where |h| |C| bounds the logits
@@ -89,15 +89,15 @@ struct Rows {
   }
 };
 
-// One chunk's rows as right-hand sides; their norms and their targets' logits in base 2.
+// One chunk's rows as right-hand sides; their norms and their targets' logits.
 struct PackedChunk {
-  float *ht, *hn, *norm2, *target_logit;
+  float *ht, *hn, *norm, *target_logit;
   int64_t stride;  // of the panels of hn
 
   PackedChunk(Scratch& scratch, int64_t most, int64_t d)
       : ht(scratch.take(most * d)),
         hn(scratch.take(panels(d) * most * kPanel)),
-        norm2(scratch.take(most)),
+        norm(scratch.take(most)),
         target_logit(scratch.take(most)),
         stride(most * kPanel) {}
 
@@ -108,14 +108,14 @@ struct PackedChunk {
     for (int64_t j = 0; j < kPanel; ++j) {
       const int64_t row = j < count ? rows.index[rows.chunk[c] + first + j] : 0;
       const float* h = in.hidden + row * d;
-      for (int64_t k = 0; k < d; ++k) t[k * kPanel + j] = j < count ? h[k] * kLog2E : 0.0f;
+      for (int64_t k = 0; k < d; ++k) t[k * kPanel + j] = j < count ? h[k] : 0.0f;
       if (j >= count) continue;
-      norm2[first + j] = largest_norm(h, d, 1, d) * kLog2E;
+      norm[first + j] = largest_norm(h, d, 1, d);
       const float* item = in.target_item(row);
       float logit = in.target_bias_of(row);
 #pragma omp simd reduction(+ : logit)
       for (int64_t k = 0; k < d; ++k) logit += h[k] * item[k];
-      target_logit[first + j] = logit * kLog2E;
+      target_logit[first + j] = logit;
     }
   }
 
@@ -150,13 +150,14 @@ struct KeepSome {
   B4R_INLINE Vec kept_or(Vec other, Vec x) const { return lane_masks(masks) ? x : other; }
 };
 
-// Call take(row, vector, logits, KeepAll or KeepSome) for every vector of M items x P rows, in base 2.
+// Call take(row, vector, logits, KeepAll or KeepSome) for every vector of M items x P rows.
 template <int M, class Take>
-B4R_INLINE void for_logits(const float* items, int64_t d, const float* bias2, const float* ht, const TileTargets& targets,
+B4R_INLINE void for_logits(const float* items, int64_t d, const float* bias, const float* ht, const TileTargets& targets,
                            const Take& take) {
   Tile<M> c;
-  set_columns(c, bias2);
+  set_zero(c);
   multiply_add(c, items, d, 1, ht, d);
+  add_column(c, bias);
   if (targets.begin == targets.end) return for_vectors(c, [&](int i, int v, Vec z) { take(i, v, z, KeepAll{}); });
   Keep keep[M * kPanel];
   std::fill_n(keep, M * kPanel, Keep{-1});
@@ -169,21 +170,21 @@ B4R_INLINE void for_logits(const float* items, int64_t d, const float* bias2, co
 
 // most(row) = the largest logit but for targets', or what is there if that is larger.
 template <int M>
-B4R_NOINLINE void largest_logit_tile(const float* items, int64_t d, const float* bias2, const float* ht, const TileTargets& targets,
+B4R_NOINLINE void largest_logit_tile(const float* items, int64_t d, const float* bias, const float* ht, const TileTargets& targets,
                                      float* most) {
-  for_logits<M>(items, d, bias2, ht, targets, [&](int, int v, Vec z, const auto& keep) {
+  for_logits<M>(items, d, bias, ht, targets, [&](int, int v, Vec z, const auto& keep) {
     float* to = most + v * kWidth;
     store(to, larger(load(to), keep.kept_or(broadcast(kLowest), z)));
   });
 }
 
-// E = 2^(logit - minus(row)), 0 at targets, and its sum over the items onto total(row).
+// E = e^(logit - minus(row)), 0 at targets, and its sum over the items onto total(row).
 template <int M>
-B4R_NOINLINE void exponential_tile(const float* items, int64_t d, const float* bias2, const float* ht, const TileTargets& targets,
+B4R_NOINLINE void exponential_tile(const float* items, int64_t d, const float* bias, const float* ht, const TileTargets& targets,
                                    const float* minus, float* e, int64_t e_item, float* total) {
   Vec sums[kPanelVectors] = {};
-  for_logits<M>(items, d, bias2, ht, targets, [&](int i, int v, Vec z, const auto& keep) {
-    const Vec x = keep.kept_or(Vec{}, exp2(z - load(minus + v * kWidth)));
+  for_logits<M>(items, d, bias, ht, targets, [&](int i, int v, Vec z, const auto& keep) {
+    const Vec x = keep.kept_or(Vec{}, exp(z - load(minus + v * kWidth)));
     store(e + i * e_item + v * kWidth, x);
     sums[v] += x;
   });
@@ -217,9 +218,9 @@ struct Block {
   const PackedChunk& packed;
   int64_t c, first, count;  // the chunk; the items
   float* e;
-  int64_t e_item;       // floats from one item of E to the next
-  int64_t e_next;       // floats from E to that of the next block, 0 where they share one
-  float bias2[kBlock];  // of the items, in base 2
+  int64_t e_item;      // floats from one item of E to the next
+  int64_t e_next;      // floats from E to that of the next block, 0 where they share one
+  float bias[kBlock];  // of the items
 
   Block(const SoftmaxInput& in, const Rows& rows, const PackedChunk& packed, int64_t c, int64_t k, float* e, int64_t e_item,
         int64_t e_next)
@@ -232,7 +233,7 @@ struct Block {
         e(e),
         e_item(e_item),
         e_next(e_next) {
-    for (int64_t j = 0; j < count; ++j) bias2[j] = in.bias != nullptr ? in.bias[first + j] * kLog2E : 0.0f;
+    for (int64_t j = 0; j < count; ++j) bias[j] = in.bias != nullptr ? in.bias[first + j] : 0.0f;
   }
 
   int64_t row_panels() const { return panels(rows.count(c)); }
@@ -240,7 +241,8 @@ struct Block {
 
   // Whether |h| |C| + |b| keeps all logits so small that exponents need no maximum taken off.
   bool safe(float item_norm) const {
-    return largest_size(packed.norm2, rows.count(c)) * item_norm + largest_size(bias2, count) <= kSafeExponent;
+    const float bound = largest_size(packed.norm, rows.count(c)) * item_norm + largest_size(bias, count);
+    return bound * kLog2E <= kSafeExponent;
   }
 
   // Call f(tile height, its first item, its panel of rows, its targets) for the tiles of E.
@@ -260,17 +262,16 @@ struct Block {
   // most[i] = the largest logit of each row but for its target's, or what is there if that is larger.
   void maxima(float* most) const {
     for_logit_tiles([&](auto m, int64_t j, int64_t p, const TileTargets& found) {
-      largest_logit_tile<m>(in.items + (first + j) * in.d, in.d, bias2 + j, packed.ht + p * kPanel * in.d, found,
-                            most + p * kPanel);
+      largest_logit_tile<m>(in.items + (first + j) * in.d, in.d, bias + j, packed.ht + p * kPanel * in.d, found, most + p * kPanel);
     });
   }
 
-  // E = 2^(logit - minus[i]), 0 at targets; total[i] = its sum over the items.
+  // E = e^(logit - minus[i]), 0 at targets; total[i] = its sum over the items.
   void exponentials(const float* minus, float* total) const {
     std::fill_n(total, row_panels() * kPanel, 0.0f);
     for_logit_tiles([&](auto m, int64_t j, int64_t p, const TileTargets& found) {
       if (p == 0) prefetch_block(in.items + (first + kBlock + j) * in.d, m * in.d);
-      exponential_tile<m>(in.items + (first + j) * in.d, in.d, bias2 + j, packed.ht + p * kPanel * in.d, found, minus + p * kPanel,
+      exponential_tile<m>(in.items + (first + j) * in.d, in.d, bias + j, packed.ht + p * kPanel * in.d, found, minus + p * kPanel,
                           e + j * e_item + p * kPanel, e_item, total + p * kPanel);
     });
   }
@@ -383,7 +384,7 @@ bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float
         for (int64_t j = 0; j < kPanel; ++j) largest[j] = std::max(largest[j], maximum[k * most + p * kPanel + j]);
       for (int64_t k = 0; k < blocks; ++k) {
         float* at = maximum + k * most + p * kPanel;
-        for (int64_t v = 0; v < kPanel; v += kWidth) store(at + v, exp2(load(at + v) - load(largest + v)));
+        for (int64_t v = 0; v < kPanel; v += kWidth) store(at + v, exp(load(at + v) - load(largest + v)));
         for (int64_t j = 0; j < kPanel; ++j) s[j] += static_cast<double>(at[j]) * total[k * most + p * kPanel + j];
       }
       for (int64_t j = 0, i = p * kPanel; j < kPanel; ++j, ++i) {
@@ -459,7 +460,7 @@ void softmax_loss(const SoftmaxInput& in, float* loss, float* dhidden, float* ls
         b.maxima(maximum);
       }
       b.exponentials(maximum, total);
-      for (int64_t i = 0; i < lanes; i += kWidth) store(before + i, exp2(load(before + i) - load(maximum + i)));
+      for (int64_t i = 0; i < lanes; i += kWidth) store(before + i, exp(load(before + i) - load(maximum + i)));
       for (int64_t i = 0; i < rows.count(c); ++i) {
         s[i] = s[i] * before[i] + total[i];
         if (before[i] != 1.0f)
@@ -477,14 +478,14 @@ void softmax_loss(const SoftmaxInput& in, float* loss, float* dhidden, float* ls
       for (int64_t g = 0; g < ranges; ++g) most_of_row = std::max(most_of_row, maxima[(c * ranges + g) * most + i]);
       for (int64_t g = 0; g < ranges; ++g) {
         const int64_t at = (c * ranges + g) * most + i;
-        factors[g] = std::exp2(maxima[at] - most_of_row);
+        factors[g] = std::exp(maxima[at] - most_of_row);
         s += sums[at] * factors[g];
       }
       const RowLoss row = row_loss(s, most_of_row, packed[c].target_logit[i]);
       for (float& factor : factors) factor *= s != 0 ? static_cast<float>(row.q / s) : 0.0f;
       const int64_t index = rows.index[rows.chunk[c] + i];
       loss[index] = static_cast<float>(row.loss);
-      lse[index] = static_cast<float>(packed[c].target_logit[i] * kLn2 + row.loss);
+      lse[index] = static_cast<float>(packed[c].target_logit[i] + row.loss);
       write_dhidden(in, index, parts + c * ranges * part_size + i * width, ranges, part_size, factors.data(),
                     static_cast<float>(row.q), dhidden);
     }
@@ -502,12 +503,12 @@ void softmax_loss_backward(const float* dloss, const SoftmaxInput& in, const flo
   Scratch shared;
   std::vector<PackedChunk> packed;
   for (int64_t c = 0; c < rows.chunks(); ++c) packed.emplace_back(shared, most, in.d);
-  float *lse2 = shared.take(rows.chunks() * most), *weight = shared.take(rows.chunks() * most),
+  float *shift = shared.take(rows.chunks() * most), *weight = shared.take(rows.chunks() * most),
         *q = shared.take(rows.chunks() * most);
   parallel_for(threads, rows.chunks(), [&](int64_t c) {
     for (int64_t i = 0; i < most; ++i) {
       const int64_t at = c * most + i, index = i < rows.count(c) ? rows.index[rows.chunk[c] + i] : -1;
-      lse2[at] = index < 0 ? 0.0f : lse[index] * kLog2E;
+      shift[at] = index < 0 ? 0.0f : lse[index];
       weight[at] = index < 0 ? 0.0f : dloss[index];
       q[at] = index < 0 ? 0.0f : -std::expm1(-loss[index]) * dloss[index];
     }
@@ -521,7 +522,7 @@ void softmax_loss_backward(const float* dloss, const SoftmaxInput& in, const flo
     float *e = own.take(kBlock * e_item), *total = own.take(most);
     for (int64_t c = 0; c < rows.chunks(); ++c) {
       const Block b(in, rows, packed[c], c, k, e, e_item, 0);
-      b.exponentials(lse2 + c * most, total);
+      b.exponentials(shift + c * most, total);
       b.add_over_rows(weight + c * most, q + c * most, ditems, dbias, c > 0);
     }
   });

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "cpu/adamw_rows.h"
 #include "cpu/attention.h"
 #include "cpu/cloze_mask.h"
 #include "cpu/dropout.h"
@@ -164,8 +165,8 @@ void test_embedding_layer_norm(int64_t tokens, int64_t d, int64_t items, int64_t
         Results<7>{norm.y, norm.mean, norm.rstd, ditems, dpositions, norm.dweight, norm.dbias}, kTolerance,
         [&](int threads, float* y, float* mean, float* rstd, float* ditems, float* dpositions, float* dweight, float* dbias) {
           embedding_layer_norm(in, weight.data(), bias.data(), y, mean, rstd, kEps, drop, threads);
-          embedding_layer_norm_backward(dy.data(), in, items, positions, weight.data(), mean, rstd, ditems, dpositions, dweight,
-                                        dbias, drop, threads);
+          embedding_layer_norm_backward(dy.data(), in, value.data(), items, positions, weight.data(), mean, rstd, ditems,
+                                        dpositions, dweight, dbias, drop, threads);
         });
 }
 
@@ -243,16 +244,16 @@ void test_attention(const std::vector<int32_t>& row_counts, const std::vector<in
 }
 
 // {loss, dhidden, lse, ditems, dbias} over each row's target, and the negatives that are not its target.
-Results<5> softmax_losses(const SampledInput& in, const Floats& dloss) {
+Results<5> softmax_losses(const SampledInput& in, int64_t items, const Floats& dloss) {
   const int64_t d = in.d;
-  Numbers loss(in.rows), dhidden(in.rows * d), lse(in.rows), ditems(in.items_count * d);
-  Numbers dbias(in.bias != nullptr ? in.items_count : 0);
+  Numbers loss(in.rows), dhidden(in.rows * d), lse(in.rows), ditems(items * d);
+  Numbers dbias(in.bias != nullptr ? items : 0);
   for (int64_t i = 0; i < in.rows; ++i) {
     if (in.targets[i] < 0) continue;
     const float* h = in.hidden + i * d;
     Rows item = {in.targets[i]};
     Numbers p = {0.0};
-    for (int64_t k = 0; k < in.count; ++k) {
+    for (int64_t k = in.shared ? 0 : i * in.count, left = in.count; left > 0; ++k, --left) {
       if (in.negatives[k] == in.targets[i]) continue;
       item.push_back(in.negatives[k]);
       p.push_back(in.log_q != nullptr ? -in.log_q[k] : 0.0);
@@ -284,25 +285,30 @@ void test_softmax_losses(int64_t rows, int64_t d, int64_t items, int64_t negativ
   for (int64_t i = 0; i < rows; i += unlabelled) targets[i] = -100;
   const std::string sizes = name("", rows, d, items, negatives, unlabelled, with_bias);
   if (negatives > 0) {
-    const Rows drawn = uniform(negatives, items);
-    const Floats log_q = normal(negatives);
-    const SampledInput in = {hidden.data(), table.data(), b, targets.data(), drawn.data(), log_q.data(), rows, d, negatives, items};
-    return check("sampled_softmax_loss" + sizes, softmax_losses(in, dloss), kTolerance,
-                 [&](int threads, float* loss, float* dhidden, float* lse, float* ditems, float* dbias) {
-                   sampled_softmax_loss(in, loss, dhidden, lse, threads);
-                   sampled_softmax_loss_backward(dloss.data(), in, loss, lse, ditems, dbias, threads);
-                 });
+    for (const bool shared : {true, false}) {
+      const Rows drawn = uniform(shared ? negatives : rows * negatives, items);
+      const Floats log_q = normal(static_cast<int64_t>(drawn.size()));
+      const SampledInput in = {hidden.data(), table.data(), b, targets.data(), drawn.data(),
+                               log_q.data(),  rows,         d, negatives,      shared};
+      check((shared ? "shared negatives" : "private negatives") + sizes, softmax_losses(in, items, dloss), kTolerance,
+            [&](int threads, float* loss, float* dhidden, float* lse, float* ditems, float* dbias) {
+              sampled_softmax_loss(in, loss, dhidden, lse, threads);
+              sampled_softmax_loss_backward(dloss.data(), in, loss, lse, {targets.data(), drawn.data(), items, ditems, dbias},
+                                            threads);
+            });
+    }
+    return;
   }
   Rows all(items);
   std::iota(all.begin(), all.end(), 0);
-  const SampledInput over_all = {hidden.data(), table.data(), b, targets.data(), all.data(), nullptr, rows, d, items, items};
+  const SampledInput over_all = {hidden.data(), table.data(), b, targets.data(), all.data(), nullptr, rows, d, items, true};
   const SoftmaxInput in = {hidden.data(), table.data(), b, targets.data(), rows, d, items};
-  check("softmax_loss" + sizes, softmax_losses(over_all, dloss), kTolerance,
+  check("softmax_loss" + sizes, softmax_losses(over_all, items, dloss), kTolerance,
         [&](int threads, float* loss, float* dhidden, float* lse, float* ditems, float* dbias) {
           softmax_loss(in, loss, dhidden, lse, threads);
           softmax_loss_backward(dloss.data(), in, loss, lse, ditems, dbias, threads);
         });
-  const auto [loss, dhidden, lse, ditems, dbias] = softmax_losses(over_all, ones);
+  const auto [loss, dhidden, lse, ditems, dbias] = softmax_losses(over_all, items, ones);
   const Numbers sum = {std::accumulate(loss.begin(), loss.end(), 0.0)};
   check("softmax_loss_sum" + sizes, Results<4>{sum, dhidden, ditems, dbias}, kTolerance,
         [&](int threads, float* loss, float* dhidden, float* ditems, float* dbias) {
@@ -408,6 +414,30 @@ void test_topk_and_rank(int64_t users, int64_t items, int64_t d, int64_t k, int6
   });
 }
 
+void test_adamw_rows(int64_t count, int64_t d, int64_t items) {
+  const AdamW adamw = {0.1, 0.8, 0.95, 1e-3, 0.3, 3};
+  const Floats table = normal(items * d), first = normal(items * d), gradient = normal(count * d);
+  Floats second = normal(items * d);
+  for (float& x : second) x *= x;
+  Rows rows(count);
+  for (int64_t i = 0; i < count; ++i) rows[i] = items - 1 - i;
+  Numbers p = numbers(table), m = numbers(first), v = numbers(second);
+  for (int64_t i = 0; i < count * d; ++i) {
+    const int64_t at = rows[i / d] * d + i % d;
+    m[at] = adamw.beta1 * m[at] + (1 - adamw.beta1) * gradient[i];
+    v[at] = adamw.beta2 * v[at] + (1 - adamw.beta2) * gradient[i] * gradient[i];
+    const double corrected = v[at] / (1 - std::pow(adamw.beta2, adamw.step));
+    p[at] -= adamw.rate *
+             (adamw.weight_decay * p[at] + m[at] / (1 - std::pow(adamw.beta1, adamw.step)) / (std::sqrt(corrected) + adamw.eps));
+  }
+  check(name("adamw_rows", count, d, items), Results<3>{p, m, v}, kTolerance, [&](int threads, float* p, float* m, float* v) {
+    std::copy(table.begin(), table.end(), p);
+    std::copy(first.begin(), first.end(), m);
+    std::copy(second.begin(), second.end(), v);
+    adamw_rows(p, m, v, rows.data(), gradient.data(), count, d, adamw, threads);
+  });
+}
+
 void test_machine_limits() {
   expect(fma_rate(1e-3, 7) > 0.0, "fma_rate is positive");
   const Floats read((1 << 18) + 31, 1.0f);
@@ -494,6 +524,10 @@ void test_all() {
   test_topk_and_rank(33, 97, 4, 50, 31, 33, 17);
   test_topk_and_rank(40, 200, 97, 3, 1, 1, 31);
   test_topk_and_rank(2, 50, 17, 5, 500, 0, 0);  // nearly everything left out
+
+  test_adamw_rows(0, 8, 5);
+  test_adamw_rows(1, 1, 1);
+  test_adamw_rows(97, 33, 300);
 
   test_machine_limits();  // whose threads once wrote one variable
 }

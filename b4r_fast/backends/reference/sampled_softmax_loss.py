@@ -27,11 +27,11 @@ def _block(
     return z.masked_fill(negatives == target[:, None], -torch.inf), rows, z_target
 
 
-def _of_block(block: slice, negatives: Tensor, log_q: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The block's rows of private (N, K) tensors; shared ones (K,) as they are."""
+def _of_rows(rows: slice | Tensor, negatives: Tensor, log_q: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """These rows of private (N, K) tensors; shared ones (K,) as they are."""
     if negatives.dim() == 1:
         return negatives, log_q
-    return negatives[block], None if log_q is None else log_q[block]
+    return negatives[rows], None if log_q is None else log_q[rows]
 
 
 def _blocks(hidden: Tensor, negatives: Tensor):
@@ -49,7 +49,7 @@ def sampled_softmax_loss(
     for block in _blocks(hidden, negatives):
         valid = targets[block] >= 0
         target = targets[block].clamp(min=0)
-        z, rows, z_target = _block(hidden[block], items, bias, target, *_of_block(block, negatives, log_q))
+        z, rows, z_target = _block(hidden[block], items, bias, target, *_of_rows(block, negatives, log_q))
         lse_others = z.logsumexp(1)
         x = lse_others - z_target
         loss[block] = torch.where(valid, torch.logaddexp(x, torch.zeros_like(x)), 0)
@@ -78,19 +78,19 @@ def sampled_softmax_loss_backward(
     ditems = items.new_zeros(num_rows, items.shape[1])
     dbias = bias.new_zeros(num_rows) if bias is not None else None
     for block in _blocks(hidden, negatives):
-        g = torch.where(targets[block] >= 0, dloss[block], 0)
-        target = targets[block].clamp(min=0)
-        block_negatives, block_log_q = _of_block(block, negatives, log_q)
-        to_target = torch.where(targets[block] >= 0, target_rows[block], 0)
-        to_negatives = negative_rows if negatives.dim() == 1 else negative_rows[block].flatten()
-        z, _, _ = _block(hidden[block], items, bias, target, block_negatives, block_log_q)
-        dz = (z - lse[block][:, None]).exp() * g[:, None]
-        dz_target = torch.expm1(-loss[block]) * g
-        ditems.index_add_(0, to_target, dz_target[:, None] * hidden[block])
+        # Rows without a target are out before anything is computed: what is not finite there would spoil the table.
+        kept = (targets[block] >= 0).nonzero()[:, 0] + block.start
+        h, g, target = hidden[kept], dloss[kept], targets[kept]
+        kept_negatives, kept_log_q = _of_rows(kept, negatives, log_q)
+        z, _, _ = _block(h, items, bias, target, kept_negatives, kept_log_q)
+        dz = (z - lse[kept][:, None]).exp() * g[:, None]
+        dz_target = torch.expm1(-loss[kept]) * g
+        to_target, to_negatives = target_rows[kept], _of_rows(kept, negative_rows, None)[0].flatten()
+        ditems.index_add_(0, to_target, dz_target[:, None] * h)
         if negatives.dim() == 1:
-            ditems.index_add_(0, to_negatives, dz.T @ hidden[block])
+            ditems.index_add_(0, to_negatives, dz.T @ h)
         else:
-            ditems.index_add_(0, to_negatives, (dz[:, :, None] * hidden[block][:, None]).flatten(0, 1))
+            ditems.index_add_(0, to_negatives, (dz[:, :, None] * h[:, None]).flatten(0, 1))
         if dbias is not None:
             dbias.index_add_(0, to_target, dz_target)
             dbias.index_add_(0, to_negatives, (dz.sum(0) if negatives.dim() == 1 else dz).flatten())
