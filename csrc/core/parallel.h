@@ -34,6 +34,11 @@ void parallel_for(int threads, int64_t tasks, const Task& task) {
   for (std::thread& other : others) other.join();
 }
 
+template <class Task>
+void parallel_for_again(int threads, int64_t tasks, const Task& task) {
+  parallel_for(threads, tasks, task);
+}
+
 #else
 
 #if defined(_OPENMP)
@@ -47,6 +52,21 @@ void parallel_for(int threads, int64_t tasks, const Task& task) {
 #if defined(_OPENMP)
   if (threads > 1 && tasks > 1 && !in_forked_child) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
+    for (int64_t i = 0; i < tasks; ++i) task(i);
+    return;
+  }
+#else
+  (void)threads;
+#endif
+  for (int64_t i = 0; i < tasks; ++i) task(i);
+}
+
+// The same for loop after loop over what a task's last run left in its core's cache: task i always has the same thread.
+template <class Task>
+void parallel_for_again(int threads, int64_t tasks, const Task& task) {
+#if defined(_OPENMP)
+  if (threads > 1 && tasks > 1 && !in_forked_child) {
+#pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < tasks; ++i) task(i);
     return;
   }

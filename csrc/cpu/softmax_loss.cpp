@@ -12,7 +12,8 @@
 // computed.
 //
 // One visit (softmax_loss_sum), 6 N V d operations and an exp a logit: E of a chunk of rows stays in scratch. Sweep 1 computes it
-// and its sums; then each row's blocks are joined; sweep 2 takes both products. Threads own ranges of items, so dC needs no lock;
+// and its sums; then each row's blocks are joined; sweep 2 takes both products. Threads own ranges of items, the same ones in both
+// sweeps (E is in their caches: 35 -> 27 ms on two threads for 5,959 rows and 3,416 items), so dC needs no lock;
 // dh is added over ranges in their order. Ranges follow from the sizes, never from the threads. Streaming (softmax_loss and its
 // backward), 8 N V d: the forward keeps a running maximum, sum and sum of items; the backward computes E again, its tasks own
 // blocks of items. Needs no scratch that grows with V.
@@ -366,8 +367,8 @@ bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float
   for (int64_t c = 0; c < rows.chunks(); ++c) {
     const int64_t count = rows.count(c), row_panels = panels(count);
     const auto block = [&](int64_t k) { return Block(in, rows, packed, c, k, e + k * kBlock * e_item, e_item, kBlock * e_item); };
-    parallel_for(threads, row_panels, [&](int64_t p) { packed.pack(in, rows, c, p); });
-    parallel_for(threads, ranges, [&](int64_t g) {
+    parallel_for_again(threads, row_panels, [&](int64_t p) { packed.pack(in, rows, c, p); });
+    parallel_for_again(threads, ranges, [&](int64_t g) {
       for (int64_t k = range(g); k < range(g + 1); ++k) {
         const Block b = block(k);
         const bool safe = b.safe(norms[k]);
@@ -376,7 +377,7 @@ bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float
         b.exponentials(maximum + k * most, total + k * most);
       }
     });
-    parallel_for(threads, row_panels, [&](int64_t p) {
+    parallel_for_again(threads, row_panels, [&](int64_t p) {
       float largest[kPanel];
       double s[kPanel] = {};
       std::fill_n(largest, kPanel, kLowest);
@@ -395,7 +396,7 @@ bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float
       }
       packed.pack_weighted(in, rows, c, p, weight);
     });
-    parallel_for(threads, ranges, [&](int64_t g) {
+    parallel_for_again(threads, ranges, [&](int64_t g) {
       Scratch own;
       float *cn = own.take(kBlock * width), *part = parts + g * most * width;
       std::fill_n(part, count * width, 0.0f);
@@ -407,7 +408,7 @@ bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float
         b.add_over_rows(weight, q, ditems, dbias, c > 0);
       }
     });
-    parallel_for(threads, row_panels, [&](int64_t p) {
+    parallel_for_again(threads, row_panels, [&](int64_t p) {
       std::vector<float> factors(ranges);
       for (int64_t i = p * kPanel; i < std::min(count, (p + 1) * kPanel); ++i) {
         std::fill(factors.begin(), factors.end(), weight[i]);
