@@ -27,8 +27,6 @@ def targets(n: int, v: int) -> torch.Tensor:
 
 NEGATIVES = torch.randint(500, (211,), generator=torch.Generator().manual_seed(6))  # some of them hits, some drawn more than once
 LOG_Q = torch.linspace(-3, 0, 211, dtype=torch.float64)
-PRIVATE = torch.randint(500, (400, 77), generator=torch.Generator().manual_seed(7))
-
 PRIVATE = torch.randint(300, (130, 21), generator=torch.Generator().manual_seed(6))
 VALUES = torch.randint(700, (T,), generator=torch.Generator().manual_seed(7))
 POSITIONS = torch.cat([torch.arange(n) for n in LENGTHS])
@@ -68,10 +66,6 @@ LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
         lambda h, c, b: ops.sampled_softmax_loss(h, c, b, targets(400, 500), NEGATIVES, log_q=LOG_Q.to(h.dtype)),
         [(400, 24), (500, 24), (500,)],
     ),
-    "sampled_softmax_loss with private negatives": (
-        lambda h, c, b: ops.sampled_softmax_loss(h, c, b, targets(400, 500), PRIVATE, log_q=LOG_Q[:77].to(h.dtype).expand(400, 77)),
-        [(400, 37), (500, 37), (500,)],
-    ),
     "sampled_softmax_loss of rows": (
         lambda h, c: ops.sampled_softmax_loss(h, c, None, targets(90, 500), NEGATIVES, reduction="none"),
         [(90, 30), (500, 30)],
@@ -79,6 +73,10 @@ LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
     "sampled_softmax_loss with private negatives": (
         lambda h, c, b: ops.sampled_softmax_loss(h, c, b, targets(130, 300), PRIVATE, reduction="none"),
         [(130, 24), (300, 24), (300,)],
+    ),
+    "sampled_softmax_loss with private negatives and log_q": (
+        lambda h, c, b: ops.sampled_softmax_loss(h, c, b, targets(130, 300), PRIVATE, log_q=LOG_Q[:21].to(h.dtype).expand(130, 21)),
+        [(130, 77), (300, 77), (300,)],
     ),
     "softmax_loss": (lambda h, c, b: ops.softmax_loss(h, c, b, targets(700, 1003)), [(700, 24), (1003, 24), (1003,)]),
     "softmax_loss without bias": (lambda h, c: ops.softmax_loss(h, c, None, targets(300, 999), reduction="sum"), [(300, 30), (999, 30)]),
