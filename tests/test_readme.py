@@ -3,18 +3,21 @@
 import re
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_examples_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
     assert names["ids"].shape == (2, 10)
     assert names["y"].shape == (5, 64)
+    assert isinstance(names["optimizer"], torch.optim.AdamW)
     assert "reference" in capsys.readouterr().out
 
 

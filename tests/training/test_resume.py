@@ -154,3 +154,12 @@ def test_ctrl_c_writes_a_checkpoint_says_how_to_go_on_and_loses_nothing(data, tm
     assert f"b4r-fast train {data} --out {run} --resume" in output
     subprocess.run(command("train", data, "--out", run, "--resume"), check=True, capture_output=True, timeout=120)
     assert_same_bits(run, uninterrupted)
+
+
+def test_a_run_with_sparse_gradients_resumes_as_well(data, tmp_path, monkeypatch):
+    """Moments of rows that no step named yet belong to the checkpoint too."""
+    settings = dataclasses.replace(SETTINGS, loss="sampled", num_negatives=5, sparse_gradients=True, epochs=2)
+    train_small(tmp_path / "whole", data, settings)
+    kill_at(STEPS + 2, monkeypatch, tmp_path / "killed", data, settings, checkpoint_every=1)
+    train(tmp_path / "killed", None, console=Console(quiet=True))
+    assert_same_bits(tmp_path / "killed", tmp_path / "whole")
