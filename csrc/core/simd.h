@@ -28,6 +28,7 @@ constexpr int kWidth = kVectorBytes / 4;
 
 using Vec = float __attribute__((vector_size(kVectorBytes)));
 using Int = int32_t __attribute__((vector_size(kVectorBytes)));
+using Bits = uint32_t __attribute__((vector_size(kVectorBytes)));
 
 B4R_INLINE Vec load(const float* p) {
   Vec v;
@@ -181,7 +182,7 @@ B4R_INLINE Vec exp2(Vec x) {
   p = fma(p, r, broadcast(2.4022651e-01f));
   p = fma(p, r, broadcast(6.9314718e-01f));
   p = fma(p, r, broadcast(1.0f));
-  return (Vec)((Int)p + ((Int)shifted << 23));
+  return (Vec)((Bits)p + ((Bits)shifted << 23));
 }
 
 constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.693147180559945309f;

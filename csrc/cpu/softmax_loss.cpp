@@ -509,7 +509,7 @@ void softmax_loss_backward(const float* dloss, const SoftmaxInput& in, const flo
   parallel_for(threads, rows.chunks(), [&](int64_t c) {
     for (int64_t i = 0; i < most; ++i) {
       const int64_t at = c * most + i, index = i < rows.count(c) ? rows.index[rows.chunk[c] + i] : -1;
-      shift[at] = index < 0 ? 0.0f : lse[index];
+      shift[at] = index < 0 ? -kLowest : lse[index];  // E of lanes without a row is next to 0
       weight[at] = index < 0 ? 0.0f : dloss[index];
       q[at] = index < 0 ? 0.0f : -std::expm1(-loss[index]) * dloss[index];
     }

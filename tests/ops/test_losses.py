@@ -88,3 +88,15 @@ def test_the_rows_add_up_to_the_sum_and_the_mean_counts_rows_with_a_target(loss)
 def test_large_logits_do_not_overflow(loss, reduction):
     hidden, items, bias = tensors(5, 7, 3)
     assert loss(hidden * 1000, items, bias, torch.arange(5), reduction).isfinite().all()
+
+
+def test_biases_far_beyond_what_an_exponential_holds_serve(loss, reduction):
+    """The lanes that pad a panel of rows have logits too, the biases: once their exponentials were NaN, times 0."""
+    hidden, items, _ = tensors(3, 20, 8)
+    bias = torch.linspace(88.7, 89.1, 20).requires_grad_()
+    inputs, targets = (hidden, items, bias), torch.tensor([0, 19, 7])
+    wide = [t.detach().double().requires_grad_() for t in inputs]
+    ours, oracle = loss(*inputs, targets, reduction).sum(), loss(*wide, targets, reduction).sum()
+    torch.testing.assert_close(ours.double(), oracle, rtol=1e-6, atol=0)
+    for g, exact in zip(torch.autograd.grad(ours, inputs), torch.autograd.grad(oracle, wide), strict=True):
+        torch.testing.assert_close(g.double(), exact, rtol=0, atol=1e-4)
