@@ -46,7 +46,7 @@ struct NormWeights {
 template <int R, class Z, class Finish>
 B4R_INLINE void normalise(const NormWeights& w, float* y, float* mean, float* rstd, const Z& z, const Finish& finish) {
   const int64_t d = w.d;
-  Vec total[R] = {}, squares[R] = {};
+  Vec total[R] = {}, squares[R] = {}, rest[R] = {};
   for_columns(d, [&](int64_t c, auto columns) B4R_INLINE_LAMBDA {
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
@@ -62,8 +62,11 @@ B4R_INLINE void normalise(const NormWeights& w, float* y, float* mean, float* rs
     for (int r = 0; r < R; ++r) {
       const Vec centred = columns.only(columns.load(y + r * d + c) - broadcast(mean[r]));
       squares[r] = fma(centred, centred, squares[r]);
+      rest[r] += centred;
     }
   });
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) mean[r] += sum(rest[r]) / static_cast<float>(d);  // what rounding left of a mean far from 0
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) rstd[r] = 1.0f / std::sqrt(sum(squares[r]) / static_cast<float>(d) + w.eps);
   for_columns(d, [&](int64_t c, auto columns) B4R_INLINE_LAMBDA {
