@@ -46,13 +46,17 @@ inline bool in_forked_child = false;
 inline const int watch_forks = pthread_atfork(nullptr, nullptr, [] { in_forked_child = true; });
 #endif
 
-// Run task(0) ... task(tasks - 1) on up to `threads` threads, each taking the next one that is left.
-template <class Task>
-void parallel_for(int threads, int64_t tasks, const Task& task) {
+template <bool SAME_THREADS, class Task>
+void run_tasks(int threads, int64_t tasks, const Task& task) {
 #if defined(_OPENMP)
   if (threads > 1 && tasks > 1 && !in_forked_child) {
+    if constexpr (SAME_THREADS) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+      for (int64_t i = 0; i < tasks; ++i) task(i);
+    } else {
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (int64_t i = 0; i < tasks; ++i) task(i);
+      for (int64_t i = 0; i < tasks; ++i) task(i);
+    }
     return;
   }
 #else
@@ -61,19 +65,16 @@ void parallel_for(int threads, int64_t tasks, const Task& task) {
   for (int64_t i = 0; i < tasks; ++i) task(i);
 }
 
+// Run task(0) ... task(tasks - 1) on up to `threads` threads, each taking the next one that is left.
+template <class Task>
+void parallel_for(int threads, int64_t tasks, const Task& task) {
+  run_tasks<false>(threads, tasks, task);
+}
+
 // The same for loop after loop over what a task's last run left in its core's cache: task i always has the same thread.
 template <class Task>
 void parallel_for_again(int threads, int64_t tasks, const Task& task) {
-#if defined(_OPENMP)
-  if (threads > 1 && tasks > 1 && !in_forked_child) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < tasks; ++i) task(i);
-    return;
-  }
-#else
-  (void)threads;
-#endif
-  for (int64_t i = 0; i < tasks; ++i) task(i);
+  run_tasks<true>(threads, tasks, task);
 }
 
 #endif

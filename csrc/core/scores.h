@@ -22,8 +22,6 @@
 
 namespace b4r {
 
-constexpr int64_t kLine = 16;  // floats of a cache line
-
 struct Scoring {
   const float *hidden, *items, *bias;
   int64_t users, rows, d;
@@ -122,7 +120,7 @@ class UserGroups {
     const float* next = items.vectors + items.ahead + items.ahead * group / groups();
     const int64_t fetched = items.ahead > 0 ? kTileRows * d_ / groups() + 1 : 0;
     for_tiles(items.count, [&](auto m, int64_t i) {
-      for (int64_t k = 0; k < fetched; k += kLine) __builtin_prefetch(next + k, 0, 2);
+      prefetch_block(next, fetched);
       next += fetched;
       if (lanes == 1)
         lone_score_tile<m>(items.vectors + i * d_, items.bias + i, users, d_, scores + i);
