@@ -23,9 +23,7 @@ constexpr float kSafeExponent = 60.0f;
 inline float largest_norm(const float* x, int64_t row, int64_t rows, int64_t d) {
   float largest = 0.0f;
   for (int64_t r = 0; r < rows; ++r) {
-    float square = 0.0f;
-#pragma omp simd reduction(+ : square)
-    for (int64_t c = 0; c < d; ++c) square += x[r * row + c] * x[r * row + c];
+    const float square = dot(x + r * row, x + r * row, d);
     largest = square <= largest ? largest : square;  // NaN gets through
   }
   return std::sqrt(largest);

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -133,6 +134,8 @@ B4R_INLINE void prefetch_block(const float* numbers, int64_t count) {
 
 // The columns of a vector: all of it, or the first `count`, where nothing beyond is read or written and loads are 0 there.
 struct AllColumns {
+  static constexpr int64_t count = kWidth;
+
   B4R_INLINE Vec load(const float* p) const { return b4r::load(p); }
   B4R_INLINE void store(float* p, Vec v) const { b4r::store(p, v); }
   B4R_INLINE Vec only(Vec v) const { return v; }
@@ -161,12 +164,78 @@ struct FirstColumns {
   B4R_INLINE Vec only(Vec v) const { return keep_where(mask, v); }
 };
 
+// The square matrix of kWidth vectors, transposed: blocks of 4 x 4 within each quarter of a vector, then quarters. Every step is
+// one instruction.
+#if defined(__GNUC__) && !defined(__clang__)
+template <class From, int... LANE>
+B4R_INLINE Vec pick(Vec a, Vec b, std::integer_sequence<int, LANE...>) {
+  return __builtin_shuffle(a, b, Int{From::of(LANE)...});
+}
+template <class From>
+B4R_INLINE Vec pick(Vec a, Vec b) {  // lane l is lane From::of(l) of a, or of b where that is kWidth or more
+  return pick<From>(a, b, std::make_integer_sequence<int, kWidth>{});
+}
+template <int HALF>
+struct Interleaved {  // of each quarter: a0 b0 a1 b1, or a2 b2 a3 b3
+  static constexpr int of(int l) { return l / 4 * 4 + l % 4 / 2 + 2 * HALF + l % 2 * kWidth; }
+};
+template <int HALF>
+struct Halves {  // of each quarter: a0 a1 b0 b1, or a2 a3 b2 b3
+  static constexpr int of(int l) { return l / 4 * 4 + l % 2 + 2 * HALF + l % 4 / 2 * kWidth; }
+};
+template <int ODD>
+struct Quarters {  // the even ones of a, then those of b; or the odd ones
+  static constexpr int of(int l) { return l * 2 / kWidth * kWidth + (l / 4 * 2 + ODD) * 4 % kWidth + l % 4; }
+};
+
+B4R_INLINE void transpose(Vec (&v)[kWidth]) {
+#pragma GCC unroll 4
+  for (int i = 0; i < kWidth; i += 4) {
+    const Vec a = pick<Interleaved<0>>(v[i], v[i + 1]), b = pick<Interleaved<0>>(v[i + 2], v[i + 3]);
+    const Vec c = pick<Interleaved<1>>(v[i], v[i + 1]), d = pick<Interleaved<1>>(v[i + 2], v[i + 3]);
+    v[i] = pick<Halves<0>>(a, b), v[i + 1] = pick<Halves<1>>(a, b);
+    v[i + 2] = pick<Halves<0>>(c, d), v[i + 3] = pick<Halves<1>>(c, d);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4 && kWidth > 4; ++j) {
+    Vec even[kWidth / 8 + 1], odd[kWidth / 8 + 1];
+#pragma GCC unroll 2
+    for (int h = 0; h < kWidth / 8; ++h) {
+      even[h] = pick<Quarters<0>>(v[8 * h + j], v[8 * h + 4 + j]);
+      odd[h] = pick<Quarters<1>>(v[8 * h + j], v[8 * h + 4 + j]);
+    }
+    if (kWidth == 8) {
+      v[j] = even[0], v[4 % kWidth + j] = odd[0];
+    } else {
+      v[j] = pick<Quarters<0>>(even[0], even[1]), v[8 % kWidth + j] = pick<Quarters<1>>(even[0], even[1]);
+      v[4 % kWidth + j] = pick<Quarters<0>>(odd[0], odd[1]), v[12 % kWidth + j] = pick<Quarters<1>>(odd[0], odd[1]);
+    }
+  }
+}
+#else
+B4R_INLINE void transpose(Vec (&v)[kWidth]) {
+  for (int i = 0; i < kWidth; ++i)
+    for (int j = 0; j < i; ++j) {
+      const float x = v[i][j];
+      v[i][j] = v[j][i];
+      v[j][i] = x;
+    }
+}
+#endif
+
 // Call f(first column, AllColumns or FirstColumns) for the vectors of a row of d columns.
 template <class F>
 B4R_INLINE void for_columns(int64_t d, const F& f) {
   int64_t c = 0;
   for (; c + kWidth <= d; c += kWidth) f(c, AllColumns{});
   if (c < d) f(c, FirstColumns{d - c, first_lanes(d - c)});
+}
+
+// a . b of d numbers.
+B4R_INLINE float dot(const float* a, const float* b, int64_t d) {
+  Vec total{};
+  for_columns(d, [&](int64_t c, const auto& lanes) { total = fma(lanes.load(a + c), lanes.load(b + c), total); });
+  return sum(total);
 }
 
 // 2^x for x <= 127, 2^-126 for all x below that: relative error 7.5e-8. Rounds x to an integer by adding 1.5 2^23, and adds that to

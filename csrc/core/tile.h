@@ -202,7 +202,23 @@ B4R_INLINE void for_tiles(int64_t rows, const F& f) {
 
 // Panels of a matrix (rows, columns), element (r, c) at source[r * row + c * column], with zeros beyond its columns:
 //   to[c div P][r][c mod P], panels `stride` floats apart.
+//
+// One panel where row is 1: a transpose.
+inline void pack_panel_transposed(const float* source, int64_t column, int64_t rows, int64_t columns, float* to) {
+  for_columns(rows, [&](int64_t r, const auto& lanes) {
+    for (int64_t c = 0; c < kPanel; c += kWidth) {
+      Vec square[kWidth];
+#pragma GCC unroll 16
+      for (int j = 0; j < kWidth; ++j) square[j] = c + j < columns ? lanes.load(source + (c + j) * column + r) : Vec{};
+      transpose(square);
+#pragma GCC unroll 16
+      for (int j = 0; j < lanes.count; ++j) store(to + (r + j) * kPanel + c, square[j]);
+    }
+  });
+}
+
 inline void pack_panel(const float* source, int64_t row, int64_t column, int64_t rows, int64_t columns, float* to) {
+  if (row == 1) return pack_panel_transposed(source, column, rows, columns, to);
   for (int64_t r = 0; r < rows; ++r) {
     const float* from = source + r * row;
     float* line = to + r * kPanel;

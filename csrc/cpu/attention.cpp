@@ -7,12 +7,11 @@
 // rows.
 //
 // One sequence and head is one unit of work, and no state crosses units, so the bits do not depend on the threads. In a unit:
-//   kt, vt     k and v transposed, in panels of P keys [keys div P][d][P]: right-hand sides of the scores and of dP; kt bears
-//              scale log2 e
+//   kt, vt     k and v transposed, in panels of P keys [keys div P][d][P]: right-hand sides of the scores and of dP
 //   kn, vn     k and v in panels of P of d [d div P][keys][P]: right-hand sides of dq and o
 //   qn, don    q and do in panels of P of d [d div P][rows][P]: right-hand sides of dk and dv
 //   p, ds      scores, then probabilities; their gradient: in panels of P keys [keys div P][rows][P]
-// Exponents are of base 2. Where |q| |k| bounds the scores they need no maximum; elsewhere a first pass finds it.
+// Exponents are of base 2, scores of none. Where |q| |k| bounds the scores they need no maximum; elsewhere a first pass finds it.
 #include "cpu/attention.h"
 
 #include <algorithm>
@@ -37,7 +36,8 @@ int64_t rows_of_block(int64_t rows, int64_t keys) {
 
 // most(i, .) = the largest scores of M rows so far, one a lane.
 template <int M>
-B4R_NOINLINE void largest_score_tile(const float* q, int64_t token, const float* kt, int64_t d, int64_t keys, float* most) {
+B4R_NOINLINE void largest_score_tile(const float* q, int64_t token, const float* kt, int64_t d, int64_t keys, float scale,
+                                     float* most) {
   Tile<M> c;
   set_zero(c);
   multiply_add(c, q, token, 1, kt, d);
@@ -45,19 +45,19 @@ B4R_NOINLINE void largest_score_tile(const float* q, int64_t token, const float*
     if (v * kWidth >= keys) return;
     const Int real = first_lanes(keys - v * kWidth);
     float* to = most + i * kWidth;
-    store(to, larger(load(to), real ? s : broadcast(-INFINITY)));
+    store(to, larger(load(to), real ? s * broadcast(scale) : broadcast(-INFINITY)));
   });
 }
 
-// p = 2^(s - most) M rate for M rows and P keys, and its sum before dropout onto total(i, .).
+// p = 2^(scale s - most) M rate for M rows and P keys, and its sum before dropout onto total(i, .).
 template <bool DROPOUT, int M>
-B4R_NOINLINE void probability_tile(const float* q, int64_t token, const float* kt, int64_t d, int64_t keys, const float* minus_most,
-                                   const Keep* keep, float* p, float* total) {
+B4R_NOINLINE void probability_tile(const float* q, int64_t token, const float* kt, int64_t d, int64_t keys, float scale,
+                                   const float* minus_most, const Keep* keep, float* p, float* total) {
   Tile<M> c;
   set_zero(c);
   multiply_add(c, q, token, 1, kt, d);
   for_vectors(c, [&](int i, int v, Vec s) {
-    Vec e = exp2(s + broadcast(minus_most[i]));
+    Vec e = exp2(fma(s, broadcast(scale), broadcast(minus_most[i])));
     if (keys < kPanel) e = keep_where(first_lanes(keys - v * kWidth), e);
     float* sum = total + i * kWidth;
     store(sum, load(sum) + e);
@@ -80,14 +80,15 @@ B4R_NOINLINE void over_keys_tile(const float* a, int64_t stride, const float* b,
   write(c, out, token, columns, false);
 }
 
-// p = 2^(s - lse) / rate, the probability times what dropout scales kept ones by.
+// p = 2^(scale s - lse) / rate, the probability times what dropout scales kept ones by.
 template <int M>
-B4R_NOINLINE void scaled_probability_tile(const float* q, int64_t token, const float* kt, int64_t d, const float* minus_lse,
-                                          float* p) {
+B4R_NOINLINE void scaled_probability_tile(const float* q, int64_t token, const float* kt, int64_t d, float scale,
+                                          const float* minus_lse, float* p) {
   Tile<M> c;
   set_zero(c);  // starting at minus_lse would round every step to the digits of lse
   multiply_add(c, q, token, 1, kt, d);
-  for_vectors(c, [&](int i, int v, Vec s) { store(p + i * kPanel + v * kWidth, exp2(s + broadcast(minus_lse[i]))); });
+  for_vectors(
+      c, [&](int i, int v, Vec s) { store(p + i * kPanel + v * kWidth, exp2(fma(s, broadcast(scale), broadcast(minus_lse[i])))); });
 }
 
 // ds = p (keep dP - rate delta), then p = p where kept, for M rows and P keys.
@@ -124,18 +125,6 @@ B4R_NOINLINE void over_rows_tile(const float* a, const float* b, int64_t rows, f
   write(c, out, token, columns, add);
 }
 
-// Panels of P tokens of x transposed, [tokens div P][d][P], times a factor.
-void pack_transposed(const float* x, int64_t token, int64_t tokens, int64_t d, float factor, float* to) {
-  for (int64_t p = 0; p < panels(tokens); ++p, to += d * kPanel) {
-    const int64_t count = std::min<int64_t>(kPanel, tokens - p * kPanel);
-    const float* from = x + p * kPanel * token;
-    for (int64_t c = 0; c < d; ++c) {
-      for (int64_t j = 0; j < count; ++j) to[c * kPanel + j] = from[j * token + c] * factor;
-      for (int64_t j = count; j < kPanel; ++j) to[c * kPanel + j] = 0.0f;
-    }
-  }
-}
-
 void fill_zero(float* x, int64_t token, int64_t tokens, int64_t d) {
   for (int64_t t = 0; t < tokens; ++t) std::fill_n(x + t * token, d, 0.0f);
 }
@@ -160,9 +149,9 @@ void forward_unit(const float* q, int64_t q_token, const float* k, int64_t k_tok
   float *p = scratch.take(panels(keys) * stride), *most = scratch.take(block * kWidth), *total = scratch.take(block * kWidth);
   float *minus_most = scratch.take(block), *factor = scratch.take(block);
   Keep* keep = reinterpret_cast<Keep*>(scratch.take((block + kLanes) * kPanel / 2));
-  pack_transposed(k, k_token, keys, d, s.scale * kLog2E, kt);
+  pack_panels(k, 1, k_token, d, keys, d * kPanel, kt);
   pack_panels(v, v_token, 1, keys, d, keys * kPanel, vn);
-  const float bound = std::fabs(s.scale) * kLog2E * largest_norm(k, k_token, keys, d);
+  const float scale = s.scale * kLog2E, bound = std::fabs(scale) * largest_norm(k, k_token, keys, d);
 
   for (int64_t first = 0; first < n; first += block) {
     const int64_t rows = std::min(block, n - first);
@@ -172,7 +161,7 @@ void forward_unit(const float* q, int64_t q_token, const float* k, int64_t k_tok
       std::fill_n(most, rows * kWidth, -INFINITY);
       for (int64_t j = 0; j < panels(keys); ++j) {
         for_tiles(rows, [&](auto m, int64_t i) {
-          largest_score_tile<m>(qb + i * q_token, q_token, kt + j * d * kPanel, d, keys - j * kPanel, most + i * kWidth);
+          largest_score_tile<m>(qb + i * q_token, q_token, kt + j * d * kPanel, d, keys - j * kPanel, scale, most + i * kWidth);
         });
       }
       for (int64_t i = 0; i < rows; ++i) minus_most[i] = -*std::max_element(most + i * kWidth, most + (i + 1) * kWidth);
@@ -181,7 +170,7 @@ void forward_unit(const float* q, int64_t q_token, const float* k, int64_t k_tok
     for (int64_t j = 0; j < panels(keys); ++j) {
       if constexpr (DROPOUT) keep_panel(dropout, unit.first_row + first, rows, j * kPanel, kPanel, unit.head, keep);
       for_tiles(rows, [&](auto m, int64_t i) {
-        probability_tile<DROPOUT, m>(qb + i * q_token, q_token, kt + j * d * kPanel, d, keys - j * kPanel, minus_most + i,
+        probability_tile<DROPOUT, m>(qb + i * q_token, q_token, kt + j * d * kPanel, d, keys - j * kPanel, scale, minus_most + i,
                                      keep + i * kPanel, p + j * stride + i * kPanel, total + i * kWidth);
       });
     }
@@ -219,11 +208,11 @@ void backward_unit(const float* dout, int64_t dout_token, const float* q, int64_
   float *p = scratch.take(stride), *ds = scratch.take(panels(keys) * stride);
   float *minus_lse = scratch.take(block), *minus_delta = scratch.take(block), *scales = scratch.take(block);
   Keep* keep = reinterpret_cast<Keep*>(scratch.take((block + kLanes) * kPanel / 2));
-  pack_transposed(k, k_token, keys, d, s.scale * kLog2E, kt);
-  pack_transposed(v, v_token, keys, d, 1.0f, vt);
+  pack_panels(k, 1, k_token, d, keys, d * kPanel, kt);
+  pack_panels(v, 1, v_token, d, keys, d * kPanel, vt);
   pack_panels(k, k_token, 1, keys, d, keys * kPanel, kn);
   std::fill_n(scales, block, s.scale);
-  const float log2_scale = std::log2(dropout.scale);
+  const float scale = s.scale * kLog2E, log2_scale = std::log2(dropout.scale);
 
   for (int64_t first = 0; first < n; first += block) {
     const int64_t rows = std::min(block, n - first);
@@ -232,29 +221,27 @@ void backward_unit(const float* dout, int64_t dout_token, const float* q, int64_
     pack_panels(dob, dout_token, 1, rows, d, stride, don);
     for (int64_t i = 0; i < rows; ++i) {
       const float *o = out + (first + i) * out_token, *g = dob + i * dout_token;
-      float delta = 0.0f;
-#pragma omp simd reduction(+ : delta)
-      for (int64_t c = 0; c < d; ++c) delta += o[c] * g[c];
-      minus_delta[i] = -delta / dropout.scale;
+      minus_delta[i] = -dot(o, g, d) / dropout.scale;
       minus_lse[i] = log2_scale - lse[first + i] * kLog2E;
     }
     for (int64_t j = 0; j < panels(keys); ++j) {
       float* dsj = ds + j * stride;
       if constexpr (DROPOUT) keep_panel(dropout, unit.first_row + first, rows, j * kPanel, kPanel, unit.head, keep);
       for_tiles(rows, [&](auto m, int64_t i) {
-        scaled_probability_tile<m>(qb + i * q_token, q_token, kt + j * d * kPanel, d, minus_lse + i, p + i * kPanel);
+        scaled_probability_tile<m>(qb + i * q_token, q_token, kt + j * d * kPanel, d, scale, minus_lse + i, p + i * kPanel);
         dscore_tile<DROPOUT, m>(dob + i * dout_token, dout_token, vt + j * d * kPanel, d, minus_delta + i, keep + i * kPanel,
                                 p + i * kPanel, dsj + i * kPanel);
       });
-      for_tiles(std::min<int64_t>(kPanel, keys - j * kPanel), [&](auto m, int64_t i) {
-        const int64_t key = j * kPanel + i;
+      const auto over_rows = [&](const float* a, const float* b, float factor, float* to, int64_t token) {
         for (int64_t c = 0; c < panels(d); ++c) {
-          over_rows_tile<m>(p + i, don + c * stride, rows, 1.0f, dv + key * dv_token + c * kPanel, dv_token, d - c * kPanel,
-                            first > 0);
-          over_rows_tile<m>(dsj + i, qn + c * stride, rows, s.scale, dk + key * dk_token + c * kPanel, dk_token, d - c * kPanel,
-                            first > 0);
+          for_tiles(std::min<int64_t>(kPanel, keys - j * kPanel), [&](auto m, int64_t i) {
+            over_rows_tile<m>(a + i, b + c * stride, rows, factor, to + (j * kPanel + i) * token + c * kPanel, token,
+                              d - c * kPanel, first > 0);
+          });
         }
-      });
+      };
+      over_rows(p, don, 1.0f, dv, dv_token);
+      over_rows(dsj, qn, s.scale, dk, dk_token);
     }
     for (int64_t c = 0; c < panels(d); ++c) {
       for_tiles(rows, [&](auto m, int64_t i) {

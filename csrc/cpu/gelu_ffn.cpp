@@ -22,7 +22,7 @@ namespace {
 
 constexpr int64_t kSlab = 256;                      // hidden columns that the forward computes and uses at a time
 constexpr int64_t kChunkFloats = int64_t{1} << 19;  // of a, and of du
-constexpr int64_t kDepth = 256;                     // rows that the second phase sums at a time: 16 KB of a panel, in L1
+constexpr int64_t kDepth = 4096 / kPanel;           // rows that the second phase sums at a time: 16 KB of a panel, in L1
 
 // a = GELU(x w1^T + b1), M rows of one panel.
 template <class Gelu, int M>

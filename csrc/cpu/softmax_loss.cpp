@@ -112,11 +112,7 @@ struct PackedChunk {
       for (int64_t k = 0; k < d; ++k) t[k * kPanel + j] = j < count ? h[k] : 0.0f;
       if (j >= count) continue;
       norm[first + j] = largest_norm(h, d, 1, d);
-      const float* item = in.target_item(row);
-      float logit = in.target_bias_of(row);
-#pragma omp simd reduction(+ : logit)
-      for (int64_t k = 0; k < d; ++k) logit += h[k] * item[k];
-      target_logit[first + j] = logit;
+      target_logit[first + j] = dot(h, in.target_item(row), d) + in.target_bias_of(row);
     }
   }
 
@@ -124,8 +120,9 @@ struct PackedChunk {
   void pack_weighted(const SoftmaxInput& in, const Rows& rows, int64_t c, int64_t p, const float* weight) {
     for (int64_t i = p * kPanel; i < std::min(rows.count(c), (p + 1) * kPanel); ++i) {
       const float* h = in.hidden + rows.index[rows.chunk[c] + i] * in.d;
-      for (int64_t k = 0; k < panels(in.d) * kPanel; ++k)
-        hn[k / kPanel * stride + i * kPanel + k % kPanel] = k < in.d ? weight[i] * h[k] : 0.0f;
+      pack_panels(h, in.d, 1, 1, in.d, stride, hn + i * kPanel);
+      for (int64_t k = 0; k < panels(in.d); ++k)
+        for (int64_t j = 0; j < kPanel; ++j) hn[k * stride + i * kPanel + j] *= weight[i];
     }
   }
 };
