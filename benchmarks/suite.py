@@ -146,7 +146,7 @@ def carry_out(comparison: Comparison, effort: Effort, threads: int, say: Callabl
                 say(f"  {peers[name].title} ({malloc} malloc): {error}")
             else:
                 our_runs += [ours for ours, _ in rounds]
-                rates.append(us.ask("limits", bytes_read=bytes_read)[limit])
+                rates.append(us.ask("limits", name=OURS, bytes_read=bytes_read)[limit])
                 theirs = medians([theirs for _, theirs in rounds])
                 row |= {"rounds": len(rounds)} | built
                 row |= {"seconds": theirs, "times_ours": ratios(rounds)}
