@@ -56,19 +56,23 @@ class TransformerLayer(nn.Module):
         """x: (tokens, hidden) -> (tokens, hidden), or (rows, hidden) of the selected tokens alone. seeds None: no dropout."""
         attention_seed, residual_seed, ffn_seed = seeds or (None,) * self.SEEDS
         pre = self.config.norm == "pre"
-        attended = self._attend(self.attention_norm(x) if pre else x, batch, selected, attention_seed)
-        if selected is not None:
-            x = x[selected.index]
-        x = self._add(x, attended, self.attention_norm, residual_seed)
+
+        def chosen(tokens: Tensor) -> Tensor:
+            return tokens if selected is None else tokens[selected.index]
+
+        normed = self.attention_norm(x) if pre else x
+        queries = chosen(normed)
+        attended = self._attend(queries, normed, batch, selected, attention_seed)
+        x = self._add(chosen(x) if pre else queries, attended, self.attention_norm, residual_seed)
         return self._add(x, self._ffn(self.ffn_norm(x) if pre else x), self.ffn_norm, ffn_seed)
 
-    def _attend(self, x: Tensor, batch: PackedSequences, selected: SelectedTokens | None, seed: Tensor | None) -> Tensor:
+    def _attend(self, queries: Tensor, x: Tensor, batch: PackedSequences, selected: SelectedTokens | None, seed: Tensor | None) -> Tensor:
         heads, d = self.config.num_heads, self.config.hidden_size
         weight, bias, size = self.qkv.weight, self.qkv.bias, self.config.head_size
         if selected is None:
             q, joint = None, ops.linear(x, weight, bias).view(-1, 3, heads, size)
         else:
-            q = ops.linear(x[selected.index], weight[:d], bias[:d]).view(-1, heads, size)
+            q = ops.linear(queries, weight[:d], bias[:d]).view(-1, heads, size)
             joint = ops.linear(x, weight[d:], bias[d:]).view(-1, 2, heads, size)
         out = ops.joint_attention(
             joint,
