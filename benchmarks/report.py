@@ -46,7 +46,7 @@ def _preamble(results: dict) -> list[str]:
         "",
         "Each peer and b4r_fast took turns; a time is the median of its rounds, and *times ours* the median of the rounds' ratios. fp32,",
         "dropout 0.1 unless said. Memory: the peak of one step above what was held before it (parameters, optimizer state, batch); in all:",
-        "of the process. Tuned malloc: the peer with MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised, b4r_fast as it comes. Share",
+        "of the process. Tuned malloc: MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised, beside b4r_fast as it comes. Share",
         "of the limit: useful operations of real tokens alone (benchmarks/operations.py), or bytes, over the machine's rate in the same",
         f"minutes, measured by {results['limits']}.",
         *(["", f"**{warning}**"] if (warning := machine.disturbance(results["machine"])) else []),

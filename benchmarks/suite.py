@@ -51,7 +51,9 @@ def quick() -> list[Comparison]:
         Comparison(
             "training",
             "ml-1m",
-            dict.fromkeys(("eager", "compile"), BOTH) | dict.fromkeys(("eager-unpadded", "huggingface", "replay-restricted"), DEFAULT),
+            {OURS: TUNED}
+            | dict.fromkeys(("eager", "compile"), BOTH)
+            | dict.fromkeys(("eager-unpadded", "huggingface", "replay-restricted"), DEFAULT),
         ),
         Comparison("training", "beauty", {"eager": BOTH, "compile": DEFAULT, "huggingface": DEFAULT}),
         Comparison("training", "beauty-sampled", {"eager-full": DEFAULT, "eager": DEFAULT}),
@@ -66,8 +68,7 @@ def full() -> list[Comparison]:
     """Every peer with both settings of malloc."""
     others = ("huggingface", "replay-restricted", "replay", "rectools", "recbole")
     return [
-        Comparison("training", "ml-1m", dict.fromkeys((*OUR_BEST, *others), BOTH)),
-        Comparison("training", "beauty", dict.fromkeys((*OUR_BEST, *others), BOTH)),
+        *(Comparison("training", name, {OURS: TUNED} | dict.fromkeys((*OUR_BEST, *others), BOTH)) for name in ("ml-1m", "beauty")),
         Comparison("training", "beauty-sampled", dict.fromkeys(("eager-full", *OUR_BEST), BOTH)),
         Comparison("training", "million-sampled", dict.fromkeys(OUR_BEST, BOTH)),
         Comparison("training", "ml-20m-shape", dict.fromkeys(OUR_BEST, BOTH)),
