@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
+from collections.abc import Callable
 
 import torch
 
@@ -21,9 +23,58 @@ def _why_not() -> str | None:
     return None
 
 
+def _on_its_device(operator: Callable) -> Callable:
+    """Triton launches on the current device, an operator's tensors may be on another."""
+
+    @functools.wraps(operator)
+    def run(*args):
+        with torch.cuda.device_of(next(x for x in args if isinstance(x, torch.Tensor))):
+            return operator(*args)
+
+    return run
+
+
 UNAVAILABLE = _why_not()
 
 if UNAVAILABLE is None:
-    from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backward
+    from . import (
+        adamw_rows,
+        attention,
+        cloze_mask,
+        dropout,
+        embedding_layer_norm,
+        gelu_ffn,
+        rank,
+        residual_layer_norm,
+        sample_negatives,
+        sampled_softmax_loss,
+        softmax_loss,
+        topk,
+    )
 
-    OPERATORS = {function.__name__: function for function in (residual_layer_norm, residual_layer_norm_backward)}
+    OPERATORS = {
+        operator.__name__: _on_its_device(operator)
+        for operator in (
+            adamw_rows.adamw_rows,
+            attention.attention,
+            attention.attention_backward,
+            attention.joint_attention,
+            attention.joint_attention_backward,
+            cloze_mask.cloze_mask,
+            dropout.dropout,
+            embedding_layer_norm.embedding_layer_norm,
+            embedding_layer_norm.embedding_layer_norm_backward,
+            gelu_ffn.gelu_ffn,
+            gelu_ffn.gelu_ffn_backward,
+            rank.rank,
+            residual_layer_norm.residual_layer_norm,
+            residual_layer_norm.residual_layer_norm_backward,
+            sample_negatives.sample_negatives,
+            sampled_softmax_loss.sampled_softmax_loss,
+            sampled_softmax_loss.sampled_softmax_loss_backward,
+            softmax_loss.softmax_loss,
+            softmax_loss.softmax_loss_backward,
+            softmax_loss.softmax_loss_sum,
+            topk.topk,
+        )
+    }

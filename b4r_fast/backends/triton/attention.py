@@ -1,0 +1,316 @@
+"""o = (P M) v with P = softmax(scale q k^T) within a sequence and head, M = keep / keep rate; lse = log sum exp(scale q k^T).
+
+Backward, delta = rowsum(do o), dP = do v^T: dv = (P M)^T do, dS = P (M dP - delta), dq = scale dS k, dk = scale dS^T q.
+
+q, o, do, dq: (R, H, D). k, v, dk, dv: (T, H, D). lse: (H, R) fp32. Tokens may be apart, heads lie one after the other. Scores, softmax and
+all sums are fp32; the operands of the products have the tensors' dtype. Exponents are of base 2.
+
+Operations of n rows and n keys in one head: forward 4 n^2 D, backward 8 n^2 D and 2 n^2 D for the scores again; an exp each, and an eighth
+of a Philox call. Bytes a number of q, k, v and o: forward 4 reads or writes of n D, and of k and v again for every further block of rows,
+which L2 serves; backward 8 of n D. No program waits for another and nothing is added up in memory, so the bits are the same every time.
+
+    forward          a program for a block of rows: walks over the keys with running maximum, sum and weighted sum of v
+    backward, whole  up to as many rows a sequence as the table of tiles has for it: a program for a sequence and head holds all its rows,
+                     with dq in registers, and walks over the keys once; each block of keys gives its dk and dv
+    backward, tiled  longer ones: a program for a block of keys walks over the rows, one for a block of rows over the keys; 14 n^2 D
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .. import reference
+from ..reference.attention import split_joint
+from . import tiles
+from .philox import dropout_arguments, dropout_factors
+from .rows import block_columns
+
+MOST_COLUMNS = 128  # of a head; the reference serves larger ones
+
+LOG2E = tl.constexpr(1.4426950408889634)
+LN2 = tl.constexpr(0.6931471805599453)
+
+
+@triton.jit
+def _tokens(p_cu, sequence):
+    """First token of a sequence, and how many it has."""
+    first = tl.load(p_cu + sequence)
+    return first, tl.load(p_cu + sequence + 1) - first
+
+
+@triton.jit
+def _load_block(p_x, token, tokens, end, head, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Those of `tokens` before `end` of one head, (tokens, BLOCK_D), with zeros around."""
+    columns = tl.arange(0, BLOCK_D)
+    o_x = tokens[:, None].to(tl.int64) * token + head * D + columns[None, :]
+    return tl.load(p_x + o_x, (tokens[:, None] < end) & (columns[None, :] < D), other=0.0)
+
+
+@triton.jit
+def _store_block(p_x, x, token, tokens, end, head, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    columns = tl.arange(0, BLOCK_D)
+    o_x = tokens[:, None].to(tl.int64) * token + head * D + columns[None, :]
+    tl.store(p_x + o_x, x.to(p_x.dtype.element_ty), (tokens[:, None] < end) & (columns[None, :] < D))
+
+
+@triton.jit(do_not_specialize=("R", "blocks"))
+def _forward_kernel(
+    p_q, p_k, p_v, p_out, p_lse, p_cu_q, p_cu_k, p_seed, q_token, k_token, v_token, out_token, R, H, blocks, scale, threshold, keep_scale,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, DROPOUT: tl.constexpr,
+):  # fmt: skip
+    block, head, sequence = tl.program_id(0) % blocks, tl.program_id(0) // blocks % H, tl.program_id(0) // blocks // H
+    first_row, n = _tokens(p_cu_q, sequence)
+    first_key, keys = _tokens(p_cu_k, sequence)
+    if block * ROWS >= n:
+        return
+    rows, end = first_row + block * ROWS + tl.arange(0, ROWS), first_row + n
+    q = _load_block(p_q, q_token, rows, end, head, D, BLOCK_D)
+    most = tl.full((ROWS,), float("-inf"), tl.float32)
+    total = tl.zeros((ROWS,), tl.float32)
+    out = tl.zeros((ROWS, BLOCK_D), tl.float32)
+    for start in range(0, keys, KEYS):
+        key = start + tl.arange(0, KEYS)
+        k = _load_block(p_k, k_token, first_key + key, first_key + keys, head, D, BLOCK_D)
+        v = _load_block(p_v, v_token, first_key + key, first_key + keys, head, D, BLOCK_D)
+        s = tl.dot(q, tl.trans(k), input_precision="ieee") * (scale * LOG2E)
+        s = tl.where(key[None, :] < keys, s, float("-inf"))
+        new_most = tl.maximum(most, tl.max(s, 1))
+        p = tl.exp2(s - new_most[:, None])
+        fade = tl.exp2(most - new_most)
+        total = total * fade + tl.sum(p, 1)
+        if DROPOUT:
+            octets = start // 8 + tl.arange(0, KEYS // 8)
+            p *= dropout_factors(tl.load(p_seed), threshold, keep_scale, rows[:, None], octets[None, :], head)
+        out = out * fade[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
+        most = new_most
+    total = tl.where(keys > 0, total, 1.0)
+    _store_block(p_out, out / total[:, None], out_token, rows, end, head, D, BLOCK_D)
+    tl.store(p_lse + head.to(tl.int64) * R + rows, (most + tl.log2(total)) * LN2, rows < end)
+
+
+@triton.jit
+def _softmax_gradient(
+    q, k, v, dout, delta, lse, m_keys, scale, p_seed, threshold, keep_scale, rows, first_octet, head, DROPOUT: tl.constexpr
+):
+    """P M and dS (rows, keys) in the dtype of the operands. lse is of base 2, inf for rows that do not exist."""
+    s = tl.dot(q, tl.trans(k), input_precision="ieee") * (scale * LOG2E)
+    p = tl.where(m_keys[None, :], tl.exp2(s - lse[:, None]), 0.0)
+    dp = tl.dot(dout, tl.trans(v), input_precision="ieee")
+    kept = p
+    if DROPOUT:
+        octets = first_octet + tl.arange(0, m_keys.shape[0] // 8)
+        factor = dropout_factors(tl.load(p_seed), threshold, keep_scale, rows[:, None], octets[None, :], head)
+        dp *= factor
+        kept *= factor
+    return kept.to(q.dtype), (p * (dp - delta[:, None])).to(q.dtype)
+
+
+@triton.jit
+def _load_rows(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, end, head, R, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    """q and do of a block of rows, delta = rowsum(do o), and lse to base 2."""
+    q = _load_block(p_q, q_token, rows, end, head, D, BLOCK_D)
+    dout = _load_block(p_dout, out_token, rows, end, head, D, BLOCK_D)
+    out = _load_block(p_out, out_token, rows, end, head, D, BLOCK_D)
+    delta = tl.sum(dout.to(tl.float32) * out.to(tl.float32), 1)
+    lse = tl.load(p_lse + head.to(tl.int64) * R + rows, rows < end, other=float("inf")) * LOG2E
+    return q, dout, delta, lse
+
+
+@triton.jit(do_not_specialize=("R",))
+def _backward_whole_kernel(
+    p_dout, p_q, p_k, p_v, p_out, p_lse, p_dq, p_dk, p_dv, p_cu_q, p_cu_k, p_seed, out_token, q_token, k_token, v_token, dq_token,
+    dk_token, dv_token, R, H, scale, threshold, keep_scale,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, DROPOUT: tl.constexpr,
+):  # fmt: skip
+    head, sequence = tl.program_id(0) % H, tl.program_id(0) // H
+    first_row, n = _tokens(p_cu_q, sequence)
+    first_key, keys = _tokens(p_cu_k, sequence)
+    rows, end, end_key = first_row + tl.arange(0, ROWS), first_row + n, first_key + keys
+    q, dout, delta, lse = _load_rows(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, end, head, R, D, BLOCK_D)
+    dq = tl.zeros((ROWS, BLOCK_D), tl.float32)
+    for start in range(0, keys, KEYS):
+        key = start + tl.arange(0, KEYS)
+        k = _load_block(p_k, k_token, first_key + key, end_key, head, D, BLOCK_D)
+        v = _load_block(p_v, v_token, first_key + key, end_key, head, D, BLOCK_D)
+        kept, ds = _softmax_gradient(
+            q, k, v, dout, delta, lse, key < keys, scale, p_seed, threshold, keep_scale, rows, start // 8, head, DROPOUT
+        )
+        dv = tl.dot(tl.trans(kept), dout, input_precision="ieee")
+        dk = tl.dot(tl.trans(ds), q, input_precision="ieee") * scale
+        dq += tl.dot(ds, k, input_precision="ieee")
+        _store_block(p_dv, dv, dv_token, first_key + key, end_key, head, D, BLOCK_D)
+        _store_block(p_dk, dk, dk_token, first_key + key, end_key, head, D, BLOCK_D)
+    _store_block(p_dq, dq * scale, dq_token, rows, end, head, D, BLOCK_D)
+
+
+@triton.jit(do_not_specialize=("R", "blocks"))
+def _backward_keys_kernel(
+    p_dout, p_q, p_k, p_v, p_out, p_lse, p_dk, p_dv, p_cu_q, p_cu_k, p_seed, out_token, q_token, k_token, v_token, dk_token, dv_token,
+    R, H, blocks, scale, threshold, keep_scale,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, DROPOUT: tl.constexpr,
+):  # fmt: skip
+    block, head, sequence = tl.program_id(0) % blocks, tl.program_id(0) // blocks % H, tl.program_id(0) // blocks // H
+    first_row, n = _tokens(p_cu_q, sequence)
+    first_key, keys = _tokens(p_cu_k, sequence)
+    if block * KEYS >= keys:
+        return
+    key, end_key = block * KEYS + tl.arange(0, KEYS), first_key + keys
+    k = _load_block(p_k, k_token, first_key + key, end_key, head, D, BLOCK_D)
+    v = _load_block(p_v, v_token, first_key + key, end_key, head, D, BLOCK_D)
+    dk = tl.zeros((KEYS, BLOCK_D), tl.float32)
+    dv = tl.zeros((KEYS, BLOCK_D), tl.float32)
+    for start in range(0, n, ROWS):
+        rows = first_row + start + tl.arange(0, ROWS)
+        q, dout, delta, lse = _load_rows(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, first_row + n, head, R, D, BLOCK_D)
+        kept, ds = _softmax_gradient(
+            q, k, v, dout, delta, lse, key < keys, scale, p_seed, threshold, keep_scale, rows, block * (KEYS // 8), head, DROPOUT
+        )
+        dv += tl.dot(tl.trans(kept), dout, input_precision="ieee")
+        dk += tl.dot(tl.trans(ds), q, input_precision="ieee")
+    _store_block(p_dv, dv, dv_token, first_key + key, end_key, head, D, BLOCK_D)
+    _store_block(p_dk, dk * scale, dk_token, first_key + key, end_key, head, D, BLOCK_D)
+
+
+@triton.jit(do_not_specialize=("R", "blocks"))
+def _backward_rows_kernel(
+    p_dout, p_q, p_k, p_v, p_out, p_lse, p_dq, p_cu_q, p_cu_k, p_seed, out_token, q_token, k_token, v_token, dq_token, R, H, blocks,
+    scale, threshold, keep_scale,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, DROPOUT: tl.constexpr,
+):  # fmt: skip
+    block, head, sequence = tl.program_id(0) % blocks, tl.program_id(0) // blocks % H, tl.program_id(0) // blocks // H
+    first_row, n = _tokens(p_cu_q, sequence)
+    first_key, keys = _tokens(p_cu_k, sequence)
+    if block * ROWS >= n:
+        return
+    rows, end = first_row + block * ROWS + tl.arange(0, ROWS), first_row + n
+    q, dout, delta, lse = _load_rows(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, end, head, R, D, BLOCK_D)
+    dq = tl.zeros((ROWS, BLOCK_D), tl.float32)
+    for start in range(0, keys, KEYS):
+        key = start + tl.arange(0, KEYS)
+        k = _load_block(p_k, k_token, first_key + key, first_key + keys, head, D, BLOCK_D)
+        v = _load_block(p_v, v_token, first_key + key, first_key + keys, head, D, BLOCK_D)
+        _, ds = _softmax_gradient(
+            q, k, v, dout, delta, lse, key < keys, scale, p_seed, threshold, keep_scale, rows, start // 8, head, DROPOUT
+        )
+        dq += tl.dot(ds, k, input_precision="ieee")
+    _store_block(p_dq, dq * scale, dq_token, rows, end, head, D, BLOCK_D)
+
+
+def _heads(x: Tensor) -> Tensor:
+    """(tokens, H, D) whose heads lie one after the other; the tokens may be apart, as in a slice of a joint projection."""
+    return x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous()
+
+
+def _strides(*tensors: Tensor) -> tuple[int, ...]:
+    return tuple(x.stride(0) for x in tensors)
+
+
+def _constants(d: int, blocks: tiles.Tile, drops: bool) -> dict[str, int | bool]:
+    rows, keys, warps = blocks
+    return {"D": d, "BLOCK_D": block_columns(d), "ROWS": rows, "KEYS": keys, "DROPOUT": drops, "num_warps": warps}
+
+
+def _whole(d: int, dtype: torch.dtype, most_rows: int) -> tiles.Tile | None:
+    """Blocks for a backward that holds all rows of a sequence at once; None where they do not fit into registers."""
+    most, keys, warps = tiles.tile("attention whole", d, dtype)
+    rows = max(min(32, most), triton.next_power_of_2(most_rows))  # so many warps have too little to share below that
+    return tiles.Tile(rows, keys, warps) if rows <= most else None
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    scale: float,
+    dropout_p: float,
+    seed: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    if q.shape[2] > MOST_COLUMNS:
+        return reference.attention(q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, scale, dropout_p, seed)
+    q, k, v = _heads(q), _heads(k), _heads(v)
+    rows, heads, d = q.shape
+    out, lse = q.new_empty(rows, heads, d), q.new_empty((heads, rows), dtype=torch.float32)
+    seed, threshold, keep_scale, drops = dropout_arguments(dropout_p, seed, q)
+    blocks = tiles.tile("attention forward", d, q.dtype)
+    row_blocks = triton.cdiv(max_seqlen_q, blocks.rows)
+    if rows:
+        _forward_kernel[((cu_seqlens_q.shape[0] - 1) * heads * row_blocks,)](
+            q, k, v, out, lse, cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous(), seed, *_strides(q, k, v, out), rows, heads,
+            row_blocks, scale, threshold, keep_scale, **_constants(d, blocks, drops),
+        )  # fmt: skip
+    return out, lse
+
+
+def _write_gradients(
+    dout: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    dq: Tensor,
+    dk: Tensor,
+    dv: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    scale: float,
+    dropout_p: float,
+    seed: Tensor | None,
+) -> None:
+    dout, q, k, v = dout.contiguous(), _heads(q), _heads(k), _heads(v)
+    out, lse, cu_q, cu_k = out.contiguous(), lse.contiguous(), cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous()
+    rows, heads, d = q.shape
+    seed, threshold, keep_scale, drops = dropout_arguments(dropout_p, seed, q)
+    units = (cu_q.shape[0] - 1) * heads
+    inputs, offsets, inputs_strides = (dout, q, k, v, out, lse), (cu_q, cu_k, seed), _strides(dout, q, k, v)
+    if not units:
+        return
+    # Where some tokens ask, a sequence has far fewer rows than max_seqlen_q, and how many is on the device.
+    if rows == k.shape[0] and (blocks := _whole(d, q.dtype, max_seqlen_q)):
+        _backward_whole_kernel[(units,)](
+            *inputs, dq, dk, dv, *offsets, *inputs_strides, *_strides(dq, dk, dv), rows, heads, scale, threshold, keep_scale,
+            **_constants(d, blocks, drops),
+        )  # fmt: skip
+        return
+    blocks = tiles.tile("attention tiled", d, q.dtype)
+    blocks_q, blocks_k = triton.cdiv(max_seqlen_q, blocks.rows), triton.cdiv(max_seqlen_k, blocks.columns)
+    constants = _constants(d, blocks, drops)
+    if blocks_k:
+        _backward_keys_kernel[(units * blocks_k,)](
+            *inputs, dk, dv, *offsets, *inputs_strides, *_strides(dk, dv), rows, heads, blocks_k, scale, threshold, keep_scale, **constants
+        )
+    if blocks_q:
+        _backward_rows_kernel[(units * blocks_q,)](
+            *inputs, dq, *offsets, *inputs_strides, *_strides(dq), rows, heads, blocks_q, scale, threshold, keep_scale, **constants
+        )
+
+
+def attention_backward(dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *rest) -> tuple[Tensor, Tensor, Tensor]:
+    if q.shape[2] > MOST_COLUMNS:
+        return reference.attention_backward(dout, q, k, v, out, lse, *rest)
+    dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
+    _write_gradients(dout, q, k, v, dq, dk, dv, out, lse, *rest)
+    return dq, dk, dv
+
+
+def joint_attention(q: Tensor | None, joint: Tensor, *rest) -> tuple[Tensor, Tensor]:
+    return attention(*split_joint(q, joint), *rest)
+
+
+def joint_attention_backward(
+    dout: Tensor, q: Tensor | None, joint: Tensor, out: Tensor, lse: Tensor, *rest
+) -> tuple[Tensor | None, Tensor]:
+    if joint.shape[3] > MOST_COLUMNS:
+        return reference.joint_attention_backward(dout, q, joint, out, lse, *rest)
+    djoint, dq = joint.new_empty(joint.shape), None if q is None else q.new_empty(q.shape)
+    _write_gradients(dout, *split_joint(q, joint), *split_joint(dq, djoint), out, lse, *rest)
+    return dq, djoint

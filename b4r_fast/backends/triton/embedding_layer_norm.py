@@ -1,0 +1,127 @@
+"""y = Dropout(n weight + bias) with z = items[values] + position_table[positions], n = (z - mean) rstd for each row of D numbers.
+
+Backward, with dn = dy factor and g = dn weight: dz = rstd (g - avg(g) - n avg(g n)), ditems[v] and dposition_table[p] the sums of dz over
+the tokens of item v and of position p, dweight = sum of dn n, dbias = sum of dn.
+
+values, positions: (T,) int64. items: (V, D), position_table: (P, D), contiguous. y, dy: (T, D). mean, rstd: (T,) fp32. Statistics and all
+gradients in fp32. dz goes through memory once, in fp32, and is added up by segments of sorted tokens: no atomics. Bytes a number of (T, D),
+fp32: forward 12, backward 12, and 12 more for the tables; the memory is the limit.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .layer_norm import BACKWARD_ELEMENTS, BACKWARD_PROGRAMS, FORWARD_ELEMENTS, blocks, gradient, normalise
+from .philox import dropout_arguments, dropout_factors
+from .rows import block_offsets, load_rows, segment_sum, sort_segments, store_rows
+
+
+@triton.jit
+def _embedded(p_values, p_positions, p_items, p_positions_table, rows, T, D, BLOCK_D: tl.constexpr):
+    """z of a block of tokens, fp32, zeros around."""
+    columns = tl.arange(0, BLOCK_D)
+    m_block = (rows[:, None] < T) & (columns[None, :] < D)
+    value, position = tl.load(p_values + rows, rows < T, other=0), tl.load(p_positions + rows, rows < T, other=0)
+    item = tl.load(p_items + value[:, None] * D + columns[None, :], m_block, other=0.0).to(tl.float32)
+    return item + tl.load(p_positions_table + position[:, None] * D + columns[None, :], m_block, other=0.0).to(tl.float32)
+
+
+@triton.jit(do_not_specialize=("T",))
+def _forward_kernel(
+    p_values, p_positions, p_items, p_positions_table, p_weight, p_bias, p_y, p_mean, p_rstd, p_seed, T, D, eps, threshold, scale,
+    ROWS: tl.constexpr, BLOCK_D: tl.constexpr, DROPOUT: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    z = _embedded(p_values, p_positions, p_items, p_positions_table, rows, T, D, BLOCK_D)
+    y, mean, rstd = normalise(z, p_weight, p_bias, D, eps, BLOCK_D)
+    if DROPOUT:
+        y *= dropout_factors(tl.load(p_seed), threshold, scale, rows[:, None], tl.arange(0, BLOCK_D // 8)[None, :], 0)
+    store_rows(p_y, y, rows, T, D, BLOCK_D)
+    tl.store(p_mean + rows, mean, rows < T)
+    tl.store(p_rstd + rows, rstd, rows < T)
+
+
+@triton.jit(do_not_specialize=("T",))
+def _backward_kernel(
+    p_dy, p_values, p_positions, p_items, p_positions_table, p_weight, p_mean, p_rstd, p_dz, p_dweight_partials, p_dbias_partials, p_seed,
+    T, D, threshold, scale, ROWS: tl.constexpr, BLOCK_D: tl.constexpr, DROPOUT: tl.constexpr,
+):  # fmt: skip
+    program, columns = tl.program_id(0), tl.arange(0, BLOCK_D)
+    weight = tl.load(p_weight + columns, columns < D, other=0.0).to(tl.float32)
+    dweight = tl.zeros((BLOCK_D,), tl.float32)
+    dbias = tl.zeros((BLOCK_D,), tl.float32)
+    for block in range(program, tl.cdiv(T, ROWS), tl.num_programs(0)):
+        rows = block * ROWS + tl.arange(0, ROWS)
+        z = _embedded(p_values, p_positions, p_items, p_positions_table, rows, T, D, BLOCK_D)
+        dy = load_rows(p_dy, rows, T, D, BLOCK_D).to(tl.float32)
+        if DROPOUT:
+            dy *= dropout_factors(tl.load(p_seed), threshold, scale, rows[:, None], tl.arange(0, BLOCK_D // 8)[None, :], 0)
+        mean = tl.load(p_mean + rows, rows < T, other=0.0)
+        rstd = tl.load(p_rstd + rows, rows < T, other=0.0)
+        _, m_block = block_offsets(rows, T, D, BLOCK_D)
+        dz, n = gradient(dy, z, weight, mean, rstd, m_block, D)
+        store_rows(p_dz, dz, rows, T, D, BLOCK_D)
+        dweight += tl.sum(dy * n, 0)
+        dbias += tl.sum(dy, 0)
+    o_partial = program.to(tl.int64) * D + columns
+    tl.store(p_dweight_partials + o_partial, dweight, columns < D)
+    tl.store(p_dbias_partials + o_partial, dbias, columns < D)
+
+
+def embedding_layer_norm(
+    values: Tensor,
+    positions: Tensor,
+    items: Tensor,
+    position_table: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    dropout_p: float,
+    seed: Tensor | None,
+    sparse: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    inputs = tuple(t.contiguous() for t in (values, positions, items, position_table, weight, bias))
+    tokens, d = values.shape[0], items.shape[1]
+    y = items.new_empty(tokens, d)
+    mean, rstd = (items.new_empty(tokens, dtype=torch.float32) for _ in range(2))
+    seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, items)
+    extents = blocks(d, FORWARD_ELEMENTS)
+    if tokens:
+        grid = (triton.cdiv(tokens, extents["ROWS"]),)
+        _forward_kernel[grid](*inputs, y, mean, rstd, seed, tokens, d, eps, threshold, scale, **extents, DROPOUT=drops)
+    return y, mean, rstd
+
+
+def embedding_layer_norm_backward(
+    dy: Tensor,
+    values: Tensor,
+    positions: Tensor,
+    items: Tensor,
+    position_table: Tensor,
+    weight: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    dropout_p: float,
+    seed: Tensor | None,
+    value_rows: Tensor,
+    num_rows: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    inputs = tuple(t.contiguous() for t in (dy, values, positions, items, position_table, weight, mean, rstd))
+    tokens, d = values.shape[0], items.shape[1]
+    dz = items.new_empty((tokens, d), dtype=torch.float32)
+    seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, items)
+    extents = blocks(d, BACKWARD_ELEMENTS)
+    programs = min(BACKWARD_PROGRAMS, triton.cdiv(tokens, extents["ROWS"]))
+    partials = items.new_empty((2, programs, d), dtype=torch.float32)
+    if tokens:
+        _backward_kernel[(programs,)](
+            *inputs, dz, partials[0], partials[1], seed, tokens, d, threshold, scale, **extents, DROPOUT=drops
+        )  # fmt: skip
+    ditems = segment_sum(dz, sort_segments(value_rows, num_rows), items.dtype)
+    dposition_table = segment_sum(dz, sort_segments(positions, position_table.shape[0]), items.dtype)
+    dweight, dbias = partials.sum(1).to(weight.dtype)
+    return ditems, dposition_table, dweight, dbias

@@ -1,0 +1,172 @@
+"""y = GELU(u) w2^T + b2 with u = x w1^T + b1. Backward, u computed again: a = GELU(u), du = (dy w2) GELU'(u),
+  dx = du w1, dw1 = du^T x, db1 = sum du, dw2 = dy^T a, db2 = sum dy.
+
+x, y, dy, dx: (T, d) contiguous. w1, dw1: (f, d). b1: (f,). w2, dw2: (d, f). b2: (d,). Sums, bias and GELU are fp32; the operands of the
+products have the tensors' dtype.
+
+Up to d = FUSED_COLUMNS the hidden layer is never stored. A program of the forward and of dx holds a block of rows and walks over the hidden
+layer in panels; one of the weights' gradient holds a panel of the hidden layer and walks over a range of rows, and torch adds up the
+ranges: the same bits every time. Operations: forward 4 T d f, backward 14 T d f, as u and dy w2 are computed once for dx and once for the
+weights. Bytes, bf16: forward 4 T d, backward 10 T d, and the weights for every block of rows, which L2 serves. At d = 64, f = 256, a layer
+between libraries' products moves 4 T (d + 2 f) forward: nine times as much.
+
+Beyond FUSED_COLUMNS the products are the libraries': a product of T x d x f then does some d / 2 operations a byte even with the hidden
+layer stored and read, so the tensor cores decide and not the memory, and a tile of d columns no longer fits into a program's registers.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .. import reference
+from . import tiles
+from .rows import block_columns, load_rows, store_rows
+
+FUSED_COLUMNS = 128
+# Programs of the weights' gradient: two for each of the 132 multiprocessors of an H100.
+WEIGHT_PROGRAMS = 264
+
+SQRT_HALF = tl.constexpr(0.7071067811865476)
+NORMAL_DENSITY = tl.constexpr(0.3989422804014327)  # of 0
+TANH_SLOPE = tl.constexpr(1.5957691216057308)  # 2 sqrt(2 / pi)
+TANH_CUBIC = tl.constexpr(0.044715)
+
+
+@triton.jit
+def _sigmoid_of_tanh(u):
+    """(1 + tanh y) / 2, which is the sigmoid of 2 y, for y = sqrt(2 / pi) (u + 0.044715 u^3)."""
+    return 1.0 / (1.0 + tl.exp(-(u * TANH_SLOPE) * (u * u * TANH_CUBIC + 1.0)))
+
+
+@triton.jit
+def _gelu(u, TANH: tl.constexpr):
+    if TANH:
+        return u * _sigmoid_of_tanh(u)
+    return 0.5 * u * (1.0 + tl.math.erf(u * SQRT_HALF))
+
+
+@triton.jit
+def _gelu_slope(u, TANH: tl.constexpr):
+    if TANH:
+        g = _sigmoid_of_tanh(u)
+        return g + u * g * (1.0 - g) * TANH_SLOPE * (u * u * (3.0 * TANH_CUBIC) + 1.0)
+    return 0.5 * (1.0 + tl.math.erf(u * SQRT_HALF)) + u * NORMAL_DENSITY * tl.exp(-0.5 * u * u)
+
+
+@triton.jit
+def _load_out(p_w2, hidden, f, d, BLOCK_D: tl.constexpr):
+    """(hidden, BLOCK_D) of w2 (d, f) transposed, zeros around."""
+    columns = tl.arange(0, BLOCK_D)
+    return tl.load(p_w2 + columns[None, :] * f + hidden[:, None], (hidden[:, None] < f) & (columns[None, :] < d), other=0.0)
+
+
+@triton.jit
+def _hidden(x, w1, p_b1, hidden, f):
+    """u (rows, hidden), fp32."""
+    return tl.dot(x, tl.trans(w1), input_precision="ieee") + tl.load(p_b1 + hidden, hidden < f, other=0.0).to(tl.float32)[None, :]
+
+
+@triton.jit(do_not_specialize=("R",))
+def _forward_kernel(
+    p_x, p_w1, p_b1, p_w2, p_b2, p_y, R, d, f,
+    BLOCK_D: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr,
+):  # fmt: skip
+    rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK_D)
+    x = load_rows(p_x, rows, R, d, BLOCK_D)
+    y = tl.zeros((ROWS, BLOCK_D), tl.float32)
+    for start in range(0, f, HIDDEN):
+        hidden = start + tl.arange(0, HIDDEN)
+        a = _gelu(_hidden(x, load_rows(p_w1, hidden, f, d, BLOCK_D), p_b1, hidden, f), TANH)
+        y += tl.dot(a.to(x.dtype), _load_out(p_w2, hidden, f, d, BLOCK_D), input_precision="ieee")
+    y += tl.load(p_b2 + columns, columns < d, other=0.0).to(tl.float32)[None, :]
+    store_rows(p_y, y, rows, R, d, BLOCK_D)
+
+
+@triton.jit(do_not_specialize=("R",))
+def _dx_kernel(
+    p_dy, p_x, p_w1, p_b1, p_w2, p_dx, R, d, f,
+    BLOCK_D: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    x, dy = load_rows(p_x, rows, R, d, BLOCK_D), load_rows(p_dy, rows, R, d, BLOCK_D)
+    dx = tl.zeros((ROWS, BLOCK_D), tl.float32)
+    for start in range(0, f, HIDDEN):
+        hidden = start + tl.arange(0, HIDDEN)
+        w1 = load_rows(p_w1, hidden, f, d, BLOCK_D)
+        da = tl.dot(dy, tl.trans(_load_out(p_w2, hidden, f, d, BLOCK_D)), input_precision="ieee")
+        du = da * _gelu_slope(_hidden(x, w1, p_b1, hidden, f), TANH)
+        dx += tl.dot(du.to(x.dtype), w1, input_precision="ieee")
+    store_rows(p_dx, dx, rows, R, d, BLOCK_D)
+
+
+@triton.jit(do_not_specialize=("R", "rows_of_range"))
+def _dweight_kernel(
+    p_dy, p_x, p_w1, p_b1, p_w2, p_dw1_partials, p_db1_partials, p_dw2_partials, R, d, f, panels, rows_of_range,
+    BLOCK_D: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr,
+):  # fmt: skip
+    """One panel of the hidden layer and one range of rows. Partials: dw1 and dw2^T (ranges, f, d), db1 (ranges, f)."""
+    part, hidden = tl.program_id(0) // panels, tl.program_id(0) % panels * HIDDEN + tl.arange(0, HIDDEN)
+    begin = part * rows_of_range
+    end = tl.minimum(begin + rows_of_range, R)
+    w1, w2 = load_rows(p_w1, hidden, f, d, BLOCK_D), _load_out(p_w2, hidden, f, d, BLOCK_D)
+    dw1 = tl.zeros((HIDDEN, BLOCK_D), tl.float32)
+    dw2 = tl.zeros((HIDDEN, BLOCK_D), tl.float32)
+    db1 = tl.zeros((HIDDEN,), tl.float32)
+    for start in range(begin, end, ROWS):
+        rows = start + tl.arange(0, ROWS)
+        x, dy = load_rows(p_x, rows, end, d, BLOCK_D), load_rows(p_dy, rows, end, d, BLOCK_D)
+        u = _hidden(x, w1, p_b1, hidden, f)
+        du = tl.dot(dy, tl.trans(w2), input_precision="ieee") * _gelu_slope(u, TANH)
+        dw1 += tl.dot(tl.trans(du.to(x.dtype)), x, input_precision="ieee")
+        dw2 += tl.dot(tl.trans(_gelu(u, TANH).to(x.dtype)), dy, input_precision="ieee")
+        db1 += tl.sum(du, 0)
+    o_partial = part.to(tl.int64) * f
+    store_rows(p_dw1_partials + o_partial * d, dw1, hidden, f, d, BLOCK_D)
+    store_rows(p_dw2_partials + o_partial * d, dw2, hidden, f, d, BLOCK_D)
+    tl.store(p_db1_partials + o_partial + hidden, db1, hidden < f)
+
+
+def _constants(kernel: str, x: Tensor, approximate: str) -> dict[str, int | bool]:
+    d = x.shape[1]
+    rows, hidden, warps = tiles.tile(kernel, d, x.dtype)
+    return {"BLOCK_D": block_columns(d), "ROWS": rows, "HIDDEN": hidden, "TANH": approximate == "tanh", "num_warps": warps}
+
+
+def gelu_ffn(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, approximate: str) -> Tensor:
+    rows, d = x.shape
+    if d > FUSED_COLUMNS:
+        return reference.gelu_ffn(x, w1, b1, w2, b2, approximate)
+    x, w1, b1, w2, b2 = (t.contiguous() for t in (x, w1, b1, w2, b2))
+    y = torch.empty_like(x)
+    if rows:
+        constants = _constants("gelu_ffn forward", x, approximate)
+        _forward_kernel[(triton.cdiv(rows, constants["ROWS"]),)](x, w1, b1, w2, b2, y, rows, d, w1.shape[0], **constants)
+    return y
+
+
+def gelu_ffn_backward(
+    dy: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, approximate: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    rows, d = x.shape
+    if d > FUSED_COLUMNS:
+        return reference.gelu_ffn_backward(dy, x, w1, b1, w2, approximate)
+    dy, x, w1, b1, w2 = (t.contiguous() for t in (dy, x, w1, b1, w2))
+    f, dx = w1.shape[0], torch.empty_like(x)
+    if rows:
+        constants = _constants("gelu_ffn dx", x, approximate)
+        _dx_kernel[(triton.cdiv(rows, constants["ROWS"]),)](dy, x, w1, b1, w2, dx, rows, d, f, **constants)
+    constants = _constants("gelu_ffn weights", x, approximate)
+    panels = triton.cdiv(f, constants["HIDDEN"])
+    blocks = triton.cdiv(rows, constants["ROWS"])
+    ranges = max(1, min(blocks, WEIGHT_PROGRAMS // max(panels, 1)))
+    rows_of_range = triton.cdiv(blocks, ranges) * constants["ROWS"]
+    dw1, dw2 = x.new_empty((2, ranges, f, d), dtype=torch.float32)
+    db1 = x.new_empty((ranges, f), dtype=torch.float32)
+    if f:
+        _dweight_kernel[(panels * ranges,)](dy, x, w1, b1, w2, dw1, db1, dw2, rows, d, f, panels, rows_of_range, **constants)
+    db2 = dy.sum(0, dtype=torch.float32)
+    dw1, db1, dw2, db2 = (t.to(x.dtype) for t in (dw1.sum(0), db1.sum(0), dw2.sum(0).T.contiguous(), db2))
+    return dx, dw1, db1, dw2, db2

@@ -1,0 +1,269 @@
+"""loss_i = -log softmax(z_i)[t_i], z_ij = h_i . C_j + b_j. With lse_i = log sum_{j != t} e^{z_ij} and x_i = lse_i - z_it:
+loss_i = softplus(x_i), q_i = 1 - p_it = sigmoid(x_i), dloss_i/dh_i = q_i (O_i / s_i - C_t) with s_i, O_i the sums over j != t of e^{z_ij}
+and of e^{z_ij} C_j. dC = dz^T h, db = sum_i dz_i, where dz_ij = p_ij dloss_i for j != t and dz_it = -q_i dloss_i.
+
+hidden, dhidden: (N, d). items, ditems: (V, d). bias: (V,) or None. Columns may be a sample of the items: ids (V,) then says which item each
+is, and a column that is the row's target is left out. Logits, softmax and all sums are fp32; operands of products have the tensors' dtype.
+
+    forward    a program for a block of rows and a split of the columns: walks over them as attention does over keys, which leaves the
+               running maximum, s and O of the split; split where rows alone are too few programs
+    merge      a program for a block of rows: joins the splits, and adds the target
+    backward   a program for a block of columns and a range of rows: walks over the rows, computes the logits again; ranges where the
+               columns alone are too few programs, added up by torch: no atomics, the same bits every time
+
+Operations: forward 4 N V d, backward 4 N V d, an exp a logit in each. Bytes: C is read once for every block of rows, from L2 where it fits
+there, h once for every block of columns; beyond that (splits) N (d + 2) floats are written and read.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .. import reference
+from . import tiles
+from .rows import block_columns, load_rows
+
+# Exponents turn to base 2 last, when they are near 0 where it counts.
+LOG2E = tl.constexpr(1.4426950408889634)
+LN2 = tl.constexpr(0.6931471805599453)
+
+# Programs that a launch should have at least: two for each of the 132 multiprocessors of an H100.
+PROGRAMS = 264
+
+
+MERGE_ROWS = 16
+
+MOST_COLUMNS = 256  # of hidden and items; the reference serves larger ones
+
+
+@triton.jit
+def _logits(h, c, p_bias, columns, V, BIAS: tl.constexpr):
+    """z, fp32."""
+    z = tl.dot(h, tl.trans(c), input_precision="ieee")
+    if BIAS:
+        z += tl.load(p_bias + columns, columns < V, other=0.0).to(tl.float32)[None, :]
+    return z
+
+
+@triton.jit
+def _ids(p_ids, columns, V, SAMPLED: tl.constexpr):
+    """Which item each column is."""
+    if SAMPLED:
+        return tl.load(p_ids + columns, columns < V, other=-1)
+    return columns.to(tl.int64)
+
+
+@triton.jit
+def one_minus_exp(x):
+    """1 - e^-x for x >= 0, to all digits also where it is small."""
+    return tl.where(x < 0.01, x * (1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0)))), 1.0 - tl.exp(-x))
+
+
+@triton.jit
+def log_one_plus(x):
+    """log(1 + x) for 0 <= x <= 1, to all digits also where it is small."""
+    return tl.where(x < 0.01, x * (1.0 - x * (0.5 - x * (1.0 / 3.0 - x * (0.25 - x * 0.2)))), tl.log(1.0 + x))
+
+
+@triton.jit
+def join_target(most, total, z_target):
+    """loss, q and the log-sum-exp over all, from maximum and sum over the others."""
+    others = most + tl.log2(total) * LN2
+    x = others - z_target
+    near = tl.exp(-tl.abs(x))
+    rest = log_one_plus(near)
+    loss = tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL) + rest
+    # Not z_target + loss, which has one rounding more.
+    lse = tl.maximum(others, z_target, propagate_nan=tl.PropagateNan.ALL) + rest
+    return loss, tl.where(x < 0, near, 1.0) / (1.0 + near), lse
+
+
+@triton.jit(do_not_specialize=("N", "splits", "columns_of_split"))
+def _forward_kernel(
+    p_hidden, p_items, p_bias, p_ids, p_targets, p_most, p_total, p_mixed, N, V, d, splits, columns_of_split,
+    BLOCK_D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BIAS: tl.constexpr, SAMPLED: tl.constexpr,
+):  # fmt: skip
+    split, rows = tl.program_id(0) % splits, tl.program_id(0) // splits * ROWS + tl.arange(0, ROWS)
+    h = load_rows(p_hidden, rows, N, d, BLOCK_D)
+    target = tl.load(p_targets + rows, rows < N, other=-1)
+    most = tl.full((ROWS,), float("-inf"), tl.float32)
+    total = tl.zeros((ROWS,), tl.float32)
+    mixed = tl.zeros((ROWS, BLOCK_D), tl.float32)
+    begin = split * columns_of_split
+    for start in range(begin, tl.minimum(begin + columns_of_split, V), COLUMNS):
+        columns = start + tl.arange(0, COLUMNS)
+        c = load_rows(p_items, columns, V, d, BLOCK_D)
+        z = _logits(h, c, p_bias, columns, V, BIAS)
+        out = (columns[None, :] >= V) | (_ids(p_ids, columns, V, SAMPLED)[None, :] == target[:, None])
+        z = tl.where(out, float("-inf"), z)
+        # While all are left out the maximum stays finite, or -inf less -inf would be NaN.
+        new_most = tl.maximum(tl.maximum(most, tl.max(z, 1)), -1e30, propagate_nan=tl.PropagateNan.ALL)
+        e = tl.exp2((z - new_most[:, None]) * LOG2E)
+        fade = tl.exp2((most - new_most) * LOG2E)
+        total = total * fade + tl.sum(e, 1)
+        mixed = mixed * fade[:, None] + tl.dot(e.to(c.dtype), c, input_precision="ieee")
+        most = new_most
+    o_row = split.to(tl.int64) * N + rows
+    k = tl.arange(0, BLOCK_D)
+    tl.store(p_most + o_row, most, rows < N)
+    tl.store(p_total + o_row, total, rows < N)
+    tl.store(p_mixed + o_row[:, None] * d + k[None, :], mixed, (rows[:, None] < N) & (k[None, :] < d))
+
+
+@triton.jit(do_not_specialize=("N", "splits"))
+def _merge_kernel(
+    p_hidden, p_items, p_bias, p_targets, p_most, p_total, p_mixed, p_loss, p_dhidden, p_lse, N, d, splits,
+    BLOCK_D: tl.constexpr, ROWS: tl.constexpr, BIAS: tl.constexpr,
+):  # fmt: skip
+    """items, bias: of the whole catalogue, as targets are rows of it."""
+    rows, k = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK_D)
+    m_rows, o_row = rows < N, rows.to(tl.int64)
+    most = tl.full((ROWS,), -1e30, tl.float32)
+    total = tl.zeros((ROWS,), tl.float32)
+    mixed = tl.zeros((ROWS, BLOCK_D), tl.float32)
+    m_block = m_rows[:, None] & (k[None, :] < d)
+    for _ in range(0, splits):
+        new = tl.load(p_most + o_row, m_rows, other=-1e30)
+        new_most = tl.maximum(most, new, propagate_nan=tl.PropagateNan.ALL)
+        fade, scale = tl.exp2((most - new_most) * LOG2E), tl.exp2((new - new_most) * LOG2E)
+        total = total * fade + tl.load(p_total + o_row, m_rows, other=0.0) * scale
+        mixed = mixed * fade[:, None] + tl.load(p_mixed + o_row[:, None] * d + k[None, :], m_block, other=0.0) * scale[:, None]
+        most = new_most
+        o_row += N
+    target = tl.load(p_targets + rows, m_rows, other=-1)
+    valid = target >= 0
+    h = load_rows(p_hidden, rows, N, d, BLOCK_D).to(tl.float32)
+    m_target = valid[:, None] & (k[None, :] < d)
+    c = tl.load(p_items + target[:, None] * d + k[None, :], m_target, other=0.0).to(tl.float32)
+    z_target = tl.sum(h * c, 1)
+    if BIAS:
+        z_target += tl.load(p_bias + target, valid, other=0.0).to(tl.float32)
+    loss, q, lse = join_target(most, total, z_target)
+    mean = mixed / tl.where(total == 0.0, 1.0, total)[:, None]
+    dhidden = tl.where(valid[:, None], q[:, None] * (mean - c), 0.0)
+    tl.store(p_loss + rows, tl.where(valid, loss, 0.0), m_rows)
+    tl.store(p_lse + rows, tl.where(valid, lse, 0.0), m_rows)
+    o_block = rows[:, None].to(tl.int64) * d + k[None, :]
+    tl.store(p_dhidden + o_block, dhidden.to(p_dhidden.dtype.element_ty), m_block)
+
+
+@triton.jit(do_not_specialize=("N", "column_blocks", "rows_of_range"))
+def _backward_kernel(
+    p_dloss, p_hidden, p_items, p_bias, p_ids, p_targets, p_loss, p_lse, p_ditems, p_dbias, N, V, d, column_blocks, rows_of_range,
+    BLOCK_D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BIAS: tl.constexpr, SAMPLED: tl.constexpr,
+):  # fmt: skip
+    """ditems (ranges, V, d), dbias (ranges, V). A target that is a column of a sample is left out: its gradient is added apart."""
+    part, columns = tl.program_id(0) // column_blocks, tl.program_id(0) % column_blocks * COLUMNS + tl.arange(0, COLUMNS)
+    c, ids = load_rows(p_items, columns, V, d, BLOCK_D), _ids(p_ids, columns, V, SAMPLED)
+    ditems = tl.zeros((COLUMNS, BLOCK_D), tl.float32)
+    dbias = tl.zeros((COLUMNS,), tl.float32)
+    begin = part * rows_of_range
+    for start in range(begin, tl.minimum(begin + rows_of_range, N), ROWS):
+        rows = start + tl.arange(0, ROWS)
+        target = tl.load(p_targets + rows, rows < N, other=-1)
+        valid = target >= 0
+        # Rows without a target are out before anything is computed: what is not finite there would spoil the table.
+        k = tl.arange(0, BLOCK_D)
+        h = tl.load(p_hidden + rows[:, None].to(tl.int64) * d + k[None, :], valid[:, None] & (k[None, :] < d), other=0.0)
+        dloss = tl.load(p_dloss + rows, valid, other=0.0).to(tl.float32)
+        lse = tl.load(p_lse + rows, valid, other=0.0).to(tl.float32)
+        p = tl.exp2((_logits(h, c, p_bias, columns, V, BIAS) - lse[:, None]) * LOG2E)
+        # A sample leaves its targets out.
+        at_target = tl.zeros((ROWS,), tl.float32)
+        if not SAMPLED:
+            at_target -= one_minus_exp(tl.load(p_loss + rows, valid, other=0.0).to(tl.float32))
+        dz = tl.where(ids[None, :] == target[:, None], at_target[:, None], p) * dloss[:, None]
+        dz = tl.where(valid[:, None], dz, 0.0)
+        ditems += tl.dot(tl.trans(dz.to(h.dtype)), h, input_precision="ieee")
+        dbias += tl.sum(dz, 0)
+    k = tl.arange(0, BLOCK_D)
+    o_column = part.to(tl.int64) * V + columns
+    m_block = (columns[:, None] < V) & (k[None, :] < d)
+    tl.store(p_ditems + o_column[:, None] * d + k[None, :], ditems.to(p_ditems.dtype.element_ty), m_block)
+    if BIAS:
+        tl.store(p_dbias + o_column, dbias.to(p_dbias.dtype.element_ty), columns < V)
+
+
+def forward_columns(
+    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, columns: Tensor, column_bias: Tensor | None, ids: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """loss (N,) and lse (N,) in fp32 and dhidden (N, d), of targets that are rows of items against columns, a sample if ids are given."""
+    n, d, v = *hidden.shape, columns.shape[0]
+    rows_of_block, columns_of_block, warps = tiles.tile("softmax_loss forward", d, hidden.dtype)
+    row_blocks, column_blocks, block_d = triton.cdiv(n, rows_of_block), triton.cdiv(v, columns_of_block), block_columns(d)
+    splits = max(1, min(column_blocks, PROGRAMS // max(row_blocks, 1)))
+    columns_of_split = triton.cdiv(column_blocks, splits) * columns_of_block
+    # Each for itself: where slices of one tensor lie would depend on n, and Triton compiles for how an address is aligned.
+    most, total = (hidden.new_empty((splits, n), dtype=torch.float32) for _ in range(2))
+    mixed = hidden.new_empty((splits, n, d), dtype=torch.float32)
+    loss, lse = (hidden.new_empty(n, dtype=torch.float32) for _ in range(2))
+    dhidden = torch.empty_like(hidden)
+    if n:
+        _forward_kernel[(row_blocks * splits,)](
+            hidden, columns, hidden if column_bias is None else column_bias, targets if ids is None else ids, targets, most, total, mixed,
+            n, v, d, splits, columns_of_split, BLOCK_D=block_d, ROWS=rows_of_block, COLUMNS=columns_of_block,
+            num_warps=warps, BIAS=column_bias is not None, SAMPLED=ids is not None,
+        )  # fmt: skip
+        _merge_kernel[(triton.cdiv(n, MERGE_ROWS),)](
+            hidden, items, hidden if bias is None else bias, targets, most, total, mixed, loss, dhidden, lse, n, d, splits,
+            BLOCK_D=block_d, ROWS=MERGE_ROWS, BIAS=bias is not None,
+        )  # fmt: skip
+    return loss, dhidden, lse
+
+
+def backward_columns(
+    dloss: Tensor,
+    hidden: Tensor,
+    columns: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    loss: Tensor,
+    lse: Tensor,
+    ids: Tensor | None,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor | None]:
+    """The gradients of columns (V, d) and of bias (V,); of a sample without what targets add."""
+    n, d, v = *hidden.shape, columns.shape[0]
+    rows_of_block, columns_of_block, warps = tiles.tile("softmax_loss backward", d, hidden.dtype)
+    row_blocks, column_blocks = triton.cdiv(n, rows_of_block), triton.cdiv(v, columns_of_block)
+    ranges = max(1, min(row_blocks, PROGRAMS // max(column_blocks, 1)))
+    rows_of_range = triton.cdiv(row_blocks, ranges) * rows_of_block
+    stored = dtype if ranges == 1 else torch.float32
+    ditems = hidden.new_empty((ranges, v, d), dtype=stored)
+    dbias = ditems if bias is None else hidden.new_empty((ranges, v), dtype=stored)
+    if v:
+        _backward_kernel[(column_blocks * ranges,)](
+            dloss, hidden, columns, hidden if bias is None else bias, targets if ids is None else ids, targets, loss, lse, ditems, dbias,
+            n, v, d, column_blocks, rows_of_range, BLOCK_D=block_columns(d), ROWS=rows_of_block, COLUMNS=columns_of_block, num_warps=warps,
+            BIAS=bias is not None, SAMPLED=ids is not None,
+        )  # fmt: skip
+    ditems, dbias = (x[0] if ranges == 1 else x.sum(0).to(dtype) for x in (ditems, dbias))
+    return ditems, None if bias is None else dbias
+
+
+def contiguous(*tensors: Tensor | None) -> tuple:
+    return tuple(None if x is None else x.contiguous() for x in tensors)
+
+
+def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if hidden.shape[1] > MOST_COLUMNS:
+        return reference.softmax_loss(hidden, items, bias, targets)
+    hidden, items, bias, targets = contiguous(hidden, items, bias, targets)
+    return forward_columns(hidden, items, bias, targets, items, bias, None)
+
+
+def softmax_loss_backward(
+    dloss: Tensor, hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, loss: Tensor, lse: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    if hidden.shape[1] > MOST_COLUMNS:
+        return reference.softmax_loss_backward(dloss, hidden, items, bias, targets, loss, lse)
+    dloss, hidden, items, bias, targets, loss, lse = contiguous(dloss, hidden, items, bias, targets, loss, lse)
+    return backward_columns(dloss, hidden, items, bias, targets, loss, lse, None, items.dtype)
+
+
+def softmax_loss_sum(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    loss, dhidden, lse = softmax_loss(hidden, items, bias, targets)
+    return loss.sum(), dhidden, *softmax_loss_backward(torch.ones_like(loss), hidden, items, bias, targets, loss, lse)

@@ -1,0 +1,82 @@
+"""Which blocks the product kernels work in: docs/gpu.md says how they were screened."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from triton.runtime.driver import driver
+
+from . import INTERPRETED
+from .rows import block_columns
+
+
+class Tile(NamedTuple):
+    """Rows and columns of a block of products (logits, scores, hidden activations), and how many warps share it."""
+
+    rows: int
+    columns: int
+    warps: int
+
+
+TABLE = {
+    "NVIDIA": {
+        "half": {
+            "attention forward": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(128, 32, 8)},
+            "attention whole": {32: Tile(256, 32, 8), 64: Tile(32, 32, 8), 128: Tile(64, 32, 8)},
+            "attention tiled": {32: Tile(128, 64, 8), 64: Tile(64, 32, 4), 128: Tile(32, 64, 8)},
+            "gelu_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 8), 128: Tile(128, 32, 8)},
+            "gelu_ffn dx": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(64, 64, 8)},
+            "gelu_ffn weights": {32: Tile(128, 64, 8), 64: Tile(128, 32, 8), 128: Tile(128, 32, 8)},
+            "softmax_loss forward": {64: Tile(128, 64, 8), 128: Tile(128, 64, 8), 256: Tile(64, 64, 8)},
+            "softmax_loss backward": {64: Tile(128, 32, 4), 128: Tile(128, 32, 4), 256: Tile(128, 32, 8)},
+            "rank": {64: Tile(64, 64, 4), 128: Tile(64, 64, 4), 256: Tile(64, 64, 4)},
+            "topk": {64: Tile(16, 128, 4), 128: Tile(16, 128, 4), 256: Tile(16, 128, 8)},
+        },
+        "single": {
+            "attention forward": {32: Tile(128, 64, 8), 64: Tile(64, 32, 8), 128: Tile(32, 64, 8)},
+            "attention whole": {32: Tile(128, 16, 8), 64: Tile(64, 16, 8), 128: Tile(16, 32, 8)},
+            "attention tiled": {32: Tile(64, 64, 8), 64: Tile(64, 32, 8), 128: Tile(32, 16, 8)},
+            "gelu_ffn forward": {32: Tile(128, 32, 8), 64: Tile(128, 16, 8), 128: Tile(64, 32, 8)},
+            "gelu_ffn dx": {32: Tile(64, 64, 8), 64: Tile(32, 32, 8), 128: Tile(64, 16, 8)},
+            "gelu_ffn weights": {32: Tile(128, 16, 8), 64: Tile(32, 64, 8), 128: Tile(32, 16, 8)},
+            "softmax_loss forward": {64: Tile(64, 32, 8), 128: Tile(32, 64, 8), 256: Tile(16, 16, 8)},
+            "softmax_loss backward": {64: Tile(64, 16, 4), 128: Tile(16, 64, 4), 256: Tile(32, 32, 8)},
+            "rank": {64: Tile(32, 32, 4), 128: Tile(32, 32, 4), 256: Tile(32, 32, 8)},
+            "topk": {64: Tile(16, 128, 8), 128: Tile(16, 64, 8), 256: Tile(16, 32, 8)},
+        },
+    },
+    "AMD": {
+        "half": {
+            "attention forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
+            "attention whole": {32: Tile(256, 16, 4), 64: Tile(256, 16, 4), 128: Tile(128, 16, 8)},
+            "attention tiled": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 32, 4)},
+            "gelu_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
+            "gelu_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
+            "gelu_ffn weights": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 32, 4)},
+            "softmax_loss forward": {64: Tile(128, 64, 4), 128: Tile(128, 64, 4), 256: Tile(128, 32, 4)},
+            "softmax_loss backward": {64: Tile(128, 64, 4), 128: Tile(128, 64, 4), 256: Tile(128, 32, 4)},
+            "rank": {64: Tile(64, 64, 4), 128: Tile(64, 64, 4), 256: Tile(64, 64, 4)},
+            "topk": {64: Tile(16, 128, 4), 128: Tile(16, 128, 4), 256: Tile(16, 64, 4)},
+        },
+        "single": {
+            "attention forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 32, 4)},
+            "attention whole": {32: Tile(128, 32, 4), 64: Tile(128, 16, 4), 128: Tile(64, 16, 4)},
+            "attention tiled": {32: Tile(128, 64, 4), 64: Tile(128, 32, 4), 128: Tile(64, 32, 4)},
+            "gelu_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
+            "gelu_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 32, 4)},
+            "gelu_ffn weights": {32: Tile(128, 32, 4), 64: Tile(128, 32, 4), 128: Tile(128, 16, 4)},
+            "softmax_loss forward": {64: Tile(128, 64, 4), 128: Tile(128, 32, 4), 256: Tile(64, 16, 4)},
+            "softmax_loss backward": {64: Tile(128, 64, 4), 128: Tile(128, 32, 4), 256: Tile(64, 32, 4)},
+            "rank": {64: Tile(64, 64, 4), 128: Tile(64, 64, 4), 256: Tile(32, 32, 4)},
+            "topk": {64: Tile(16, 128, 4), 128: Tile(16, 64, 4), 256: Tile(16, 32, 4)},
+        },
+    },
+}
+
+
+def tile(kernel: str, d: int, dtype: torch.dtype) -> Tile:
+    """kernel: as in TABLE. d: columns of the operands."""
+    amd = not INTERPRETED and driver.active.get_current_target().backend == "hip"
+    sizes = TABLE["AMD" if amd else "NVIDIA"]["single" if dtype == torch.float32 else "half"][kernel]
+    return next(t for most, t in sizes.items() if block_columns(d) <= most)

@@ -1,0 +1,127 @@
+"""The k best items of each row by z_ij = h_i . C_j + b_j, best first, NaN before all numbers, ties by the lower item row. docs/topk.md.
+
+hidden: (N, d). items: (V, d). A score and its item are one int64, the score's bits in an order of integers above the item's complement, so
+that the larger is the better and no two are equal: however candidates are joined, the answer is one.
+
+A program for a block of rows and a split of the items walks over its items and keeps the k best of a row, in no order. A block of items
+in which none is better than its row's worst costs a comparison; in others, excluded items are looked up, and the best of each row takes
+the place of its worst until none is better. torch joins the splits. Bytes beside h and C: 8 k for a row and split: nothing grows with N V.
+2 N V d operations; C is read once for every block of rows.
+
+More than MOST_KEPT best, and lists of candidates, are left to the reference, which sorts a block of logits.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .. import reference
+from . import tiles
+from .rank import PROGRAMS
+from .rows import block_columns, load_rows
+from .softmax_loss import MOST_COLUMNS
+
+MOST_KEPT = 128
+LOWEST, HIGHEST = tl.constexpr(-(2**63)), tl.constexpr(2**63 - 1)
+
+
+@triton.jit
+def _keys(z, item):
+    """Scores and items as integers: the larger the better."""
+    z += 0.0  # -0 is 0
+    bits = z.to(tl.int32, bitcast=True)
+    ordered = tl.where(z == z, tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits), 0x7FFFFFFF)
+    keys = (ordered.to(tl.int64) << 32) | (0xFFFFFFFF - item)[None, :]
+    return tl.where(z == float("-inf"), LOWEST, keys)
+
+
+@triton.jit
+def _listed(p_exclude, first, end, item, steps):
+    """Which items (rows, items) stand in the sorted list of their row, from first (rows,) to end (rows,)."""
+    low = first[:, None] + (item * 0)[None, :]
+    high = end[:, None] + (item * 0)[None, :]
+    for _ in range(0, steps):
+        middle = (low + high) // 2
+        below = (low < high) & (tl.load(p_exclude + middle, low < high, other=0) < item[None, :])
+        low, high = tl.where(below, middle + 1, low), tl.where(below, high, middle)
+        high = tl.maximum(low, high)
+    return (low < end[:, None]) & (tl.load(p_exclude + low, low < end[:, None], other=-1) == item[None, :])
+
+
+@triton.jit(do_not_specialize=("N", "splits", "items_of_split", "steps", "k"))
+def _best_kernel(
+    p_hidden, p_items, p_bias, p_exclude, p_offsets, p_best, N, V, d, splits, items_of_split, steps, k,
+    ROWS: tl.constexpr, ITEMS: tl.constexpr, KEPT: tl.constexpr, BLOCK_D: tl.constexpr, BIAS: tl.constexpr, EXCLUDE: tl.constexpr,
+):  # fmt: skip
+    split, rows = tl.program_id(0) % splits, tl.program_id(0) // splits * ROWS + tl.arange(0, ROWS)
+    h = load_rows(p_hidden, rows, N, d, BLOCK_D)
+    if EXCLUDE:
+        first = tl.load(p_offsets + rows, rows < N, other=0).to(tl.int64)
+        end = tl.load(p_offsets + rows + 1, rows < N, other=0).to(tl.int64)
+    # Below all scores, and distinct, as one of them at a time gives way; beyond k above all.
+    slot = tl.arange(0, KEPT).to(tl.int64)
+    best = tl.zeros((ROWS, KEPT), tl.int64) + tl.where(slot < k, LOWEST + slot, HIGHEST)[None, :]
+    worst = tl.min(best, 1)
+    begin = split * items_of_split
+    last = tl.minimum(begin + items_of_split, V)
+    for start in range(begin, last, ITEMS):
+        item = start + tl.arange(0, ITEMS).to(tl.int64)
+        z = tl.dot(h, tl.trans(load_rows(p_items, item, last, d, BLOCK_D)), input_precision="ieee")
+        if BIAS:
+            z += tl.load(p_bias + item, item < last, other=0.0).to(tl.float32)[None, :]
+        keys = tl.where((item < last)[None, :] & (rows < N)[:, None], _keys(z, item), LOWEST)
+        candidate = tl.max(keys, 1)
+        if tl.max((candidate > worst).to(tl.int32), 0) > 0:
+            if EXCLUDE:
+                keys = tl.where(_listed(p_exclude, first, end, item, steps), LOWEST, keys)
+                candidate = tl.max(keys, 1)
+            while tl.max((candidate > worst).to(tl.int32), 0) > 0:
+                gives_way = (best == worst[:, None]) & (candidate > worst)[:, None]
+                best = tl.where(gives_way, candidate[:, None], best)
+                keys = tl.where(keys == candidate[:, None], LOWEST, keys)
+                worst, candidate = tl.min(best, 1), tl.max(keys, 1)
+    o_best = (rows.to(tl.int64) * splits + split)[:, None] * k + slot[None, :]
+    tl.store(p_best + o_best, best, (rows < N)[:, None] & (slot < k)[None, :])
+
+
+def _sorted_lists(exclude: Tensor, offsets: Tensor, num_items: int) -> Tensor:
+    row = torch.searchsorted(offsets, torch.arange(exclude.shape[0], device=exclude.device), right=True) - 1
+    return (row * num_items + exclude).sort()[0] % num_items
+
+
+def topk(
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    k: int,
+    exclude: Tensor | None,
+    exclude_offsets: Tensor | None,
+    candidates: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    (n, d), v = hidden.shape, items.shape[0]
+    if candidates is not None or k > MOST_KEPT or d > MOST_COLUMNS:
+        return reference.topk(hidden, items, bias, k, exclude, exclude_offsets, candidates)
+    hidden, items = hidden.contiguous(), items.contiguous()
+    rows_of_block, items_of_block, warps = tiles.tile("topk", d, hidden.dtype)
+    blocks, row_blocks = triton.cdiv(v, items_of_block), triton.cdiv(n, rows_of_block)
+    splits = max(1, min(blocks, PROGRAMS // max(row_blocks, 1)))
+    best = torch.empty((n, splits * k), dtype=torch.int64, device=hidden.device)
+    lists, offsets, steps = best, best, 0
+    if exclude is not None and exclude_offsets is not None and exclude.shape[0]:
+        lists, offsets = _sorted_lists(exclude, exclude_offsets, v), exclude_offsets.contiguous()
+        steps = min(exclude.shape[0], v).bit_length()
+    if n:
+        _best_kernel[(row_blocks * splits,)](
+            hidden, items, hidden if bias is None else bias.contiguous(), lists, offsets, best, n, v, d, splits,
+            triton.cdiv(blocks, splits) * items_of_block, steps, k, ROWS=rows_of_block, ITEMS=items_of_block,
+            KEPT=triton.next_power_of_2(k), num_warps=warps, BLOCK_D=block_columns(d), BIAS=bias is not None, EXCLUDE=steps > 0,
+        )  # fmt: skip
+    keys = best.topk(k, dim=1)[0]
+    found = keys >= LOWEST.value + MOST_KEPT
+    ordered = (keys >> 32).int()
+    scores = torch.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered).view(torch.float32)
+    rows = torch.where(found, 0xFFFFFFFF - (keys & 0xFFFFFFFF), -1)
+    return torch.where(found, scores, -torch.inf).to(hidden.dtype), rows
