@@ -1,19 +1,25 @@
-"""Compiles every Triton kernel ahead of time for real GPUs, which needs none; prints one JSON object a kernel, dtype and target.
+"""Runs the Triton backend's launch sites for a GPU that is not there: everything is specialised and compiled for it, nothing is launched.
 
-Run in a process without TRITON_INTERPRET: python -m tests.backends.compile_triton
+    python -m tests.backends.compile_triton sm_90 bf16     # prints one JSON object a kernel and configuration
+
+In a process of its own, without TRITON_INTERPRET, as it replaces Triton's driver and makes the backend take CPU tensors.
 """
+
+from __future__ import annotations
 
 import json
 import re
 import subprocess
+import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-
-from b4r_fast.backends.triton import residual_layer_norm
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction
 
 # A100, H100, B200, MI300: warp sizes are NVIDIA's and AMD's.
 TARGETS = {
@@ -22,48 +28,144 @@ TARGETS = {
     "sm_100": GPUTarget("cuda", 100, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
-CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-
-# Kernel, constants, and the names of its arguments that are not of the tensors' dtype and not int32.
-FP32 = {"p_mean", "p_rstd", "p_dweight_partials", "p_dbias_partials", "eps", "scale"}
-KERNELS = [
-    (kernel, residual_layer_norm._blocks(d, elements) | {"DROPOUT": True})
-    for kernel, elements in (
-        (residual_layer_norm._forward_kernel, residual_layer_norm.FORWARD_ELEMENTS),
-        (residual_layer_norm._backward_kernel, residual_layer_norm.BACKWARD_ELEMENTS),
-    )
-    for d in (64, 1024)
-]
+# Bytes that a program may have.
+SHARED_MEMORY = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 
 
-def type_of(name: str, dtype: str) -> str:
-    base = "i64" if name == "p_seed" else "fp32" if name in FP32 else dtype if name.startswith("p_") else "i32"
-    return f"*{base}" if name.startswith("p_") else base
+class AbsentGpu:
+    """What Triton asks of a driver, for a target that is not there."""
+
+    def __init__(self, target: GPUTarget) -> None:
+        self.target = target
+        self.utils = self
+
+    def get_current_target(self):
+        return self.target
+
+    def get_current_device(self):
+        return list(TARGETS.values()).index(self.target)  # Triton keeps what it compiled by device
+
+    def get_current_stream(self, device=None):
+        return 0
+
+    def get_device_properties(self, device):
+        # Without a limit, so that all kernels are described, those that need too much too.
+        return {"max_shared_mem": 1 << 30, "multiprocessor_count": 132, "warpSize": self.target.warp_size, "max_num_regs": 65536}
+
+    def load_binary(self, name, binary, shared, device):
+        return 1, 1, 0, 0, 1024
+
+    class launcher_cls:
+        def __init__(self, source, metadata):
+            self.launch_cooperative_grid = False
+
+        def __call__(self, *args):
+            pass
 
 
-def spills(compiled) -> int:
-    """Bytes of stack and local memory a thread (NVIDIA) or spilled vector registers (AMD)."""
-    if "cubin" not in compiled.asm:
-        return int(re.search(r"\.vgpr_spill_count:\s+(\d+)", compiled.asm["amdgcn"])[1])
+def _tool(name: str, cubin: bytes, *options: str) -> str:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(compiled.asm["cubin"])
+        file.write(cubin)
         file.flush()
-        usage = subprocess.run([CUOBJDUMP, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True).stdout
-    return sum(int(size) for size in re.findall(r"(?:STACK|LOCAL):(\d+)", usage))
+        return subprocess.run([TOOLS / name, *options, file.name], capture_output=True, text=True, check=True).stdout
 
 
-def compile_kernel(kernel, constants: dict, dtype: str, target: GPUTarget):
-    names = kernel.arg_names
-    signature = {name: "constexpr" if name in constants else type_of(name, dtype) for name in names}
-    aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if name.startswith("p_")}
-    values = {(names.index(name),): value for name, value in constants.items()}
-    return triton.compile(ASTSource(fn=kernel, signature=signature, constexprs=values, attrs=aligned), target=target)
+def resources(kernel) -> dict[str, int]:
+    """Registers, bytes of stack and local memory a thread (NVIDIA) or spilled vector registers (AMD), tensor-core instructions."""
+    if "cubin" not in kernel.asm:
+        text = kernel.asm["amdgcn"]
+        spilled, registers = (int(re.search(rf"\.{name}:\s+(\d+)", text)[1]) for name in ("vgpr_spill_count", "vgpr_count"))
+        return {"registers": registers, "spills": spilled, "tensor_core": len(re.findall(r"v_mfma", text))}
+    usage = _tool("cuobjdump", kernel.asm["cubin"], "--dump-resource-usage")
+    sass = _tool("nvdisasm", kernel.asm["cubin"], "-c")
+    return {
+        "registers": int(re.search(r"REG:(\d+)", usage)[1]),
+        "spills": sum(int(size) for size in re.findall(r"(?:STACK|LOCAL):(\d+)", usage)),
+        "tensor_core": len(re.findall(r"\b(?:HMMA|HGMMA|UTCHMMA)", sass)),
+    }
+
+
+def choose(target: str) -> None:
+    """Have what is launched next compiled for this target."""
+    driver.set_active(AbsentGpu(TARGETS[target]))
+
+
+def install() -> list[dict]:
+    """From now on the list gets a description of every kernel that is launched, the same object for the same kernel."""
+    torch.cuda.is_available = lambda: True
+    described: dict[tuple, dict] = {}
+    launched: list[dict] = []
+    run = JITFunction.run
+
+    def run_and_describe(self, *args, grid, warmup, **kwargs):
+        kernel = run(self, *args, grid=grid, warmup=warmup, **kwargs)
+        target = list(TARGETS)[driver.active.get_current_device()]
+        if (target, kernel.hash) not in described:
+            constants = {name: value for name, value in kwargs.items() if isinstance(value, int)}
+            module = self.fn.__module__.rpartition(".")[2]
+            row = {"op": module, "kernel": self.fn.__name__, **constants, "target": target, "shared": kernel.metadata.shared}
+            described[target, kernel.hash] = row | {"dots": "tt.dot" in kernel.asm["ttir"]} | resources(kernel)
+        launched.append(described[target, kernel.hash])
+        return kernel
+
+    JITFunction.run = run_and_describe
+    from b4r_fast.backends import triton as backend
+
+    backend.DEVICES = ("cpu",)
+    return launched
+
+
+def faults(row: dict) -> str:
+    """What is wrong with a kernel, or nothing."""
+    if row.get("anew"):
+        return "is compiled anew for another number of tokens"
+    if row["spills"]:
+        return f"spills {row['spills']}"
+    if row["shared"] > SHARED_MEMORY[row["target"]]:
+        return f"needs {row['shared']} bytes of shared memory of {SHARED_MEMORY[row['target']]}"
+    if row["dots"] and not row["tensor_core"] and row["dtype"] != "fp32":
+        return "has a product without tensor cores"
+    return ""
+
+
+def main(target: str, dtype: str) -> None:
+    choose(target)
+    launched = install()
+    from b4r_fast import ops, use_backend
+
+    from ..ops.accuracy import results
+    from ..ops.shaped import SHAPED, Sizes
+
+    # The paper's shape; 128 and 256 columns; then sequences so short that the backward holds them whole, for every size of head.
+    shapes = [
+        Sizes(lengths=(200, 30), heads=2, head_size=32, intermediate=256, items=3416, dropout_p=0.1),
+        Sizes(lengths=(300, 30), heads=2, head_size=64, intermediate=512, items=3416, dropout_p=0.1),
+        Sizes(lengths=(300, 30), heads=2, head_size=128, intermediate=1024, items=3416, dropout_p=0.1),
+        Sizes(lengths=(16, 3), heads=1, head_size=64, intermediate=256, items=3416, dropout_p=0.1),
+        Sizes(lengths=(16, 3), heads=1, head_size=128, intermediate=256, items=3416, dropout_p=0.1),
+    ]
+
+    def run(sizes: Sizes) -> None:
+        for shaped in SHAPED.values():
+            call, sides = shaped(sizes)
+            results(call, DTYPES[dtype], [torch.randn(side) for side in sides])
+        _, sides = SHAPED["gelu_ffn"](sizes)
+        results(lambda *inputs: ops.gelu_ffn(*inputs, approximate="tanh"), DTYPES[dtype], [torch.randn(side) for side in sides])
+        exclude = torch.arange(sizes.tokens), torch.arange(sizes.tokens + 1, dtype=torch.int32)
+        hidden, items = (torch.randn(n, sizes.hidden, dtype=DTYPES[dtype]) for n in (sizes.tokens, sizes.items))
+        ops.topk(hidden, items, None, 10, exclude=exclude)
+        ops.rank(hidden, items, None, exclude[0], exclude=exclude)
+
+    with use_backend("triton"):
+        for sizes in shapes:
+            run(sizes)
+        known = len(set(map(id, launched)))
+        run(replace(shapes[0], lengths=(199, 28)))
+    for i, row in enumerate({id(row): row for row in launched}.values()):
+        print(json.dumps(row | {"dtype": dtype, "anew": i >= known}), flush=True)
 
 
 if __name__ == "__main__":
-    for kernel, constants in KERNELS:
-        for dtype in ("fp32", "bf16"):
-            for target in TARGETS:
-                compiled = compile_kernel(kernel, constants, dtype, TARGETS[target])
-                row = {"kernel": kernel.__name__, **constants, "dtype": dtype, "target": target}
-                print(json.dumps(row | {"shared": compiled.metadata.shared, "spills": spills(compiled)}), flush=True)
+    main(*sys.argv[1:])

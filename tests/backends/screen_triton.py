@@ -1,0 +1,142 @@
+"""Finds the largest block that compiles without a fault, for every product kernel, dtype and number of columns, and prints the table.
+
+    python -m tests.backends.screen_triton > table.txt
+
+In b4r_fast/backends/triton/tiles.py the table is held to by test_triton_compiles.py; it needs screening again when a kernel changes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import torch
+
+from .compile_triton import choose, faults, install
+
+FAMILIES = {"NVIDIA": ("sm_80", "sm_90", "sm_100"), "AMD": ("gfx942",)}
+PRECISIONS = {"half": torch.bfloat16, "single": torch.float32}
+T, R, V, F = 300, 200, 500, 256
+
+
+def kernels() -> dict[str, tuple[list[str], Callable]]:
+    """What a tile is for: the kernels that it describes, and a call that launches them."""
+    from b4r_fast.backends.triton import attention, gelu_ffn, rank, softmax_loss, topk
+
+    cu_k, cu_q = torch.tensor([0, 100, T], dtype=torch.int32), torch.tensor([0, 100, R], dtype=torch.int32)
+    seed, targets = torch.tensor(1), torch.zeros(R, dtype=torch.int64)
+
+    def attend(d, dtype, rows, cu_q, most_rows, backward):
+        q, k = torch.empty(rows, 2, d, dtype=dtype), torch.empty(T, 2, d, dtype=dtype)
+        sizes = (cu_q, cu_k, most_rows, T, 0.1, 0.1, seed)
+        if not backward:
+            return attention.attention(q, k, k, *sizes)
+        return attention.attention_backward(q, q, k, k, q, torch.empty(2, rows), *sizes)
+
+    def feed(d, dtype, backward):
+        x, w1, w2 = torch.empty(T, d, dtype=dtype), torch.empty(F, d, dtype=dtype), torch.empty(d, F, dtype=dtype)
+        for approximate in ("none", "tanh"):
+            if backward:
+                gelu_ffn.gelu_ffn_backward(x, x, w1, w1[:, 0], w2, approximate)
+            else:
+                gelu_ffn.gelu_ffn(x, w1, w1[:, 0], w2, w2[:, 0], approximate)
+
+    def table(d, dtype):
+        return torch.empty(R, d, dtype=dtype), torch.empty(V, d, dtype=dtype), torch.empty(V, dtype=dtype)
+
+    def backward_of_loss(d, dtype):
+        row = torch.zeros(R)
+        hidden, items, bias = table(d, dtype)
+        softmax_loss.softmax_loss_backward(row, hidden, items, bias, targets, row, row)
+        softmax_loss.backward_columns(row, hidden, items, bias, targets, row, row, torch.zeros(V, dtype=torch.int64), torch.float32)
+
+    def forward_of_loss(d, dtype):
+        hidden, items, bias = table(d, dtype)
+        softmax_loss.softmax_loss(hidden, items, bias, targets)
+        softmax_loss.forward_columns(hidden, items, bias, targets, items, bias, torch.zeros(V, dtype=torch.int64))
+
+    def ranks(d, dtype):
+        hidden, items, bias = table(d, dtype)
+        for some in (bias, None):
+            rank.rank(hidden, items, some, targets, *exclude)
+
+    def best(d, dtype):
+        hidden, items, bias = table(d, dtype)
+        for some in (bias, None):
+            topk.topk(hidden, items, some, 10, *exclude, None)
+
+    exclude = torch.zeros(9, dtype=torch.int64), torch.linspace(0, 9, R + 1).int()
+    return {
+        "attention forward": (["_forward_kernel"], lambda d, dtype: attend(d, dtype, T, cu_k, T, False)),
+        "attention whole": (["_backward_whole_kernel"], lambda d, dtype: attend(d, dtype, T, cu_k, ROWS[0], True)),
+        "attention tiled": (
+            ["_backward_keys_kernel", "_backward_rows_kernel"],
+            lambda d, dtype: attend(d, dtype, R, cu_q, T, True),
+        ),
+        "gelu_ffn forward": (["_forward_kernel"], lambda d, dtype: feed(d, dtype, False)),
+        "gelu_ffn dx": (["_dx_kernel"], lambda d, dtype: feed(d, dtype, True)),
+        "gelu_ffn weights": (["_dweight_kernel"], lambda d, dtype: feed(d, dtype, True)),
+        "softmax_loss forward": (["_forward_kernel"], forward_of_loss),
+        "softmax_loss backward": (["_backward_kernel"], backward_of_loss),
+        "rank": (["_count_kernel", "_excluded_kernel"], ranks),
+        "topk": (["_best_kernel"], best),
+    }
+
+
+# Rows times items times columns of operands: above it fp32 products, whose operands are held in registers, spill on NVIDIA's targets, and
+# take minutes to compile.
+SINGLE_MOST = 1 << 18
+
+ROWS = [0]  # of the longest sequence, for "attention whole"
+
+
+def candidates(kernel: str) -> list[tuple[int, int, int]]:
+    """The best first: the most products a load, then the fewest warps."""
+    if kernel == "rank":
+        return [(size, size, warps) for size in (64, 32, 16) for warps in (4, 8)]
+    if kernel == "topk":
+        return [(16, columns, warps) for columns in (128, 64, 32, 16) for warps in (4, 8)]
+    if kernel == "attention whole":
+        return [(rows, keys, warps) for rows in (256, 128, 64, 32, 16) for keys in (32, 16) for warps in (8, 4)]
+    sizes = [(rows, columns) for rows in (128, 64, 32, 16) for columns in (64, 32, 16)]
+    return [(*size, warps) for size in sorted(sizes, key=lambda s: (s[0] * s[1], s[0]), reverse=True) for warps in (4, 8)]
+
+
+def columns_of(kernel: str) -> tuple[int, ...]:
+    return (32, 64, 128) if kernel.startswith(("attention", "gelu_ffn")) else (64, 128, 256)
+
+
+def screen() -> dict:
+    launched = install()
+    from b4r_fast.backends.triton import tiles
+
+    table: dict = {}
+    for family, targets in FAMILIES.items():
+        for precision, dtype in PRECISIONS.items():
+            for kernel, (names, call) in kernels().items():
+                for d in columns_of(kernel):
+                    for candidate in candidates(kernel):
+                        if precision == "single" and candidate[0] * candidate[1] * d > SINGLE_MOST:
+                            continue
+                        small, tried = {1 << 20: tiles.Tile(16, 16, 4)}, {1 << 20: tiles.Tile(*candidate)}
+                        tiles.TABLE = {family: {precision: {key: tried if key == kernel else small for key in kernels()}}}
+                        ROWS[0] = candidate[0]
+                        if all(_fits(launched, target, names, call, d, dtype) for target in targets):
+                            table.setdefault(family, {}).setdefault(precision, {}).setdefault(kernel, {})[d] = candidate
+                            print(family, precision, kernel, d, candidate, file=sys.stderr, flush=True)
+                            break
+                    else:
+                        print(family, precision, kernel, d, "none", file=sys.stderr, flush=True)
+    return table
+
+
+def _fits(launched: list[dict], target: str, names: list[str], call: Callable, d: int, dtype: torch.dtype) -> bool:
+    choose(target)
+    before = len(launched)
+    call(d, dtype)
+    name = "fp32" if dtype == torch.float32 else "bf16"
+    return not any(faults(row | {"dtype": name}) for row in launched[before:] if row["kernel"] in names)
+
+
+if __name__ == "__main__":
+    print(screen())

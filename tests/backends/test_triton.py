@@ -1,0 +1,173 @@
+"""The Triton kernels, in the interpreter where there is no GPU: as accurate as the reference, in every dtype, whatever the sizes."""
+
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from b4r_fast import BERT4Rec, BERT4RecConfig, PackedSequences, ops, use_backend
+from b4r_fast.backends import backends, operators
+
+from ..ops.accuracy import assert_as_accurate_as_the_reference, error, results
+from ..ops.native import POISON, poison
+from ..ops.shaped import SHAPED, Sizes
+
+if not backends()["triton"].startswith("available"):
+    pytest.skip(backends()["triton"], allow_module_level=True)
+
+from b4r_fast.backends.triton import tiles
+
+if not torch.cuda.is_available():
+    from .hardened_interpreter import install
+
+    install()
+
+pytestmark = pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")  # a softmax over nothing but the target
+
+OPERATOR = {"attention_of_some_queries": "attention", "sampled_softmax_loss_with_private_negatives": "sampled_softmax_loss"}
+HELD = [name for name in SHAPED if OPERATOR.get(name, name) in operators("triton")]
+DIFFERENTIABLE = [name for name in HELD if name not in ("sample_negatives", "cloze_mask", "topk", "rank")]
+ATTENTION = ["attention", "attention_of_some_queries", "joint_attention"]
+
+SIZES = st.builds(
+    Sizes,
+    lengths=st.lists(st.integers(0, 70), max_size=4).filter(lambda lengths: max(lengths, default=0) != 1).map(tuple),
+    heads=st.integers(1, 2),
+    head_size=st.integers(8, 64),
+    intermediate=st.integers(1, 100),
+    items=st.integers(1, 150),
+    negatives=st.integers(1, 70),
+    dropout_p=st.sampled_from([0.0, 0.3]),
+    reduction=st.sampled_from(["mean", "sum", "none"]),
+)
+
+
+@pytest.fixture(autouse=True)
+def _triton():
+    with use_backend("triton"):
+        yield
+
+
+@pytest.mark.parametrize("name", HELD)
+@settings(derandomize=True, deadline=None, max_examples=5, phases=[Phase.generate])  # shrinking would take minutes
+@given(SIZES)
+def test_any_sizes_are_as_accurate_as_pytorch(name, sizes):
+    """In small blocks, so that most shapes take several, and programs that meet at their edges."""
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "tile", lambda *_: tiles.Tile(32, 16, 4))
+        assert_as_accurate_as_the_reference(*SHAPED[name](sizes))
+
+
+# A head below the 16 columns that a product takes, the paper's, and the largest; lengths past every block, and past what the backward holds
+# of a sequence.
+@pytest.mark.parametrize(("head_size", "lengths"), [(8, (70, 0, 33)), (32, (257, 3)), (64, (130, 1)), (128, (70, 5))])
+@pytest.mark.parametrize("name", ATTENTION)
+def test_every_form_of_attention_is_as_accurate_as_pytorch(name, head_size, lengths):
+    assert_as_accurate_as_the_reference(*SHAPED[name](Sizes(lengths=lengths, heads=1, head_size=head_size, dropout_p=0.2)), draws=1)
+
+
+@pytest.mark.parametrize("hidden", [96, 160, 256])
+@pytest.mark.parametrize("name", [name for name in HELD if name not in ATTENTION])
+def test_wide_rows_are_as_accurate_as_pytorch(name, hidden):
+    sizes = Sizes(lengths=(40, 30), heads=1, head_size=hidden, intermediate=4 * hidden, items=100)
+    assert_as_accurate_as_the_reference(*SHAPED[name](sizes), draws=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_halves_are_as_accurate_as_pytorchs(name, dtype):
+    """Against the reference in the same dtype, which rounds between its steps; both against the reference in fp64 on the same halves."""
+    call, shapes = SHAPED[name](Sizes(lengths=(50, 21), head_size=32, intermediate=70, items=100, negatives=30, dropout_p=0.1))
+    tensors = [torch.randn(shape).to(dtype) for shape in shapes]
+    with use_backend("reference"):
+        theirs, oracle = results(call, dtype, tensors), results(call, torch.float64, tensors)
+    for ours, other, exact in zip(results(call, dtype, tensors), theirs, oracle, strict=True):
+        assert error(ours, exact) <= max(2 * error(other, exact), 2 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_everything_is_written(name, monkeypatch):
+    """Outputs and workspaces filled with NaN, or a strange integer, before the kernels run come back without any."""
+    call, shapes = SHAPED[name](Sizes(lengths=(70, 0, 5), head_size=20, dropout_p=0.3))
+    tensors = [torch.randn(shape) for shape in shapes]
+    poison(monkeypatch)
+    assert all((t.isfinite() & (t != POISON)).all() for t in results(call, torch.float32, tensors))
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_two_runs_give_the_same_bits(name):
+    call, shapes = SHAPED[name](Sizes(lengths=(70, 0, 5), head_size=20, dropout_p=0.3))
+    tensors = [torch.randn(shape) for shape in shapes]
+    assert all(map(torch.equal, *(results(call, torch.float32, tensors) for _ in range(2))))
+
+
+@pytest.mark.parametrize("lengths", [(), (0, 0, 0)])
+@pytest.mark.parametrize("name", HELD)
+def test_zero_tokens_give_nothing_and_gradients_of_0(name, lengths, monkeypatch):
+    poison(monkeypatch)
+    call, shapes = SHAPED[name](Sizes(lengths=lengths, dropout_p=0.3))
+    out, *gradients = results(call, torch.float32, [torch.randn(shape) for shape in shapes])
+    if name != "sample_negatives":  # which knows no tokens
+        assert out.numel() == 0 or out == 0
+    assert all((g == 0).all() for g in gradients)
+
+
+@pytest.mark.parametrize("name", [name for name in HELD if "softmax" in name or name in ("embedding_layer_norm", "topk", "rank")])
+def test_a_catalogue_of_one_item_serves(name):
+    assert_as_accurate_as_the_reference(*SHAPED[name](Sizes(items=1)))
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "log_uniform", "popularity"])
+def test_it_draws_the_negatives_of_the_reference(sampler):
+    counts = torch.arange(1000) % 7 if sampler == "popularity" else None
+
+    def draw():
+        return ops.sample_negatives((70, 9), 1000, sampler=sampler, counts=counts, seed=torch.tensor(-77_000_000_001))[0]
+
+    with use_backend("reference"):
+        expected = draw()
+    assert torch.equal(draw(), expected)
+
+
+@pytest.mark.parametrize("k", [1, 10, 70, 200])
+def test_topk_leaves_out_what_is_excluded_and_breaks_ties_by_row(k):
+    hidden, items, bias = torch.randn(3, 8).round(), torch.randn(90, 8).round(), torch.zeros(90)
+    items[40:50] = items[30:40]
+    bias[7], bias[8] = torch.nan, -torch.inf
+    exclude = torch.tensor([3, 1, 3, 89, 0, 5, 7]), torch.tensor([0, 4, 4, 7], dtype=torch.int32)
+    with use_backend("reference"):
+        scores, rows = ops.topk(hidden, items, bias, k, exclude=exclude)
+    ours = ops.topk(hidden, items, bias, k, exclude=exclude)
+    assert torch.equal(ours[1], rows)
+    torch.testing.assert_close(ours[0], scores, equal_nan=True)
+
+
+def test_rank_leaves_out_what_is_excluded_once():
+    hidden, items, bias = torch.randn(5, 8).round(), torch.randn(90, 8).round(), torch.randn(90).round()
+    bias[7] = torch.nan
+    exclude = torch.tensor([3, 1, 3, 89, 0, 5, 7, 20]), torch.tensor([0, 4, 4, 8, 8, 8], dtype=torch.int32)
+    targets = torch.tensor([1, 89, 20, 30, 7])
+    with use_backend("reference"):
+        expected = ops.rank(hidden, items, bias, targets, exclude=exclude)
+    assert torch.equal(ops.rank(hidden, items, bias, targets, exclude=exclude), expected)
+
+
+def test_a_model_trains_as_in_the_reference():
+    config = BERT4RecConfig(num_items=40, max_length=12, hidden_size=16, num_layers=2, num_heads=2, hidden_dropout=0.1)
+    batch = PackedSequences.from_lists([[1, 5, 9, 41, 7], [41], [3, 41, 8, 2, 2, 41, 6]])
+    labels = torch.where(batch.values == 41, batch.values.roll(1) % 40 + 1, -100)
+    losses = {}
+    for backend in ("reference", "triton"):
+        torch.manual_seed(0)
+        model = BERT4Rec(config)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        losses[backend] = []
+        for step in range(3):
+            with use_backend(backend):
+                loss = model(batch, labels, seed=torch.tensor(step)).loss
+                optimizer.zero_grad()
+                loss.backward()
+            optimizer.step()
+            losses[backend].append(loss.item())
+    torch.testing.assert_close(losses["triton"], losses["reference"], rtol=1e-4, atol=1e-5)

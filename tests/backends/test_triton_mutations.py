@@ -1,0 +1,133 @@
+"""That the checks of the Triton kernels see: each of these faults, planted into a kernel, is found."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from b4r_fast.backends import backends, reference
+
+if not backends()["triton"].startswith("available") or torch.cuda.is_available():
+    pytest.skip("for Triton's interpreter alone", allow_module_level=True)
+
+from triton.runtime.errors import InterpreterError
+
+from b4r_fast.backends import triton as backend
+from b4r_fast.backends.triton import tiles
+
+from .hardened_interpreter import Fault, install
+
+install()
+
+pytestmark = pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")  # a split that holds nothing but the target
+
+FOLDER = Path(backend.__file__).parent
+
+CU, SEED = torch.tensor([0, 70, 75], dtype=torch.int32), torch.tensor(5)
+N, V, D = 70, 150, 24
+
+
+def attention(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    q, dout = torch.randn(2, 75, 2, 16)
+    k, v = torch.randn(75, 2, 2, 16).unbind(1)
+    sizes = (CU, CU, 70, 70, 0.3, 0.2, SEED)
+    out, _ = op.attention(q, k, v, *sizes)
+    expected, expected_lse = reference.attention(q, k, v, *sizes)
+    gradients = op.attention_backward(dout, q, k, v, expected, expected_lse, *sizes)
+    return [out, *gradients], [expected, *reference.attention_backward(dout, q, k, v, expected, expected_lse, *sizes)]
+
+
+def softmax_loss(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    hidden, items, bias, targets = torch.randn(N, D), torch.randn(V, D), torch.randn(V), torch.arange(N)
+    loss, dhidden, lse = op.softmax_loss(hidden, items, bias, targets)
+    expected = reference.softmax_loss(hidden, items, bias, targets)
+    rest = (torch.ones(N), hidden, items, bias, targets, expected[0], expected[2])
+    ours, theirs = op.softmax_loss_backward(*rest), reference.softmax_loss_backward(*rest)
+    return [loss, dhidden, lse, *ours], [*expected, *theirs]
+
+
+def gelu_ffn(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    dy, x, w1, b1, w2, b2 = (torch.randn(shape) for shape in ((N, D), (N, D), (70, D), (70,), (D, 70), (D,)))
+    ours = [op.gelu_ffn(x, w1, b1, w2, b2, "none"), *op.gelu_ffn_backward(dy, x, w1, b1, w2, "none")]
+    return ours, [reference.gelu_ffn(x, w1, b1, w2, b2, "none"), *reference.gelu_ffn_backward(dy, x, w1, b1, w2, "none")]
+
+
+def rank(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    hidden, items, targets = torch.randn(N, D).round(), torch.randn(V, D).round(), torch.arange(N)
+    arguments = (hidden, items, None, targets, None, None)
+    return [op.rank(*arguments)], [reference.rank(*arguments)]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """fault: what is wrong. check: compares an op with the reference. Of the op's source, `right` is replaced by `wrong`."""
+
+    fault: str
+    check: Callable[[ModuleType], tuple[list[torch.Tensor], list[torch.Tensor]]]
+    right: str
+    wrong: str
+
+
+MUTATIONS = (
+    Mutation("a mask that lets one key more in", attention, "key[None, :] < keys, s", "key[None, :] <= keys, s"),
+    Mutation("a sum that is not rescaled", attention, "out = out * fade[:, None] +", "out = out +"),
+    Mutation("strides swapped", attention, "q_token, k_token, v_token, out_token, R,", "k_token, q_token, v_token, out_token, R,"),
+    Mutation("dropout by the wrong key", attention, "octets[None, :], head)\n        out", "octets[None, :] + 1, head)\n        out"),
+    Mutation("rows read that do not exist", attention, "p_x + o_x, (tokens[:, None] < end)", "p_x + o_x, (tokens[:, None] < end + 9)"),
+    Mutation("a bias dropped", softmax_loss, "z += tl.load(p_bias + columns", "z += 0.0 * tl.load(p_bias + columns"),
+    Mutation("a split that is not rescaled", softmax_loss, "total = total * fade + tl.load(p_total", "total = total + tl.load(p_total"),
+    Mutation("the target counted twice", softmax_loss, "== target[:, None])\n        z", "== target[:, None] - 1)\n        z"),
+    Mutation("ranges of rows that overlap", softmax_loss, "begin = part * rows_of_range", "begin = part * (rows_of_range - 1)"),
+    Mutation("all ranges stored in one place", gelu_ffn, "o_partial = part.to(tl.int64) * f", "o_partial = part.to(tl.int64) * 0"),
+    Mutation("panels of the hidden layer not added up", gelu_ffn, "y += tl.dot(a", "y = tl.dot(a"),
+    Mutation("masked lanes that are read", gelu_ffn, " < d), other=0.0)", " < d))"),
+    Mutation("counts of all splits in one place", rank, "p_counts + split.to(tl.int64) * N + rows", "p_counts + rows"),
+)  # fmt: skip
+
+
+def load(op: str, source: str, folder: Path) -> ModuleType:
+    """An op's module from other source, beside the true ones."""
+    file = folder / f"{op}.py"
+    file.write_text(source)
+    name = f"{backend.__name__}.mutated_{op}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def is_right(check: Callable, module: ModuleType) -> bool:
+    torch.manual_seed(0)
+    try:
+        ours, expected = check(module)
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+    except AssertionError:
+        return False
+    except InterpreterError as error:
+        if Fault.__name__ not in str(error):  # a mutation that is no program
+            raise
+        return False
+    return True
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch):
+    monkeypatch.setattr(tiles, "tile", lambda *_: tiles.Tile(32, 16, 4))
+
+
+@pytest.mark.parametrize("check", [attention, softmax_loss, gelu_ffn, rank])
+def test_without_a_fault_none_is_found(check, tmp_path):
+    assert is_right(check, load(check.__name__, (FOLDER / f"{check.__name__}.py").read_text(), tmp_path))
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.fault)
+def test_a_planted_fault_is_found(mutation, tmp_path):
+    source = (FOLDER / f"{mutation.check.__name__}.py").read_text()
+    assert source.count(mutation.right) == 1, "the mutation no longer fits the source"
+    assert not is_right(mutation.check, load(mutation.check.__name__, source.replace(mutation.right, mutation.wrong), tmp_path))
