@@ -1,4 +1,4 @@
-"""Triton's interpreter, made to compute as GPUs do and to see what they would not forgive. install() once, before kernels run.
+"""Triton's interpreter, made to compute as GPUs do and to see what they would not forgive. install() before kernels run.
 
     computes   products of bf16 exactly, tf32 operands rounded, conversions to bf16 rounded to nearest even
     raises     Fault where a program reads or writes outside its tensors, or touches what another program of the launch writes
@@ -9,6 +9,7 @@ It does not see uninitialised outputs (poison them), nor races within a program.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,6 +112,7 @@ def _cast(self, handle, to):
     return TensorHandle(_to_bf16(values) if to.scalar == tl.bfloat16 else values.astype(interpreter._get_np_dtype(to)), to.scalar)
 
 
+@functools.cache  # a second time would watch every access twice
 def install() -> None:
     load, store = InterpreterBuilder.create_masked_load, InterpreterBuilder.create_masked_store
     call = GridExecutor.__call__

@@ -5,13 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..reference.attention import split_joint
+from ..reference.attention import heads_together, split_joint
 from .instruction_sets import addresses, native, native_dropout
-
-
-def _heads(x: Tensor) -> Tensor:
-    """(tokens, H, D) whose heads lie one after the other; the tokens may be apart, as in a slice of a joint projection."""
-    return x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous()
 
 
 def _places(*tensors: Tensor) -> list[int]:
@@ -31,7 +26,7 @@ def attention(
     dropout_p: float,
     seed: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    q, k, v = _heads(q), _heads(k), _heads(v)
+    q, k, v = heads_together(q), heads_together(k), heads_together(v)
     cu_q, cu_k = cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous()
     rows, heads, d = q.shape
     out, lse = q.new_empty(rows, heads, d), q.new_empty(heads, rows)
@@ -56,7 +51,7 @@ def _write_gradients(
     dropout_p: float,
     seed: Tensor | None,
 ) -> None:
-    dout, q, k, v = dout.contiguous(), _heads(q), _heads(k), _heads(v)
+    dout, q, k, v = dout.contiguous(), heads_together(q), heads_together(k), heads_together(v)
     out, lse, cu_q, cu_k = out.contiguous(), lse.contiguous(), cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous()
     sizes = (len(cu_q) - 1, *q.shape[1:], scale, *native_dropout(dropout_p, seed), torch.get_num_threads())
     native.attention_backward(dout.data_ptr(), *_places(q, k, v, dq, dk, dv), *addresses(out, lse, cu_q, cu_k), *sizes)

@@ -88,6 +88,11 @@ def attention_backward(
     return dq, dk, dv
 
 
+def heads_together(x: Tensor) -> Tensor:
+    """(tokens, H, D) whose heads lie one after the other; the tokens may be apart, as in a slice of a joint projection."""
+    return x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous()
+
+
 def split_joint(q: Tensor | None, joint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """q, k and v are joint (T, 3, H, D); or k and v are joint (T, 2, H, D), and q stands apart."""
     if q is None:

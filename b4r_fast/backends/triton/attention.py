@@ -23,7 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import reference
-from ..reference.attention import split_joint
+from ..reference.attention import heads_together, split_joint
 from . import tiles
 from .philox import dropout_arguments, dropout_factors
 from .rows import block_columns
@@ -199,11 +199,6 @@ def _backward_rows_kernel(
     _store_block(p_dq, dq * scale, dq_token, rows, end, head, D, BLOCK_D)
 
 
-def _heads(x: Tensor) -> Tensor:
-    """(tokens, H, D) whose heads lie one after the other; the tokens may be apart, as in a slice of a joint projection."""
-    return x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous()
-
-
 def _strides(*tensors: Tensor) -> tuple[int, ...]:
     return tuple(x.stride(0) for x in tensors)
 
@@ -234,7 +229,7 @@ def attention(
 ) -> tuple[Tensor, Tensor]:
     if q.shape[2] > MOST_COLUMNS:
         return reference.attention(q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, scale, dropout_p, seed)
-    q, k, v = _heads(q), _heads(k), _heads(v)
+    q, k, v = heads_together(q), heads_together(k), heads_together(v)
     rows, heads, d = q.shape
     out, lse = q.new_empty(rows, heads, d), q.new_empty((heads, rows), dtype=torch.float32)
     seed, threshold, keep_scale, drops = dropout_arguments(dropout_p, seed, q)
@@ -266,7 +261,7 @@ def _write_gradients(
     dropout_p: float,
     seed: Tensor | None,
 ) -> None:
-    dout, q, k, v = dout.contiguous(), _heads(q), _heads(k), _heads(v)
+    dout, q, k, v = dout.contiguous(), heads_together(q), heads_together(k), heads_together(v)
     out, lse, cu_q, cu_k = out.contiguous(), lse.contiguous(), cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous()
     rows, heads, d = q.shape
     seed, threshold, keep_scale, drops = dropout_arguments(dropout_p, seed, q)

@@ -15,9 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .layer_norm import BACKWARD_ELEMENTS, BACKWARD_PROGRAMS, FORWARD_ELEMENTS, blocks, gradient, normalise
+from .layer_norm import BACKWARD_ELEMENTS, FORWARD_ELEMENTS, blocks, gradient, normalise
 from .philox import dropout_arguments, dropout_factors
-from .rows import block_offsets, load_rows, segment_sum, sort_segments, store_rows
+from .rows import PROGRAMS, block_offsets, load_rows, segment_sum, sort_segments, store_rows
 
 
 @triton.jit
@@ -115,7 +115,7 @@ def embedding_layer_norm_backward(
     dz = items.new_empty((tokens, d), dtype=torch.float32)
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, items)
     extents = blocks(d, BACKWARD_ELEMENTS)
-    programs = min(BACKWARD_PROGRAMS, triton.cdiv(tokens, extents["ROWS"]))
+    programs = min(PROGRAMS, triton.cdiv(tokens, extents["ROWS"]))
     partials = items.new_empty((2, programs, d), dtype=torch.float32)
     if tokens:
         _backward_kernel[(programs,)](

@@ -23,11 +23,9 @@ from torch import Tensor
 
 from .. import reference
 from . import tiles
-from .rows import block_columns, load_rows, store_rows
+from .rows import block_columns, cut, load_rows, store_rows
 
 FUSED_COLUMNS = 128
-# Programs of the weights' gradient: two for each of the 132 multiprocessors of an H100.
-WEIGHT_PROGRAMS = 264
 
 SQRT_HALF = tl.constexpr(0.7071067811865476)
 NORMAL_DENSITY = tl.constexpr(0.3989422804014327)  # of 0
@@ -160,13 +158,11 @@ def gelu_ffn_backward(
         _dx_kernel[(triton.cdiv(rows, constants["ROWS"]),)](dy, x, w1, b1, w2, dx, rows, d, f, **constants)
     constants = _constants("gelu_ffn weights", x, approximate)
     panels = triton.cdiv(f, constants["HIDDEN"])
-    blocks = triton.cdiv(rows, constants["ROWS"])
-    ranges = max(1, min(blocks, WEIGHT_PROGRAMS // max(panels, 1)))
-    rows_of_range = triton.cdiv(blocks, ranges) * constants["ROWS"]
+    ranges, blocks = cut(triton.cdiv(rows, constants["ROWS"]), panels)
     dw1, dw2 = x.new_empty((2, ranges, f, d), dtype=torch.float32)
     db1 = x.new_empty((ranges, f), dtype=torch.float32)
     if f:
-        _dweight_kernel[(panels * ranges,)](dy, x, w1, b1, w2, dw1, db1, dw2, rows, d, f, panels, rows_of_range, **constants)
+        _dweight_kernel[(panels * ranges,)](dy, x, w1, b1, w2, dw1, db1, dw2, rows, d, f, panels, blocks * constants["ROWS"], **constants)
     db2 = dy.sum(0, dtype=torch.float32)
     dw1, db1, dw2, db2 = (t.to(x.dtype) for t in (dw1.sum(0), db1.sum(0), dw2.sum(0).T.contiguous(), db2))
     return dx, dw1, db1, dw2, db2

@@ -7,8 +7,6 @@ import triton.language as tl
 
 # Elements of a block, at 128 threads: 32 a thread; half of that in the backward, which spills 270 to 430 bytes a thread with 32.
 FORWARD_ELEMENTS, BACKWARD_ELEMENTS = 4096, 2048
-# Programs of a backward, each with one partial sum of the weights' gradients: two for each of the 132 multiprocessors of an H100.
-BACKWARD_PROGRAMS = 264
 
 
 def blocks(d: int, elements: int) -> dict[str, int]:

@@ -15,11 +15,8 @@ from torch import Tensor
 
 from .. import reference
 from . import tiles
-from .rows import block_columns, load_rows
+from .rows import block_columns, cut, load_rows
 from .softmax_loss import MOST_COLUMNS
-
-# Programs that a launch should have at least: two for each of the 132 multiprocessors of an H100.
-PROGRAMS = 264
 
 
 @triton.jit
@@ -83,10 +80,15 @@ def _excluded_kernel(
     tl.store(p_counts + row, tl.max(count, 0))
 
 
+def sorted_lists(exclude: Tensor, offsets: Tensor, num_items: int) -> Tensor:
+    """row * num_items + item for every entry of the rows' lists, ascending: sorted within the rows, which stay where they are."""
+    row = torch.searchsorted(offsets, torch.arange(exclude.shape[0], device=exclude.device), right=True) - 1
+    return (row * num_items + exclude).sort()[0]
+
+
 def _first_places(exclude: Tensor, offsets: Tensor, num_items: int) -> tuple[Tensor, Tensor]:
     """The lists sorted within their rows, and which of their entries are no repetition."""
-    row = torch.searchsorted(offsets, torch.arange(exclude.shape[0], device=exclude.device), right=True) - 1
-    keys = (row * num_items + exclude).sort()[0]
+    keys = sorted_lists(exclude, offsets, num_items)
     first = torch.ones_like(keys, dtype=torch.int8)
     first[1:] = keys[1:] != keys[:-1]
     return keys % num_items, first
@@ -101,13 +103,13 @@ def rank(
     (n, d), v = hidden.shape, items.shape[0]
     block, _, warps = tiles.tile("rank", d, hidden.dtype)  # as many rows as items
     row_blocks, item_blocks = triton.cdiv(n, block), triton.cdiv(v, block)
-    splits = max(1, min(item_blocks, PROGRAMS // max(row_blocks, 1)))
+    splits, blocks_of_split = cut(item_blocks, row_blocks)
     counts = targets.new_empty((splits, n))
     constants = {"BLOCK": block, "BLOCK_D": block_columns(d), "BIAS": bias is not None, "num_warps": warps}
     inputs = (hidden, items, hidden if bias is None else bias.contiguous(), targets)
     if n == 0:
         return torch.empty_like(targets)
-    _count_kernel[(row_blocks * splits,)](*inputs, counts, n, v, d, splits, triton.cdiv(item_blocks, splits) * block, **constants)
+    _count_kernel[(row_blocks * splits,)](*inputs, counts, n, v, d, splits, blocks_of_split * block, **constants)
     ranks = counts.sum(0) + 1
     if exclude is not None and exclude_offsets is not None and exclude.shape[0]:
         excluded = torch.empty_like(targets)

@@ -14,9 +14,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .layer_norm import BACKWARD_ELEMENTS, BACKWARD_PROGRAMS, FORWARD_ELEMENTS, blocks, gradient, normalise
+from .layer_norm import BACKWARD_ELEMENTS, FORWARD_ELEMENTS, blocks, gradient, normalise
 from .philox import dropout_arguments, dropout_factors
-from .rows import block_offsets
+from .rows import PROGRAMS, block_offsets
 
 
 @triton.jit
@@ -95,7 +95,7 @@ def residual_layer_norm_backward(
     dx, dsublayer = torch.empty_like(x), torch.empty_like(x)
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, x)
     extents = blocks(d, BACKWARD_ELEMENTS)
-    programs = min(BACKWARD_PROGRAMS, triton.cdiv(rows, extents["ROWS"]))
+    programs = min(PROGRAMS, triton.cdiv(rows, extents["ROWS"]))
     partials = x.new_empty((2, programs, d), dtype=torch.float32)
     if rows:
         tensors = (dy, x, sublayer, weight, mean, rstd, dx, dsublayer, partials[0], partials[1], seed)

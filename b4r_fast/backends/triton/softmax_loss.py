@@ -24,15 +24,11 @@ from torch import Tensor
 
 from .. import reference
 from . import tiles
-from .rows import block_columns, load_rows
+from .rows import block_columns, cut, load_rows
 
 # Exponents turn to base 2 last, when they are near 0 where it counts.
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
-
-# Programs that a launch should have at least: two for each of the 132 multiprocessors of an H100.
-PROGRAMS = 264
-
 
 MERGE_ROWS = 16
 
@@ -194,8 +190,7 @@ def forward_columns(
     n, d, v = *hidden.shape, columns.shape[0]
     rows_of_block, columns_of_block, warps = tiles.tile("softmax_loss forward", d, hidden.dtype)
     row_blocks, column_blocks, block_d = triton.cdiv(n, rows_of_block), triton.cdiv(v, columns_of_block), block_columns(d)
-    splits = max(1, min(column_blocks, PROGRAMS // max(row_blocks, 1)))
-    columns_of_split = triton.cdiv(column_blocks, splits) * columns_of_block
+    splits, blocks_of_split = cut(column_blocks, row_blocks)
     # Each for itself: where slices of one tensor lie would depend on n, and Triton compiles for how an address is aligned.
     most, total = (hidden.new_empty((splits, n), dtype=torch.float32) for _ in range(2))
     mixed = hidden.new_empty((splits, n, d), dtype=torch.float32)
@@ -204,7 +199,7 @@ def forward_columns(
     if n:
         _forward_kernel[(row_blocks * splits,)](
             hidden, columns, hidden if column_bias is None else column_bias, targets if ids is None else ids, targets, most, total, mixed,
-            n, v, d, splits, columns_of_split, BLOCK_D=block_d, ROWS=rows_of_block, COLUMNS=columns_of_block,
+            n, v, d, splits, blocks_of_split * columns_of_block, BLOCK_D=block_d, ROWS=rows_of_block, COLUMNS=columns_of_block,
             num_warps=warps, BIAS=column_bias is not None, SAMPLED=ids is not None,
         )  # fmt: skip
         _merge_kernel[(triton.cdiv(n, MERGE_ROWS),)](
@@ -229,16 +224,15 @@ def backward_columns(
     n, d, v = *hidden.shape, columns.shape[0]
     rows_of_block, columns_of_block, warps = tiles.tile("softmax_loss backward", d, hidden.dtype)
     row_blocks, column_blocks = triton.cdiv(n, rows_of_block), triton.cdiv(v, columns_of_block)
-    ranges = max(1, min(row_blocks, PROGRAMS // max(column_blocks, 1)))
-    rows_of_range = triton.cdiv(row_blocks, ranges) * rows_of_block
+    ranges, blocks_of_range = cut(row_blocks, column_blocks)
     stored = dtype if ranges == 1 else torch.float32
     ditems = hidden.new_empty((ranges, v, d), dtype=stored)
     dbias = ditems if bias is None else hidden.new_empty((ranges, v), dtype=stored)
     if v:
         _backward_kernel[(column_blocks * ranges,)](
             dloss, hidden, columns, hidden if bias is None else bias, targets if ids is None else ids, targets, loss, lse, ditems, dbias,
-            n, v, d, column_blocks, rows_of_range, BLOCK_D=block_columns(d), ROWS=rows_of_block, COLUMNS=columns_of_block, num_warps=warps,
-            BIAS=bias is not None, SAMPLED=ids is not None,
+            n, v, d, column_blocks, blocks_of_range * rows_of_block, BLOCK_D=block_columns(d), ROWS=rows_of_block,
+            COLUMNS=columns_of_block, num_warps=warps, BIAS=bias is not None, SAMPLED=ids is not None,
         )  # fmt: skip
     ditems, dbias = (x[0] if ranges == 1 else x.sum(0).to(dtype) for x in (ditems, dbias))
     return ditems, None if bias is None else dbias

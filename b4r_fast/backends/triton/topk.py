@@ -20,8 +20,8 @@ from torch import Tensor
 
 from .. import reference
 from . import tiles
-from .rank import PROGRAMS
-from .rows import block_columns, load_rows
+from .rank import sorted_lists
+from .rows import block_columns, cut, load_rows
 from .softmax_loss import MOST_COLUMNS
 
 MOST_KEPT = 128
@@ -87,11 +87,6 @@ def _best_kernel(
     tl.store(p_best + o_best, best, (rows < N)[:, None] & (slot < k)[None, :])
 
 
-def _sorted_lists(exclude: Tensor, offsets: Tensor, num_items: int) -> Tensor:
-    row = torch.searchsorted(offsets, torch.arange(exclude.shape[0], device=exclude.device), right=True) - 1
-    return (row * num_items + exclude).sort()[0] % num_items
-
-
 def topk(
     hidden: Tensor,
     items: Tensor,
@@ -106,17 +101,17 @@ def topk(
         return reference.topk(hidden, items, bias, k, exclude, exclude_offsets, candidates)
     hidden, items = hidden.contiguous(), items.contiguous()
     rows_of_block, items_of_block, warps = tiles.tile("topk", d, hidden.dtype)
-    blocks, row_blocks = triton.cdiv(v, items_of_block), triton.cdiv(n, rows_of_block)
-    splits = max(1, min(blocks, PROGRAMS // max(row_blocks, 1)))
+    row_blocks = triton.cdiv(n, rows_of_block)
+    splits, blocks_of_split = cut(triton.cdiv(v, items_of_block), row_blocks)
     best = torch.empty((n, splits * k), dtype=torch.int64, device=hidden.device)
     lists, offsets, steps = best, best, 0
     if exclude is not None and exclude_offsets is not None and exclude.shape[0]:
-        lists, offsets = _sorted_lists(exclude, exclude_offsets, v), exclude_offsets.contiguous()
+        lists, offsets = sorted_lists(exclude, exclude_offsets, v) % v, exclude_offsets.contiguous()
         steps = min(exclude.shape[0], v).bit_length()
     if n:
         _best_kernel[(row_blocks * splits,)](
             hidden, items, hidden if bias is None else bias.contiguous(), lists, offsets, best, n, v, d, splits,
-            triton.cdiv(blocks, splits) * items_of_block, steps, k, ROWS=rows_of_block, ITEMS=items_of_block,
+            blocks_of_split * items_of_block, steps, k, ROWS=rows_of_block, ITEMS=items_of_block,
             KEPT=triton.next_power_of_2(k), num_warps=warps, BLOCK_D=block_columns(d), BIAS=bias is not None, EXCLUDE=steps > 0,
         )  # fmt: skip
     keys = best.topk(k, dim=1)[0]
