@@ -11,7 +11,7 @@ from .row_gradients import number_rows, sparse_gradient
 
 
 def _fake(values, positions, items, position_table, weight, bias, eps, dropout_p, seed, sparse):
-    statistics = items.new_empty(values.shape[0])
+    statistics = items.new_empty(values.shape[0], dtype=torch.promote_types(items.dtype, torch.float32))
     return items.new_empty(values.shape[0], items.shape[1]), statistics, torch.empty_like(statistics)
 
 

@@ -52,7 +52,13 @@ class _FirstDerivative(torch.autograd.Function):
 def differentiate(operator: torch._ops.OpOverload, backward: Callable, setup_context: Callable) -> None:
     """Register the op's autograd formula, for first derivatives."""
 
+    def setup(ctx, inputs, output):
+        ctx.set_materialize_grads(False)  # or the outputs that are not differentiable get gradients of zeros
+        setup_context(ctx, inputs, output)
+
     def backward_once(ctx, *gradients):
+        if all(g is None for g in gradients):
+            return (None,) * len(ctx.needs_input_grad)
         if not torch.is_grad_enabled():
             return backward(ctx, *gradients)
         with torch.no_grad():
@@ -60,4 +66,4 @@ def differentiate(operator: torch._ops.OpOverload, backward: Callable, setup_con
         results = results if isinstance(results, tuple) else (results,)
         return _FirstDerivative.apply(results, torch.ones((), requires_grad=True), *gradients, *ctx.saved_tensors)
 
-    torch.library.register_autograd(operator.name(), backward_once, setup_context=setup_context, lib=LIBRARY)
+    torch.library.register_autograd(operator.name(), backward_once, setup_context=setup, lib=LIBRARY)

@@ -10,7 +10,7 @@ from .registration import define, differentiate
 
 
 def _fake(x, sublayer, weight, bias, eps, dropout_p, seed):
-    statistics = x.new_empty(x.shape[0])
+    statistics = x.new_empty(x.shape[0], dtype=torch.promote_types(x.dtype, torch.float32))
     return x.new_empty(x.shape), statistics, torch.empty_like(statistics)
 
 

@@ -11,9 +11,13 @@ from .registration import define, differentiate
 IGNORED = -100
 
 
-def _fake(hidden, items, bias, targets):
-    row = hidden.new_empty(hidden.shape[0])
+def fake_losses(hidden):
+    row = hidden.new_empty(hidden.shape[0], dtype=torch.promote_types(hidden.dtype, torch.float32))
     return row, hidden.new_empty(hidden.shape), torch.empty_like(row)
+
+
+def _fake(hidden, items, bias, targets):
+    return fake_losses(hidden)
 
 
 def _fake_backward(dloss, hidden, items, bias, targets, loss, lse):
@@ -42,42 +46,56 @@ def _setup(ctx, inputs, output):
     ctx.save_for_backward(*inputs, loss, dhidden, lse)
 
 
+def scaled_rows(dloss, dhidden):
+    return (dloss[:, None] * dhidden).to(dhidden.dtype)
+
+
 def _backward(ctx, dloss, *_):
     hidden, items, bias, targets, loss, dhidden, lse = ctx.saved_tensors
     needs_hidden, needs_items, needs_bias, _ = ctx.needs_input_grad
     ditems = dbias = None
     if needs_items or needs_bias:
         ditems, dbias = _backward_op(dloss, hidden, items, bias, targets, loss, lse)
-    return dloss[:, None] * dhidden if needs_hidden else None, ditems, dbias, None
+    return scaled_rows(dloss, dhidden) if needs_hidden else None, ditems, dbias, None
 
 
 differentiate(_forward_op, _backward, _setup)
 
 
-def _fake_sum(hidden, items, bias, targets):
-    return hidden.new_empty(()), hidden.new_empty(hidden.shape), *_fake_backward(None, hidden, items, bias, targets, None, None)
+def _fake_reduced(hidden, items, bias, targets, mean):
+    loss = hidden.new_empty((), dtype=torch.promote_types(hidden.dtype, torch.float32))
+    gradients = _fake_backward(None, hidden, items, bias, targets, None, None)
+    return loss, torch.empty_like(loss), hidden.new_empty(hidden.shape), *gradients
 
 
-_sum_op = define(
-    "softmax_loss_sum(Tensor hidden, Tensor items, Tensor? bias, Tensor targets)"
-    " -> (Tensor loss, Tensor dhidden, Tensor ditems, Tensor? dbias)",
-    _fake_sum,
-    check_values=_check_values,
+def _check_reduced_values(hidden, items, bias, targets, mean):
+    _check_values(hidden, items, bias, targets)
+
+
+# weight: what a row counts in the loss; dhidden, ditems, dbias: gradients of the losses' sum.
+_reduced_op = define(
+    "reduced_softmax_loss(Tensor hidden, Tensor items, Tensor? bias, Tensor targets, bool mean)"
+    " -> (Tensor loss, Tensor weight, Tensor dhidden, Tensor ditems, Tensor? dbias)",
+    _fake_reduced,
+    check_values=_check_reduced_values,
 )
 
 
-def _setup_sum(ctx, inputs, output):
-    _, *gradients = output
-    ctx.mark_non_differentiable(*(g for g in gradients if g is not None))
-    ctx.save_for_backward(*gradients)
+def _setup_reduced(ctx, inputs, output):
+    _, *others = output
+    ctx.mark_non_differentiable(*(x for x in others if x is not None))
+    ctx.save_for_backward(*others)
 
 
-def _backward_sum(ctx, dloss, *_):
+def _backward_reduced(ctx, dloss, *_):
     # The gradients are there already; what comes in is one number.
-    return *(dloss * g if needed else None for g, needed in zip(ctx.saved_tensors, ctx.needs_input_grad)), None
+    weight, *gradients = ctx.saved_tensors
+    needed = [i for i, g in enumerate(gradients) if ctx.needs_input_grad[i] and g is not None]
+    scaled = dict(zip(needed, torch._foreach_mul([gradients[i] for i in needed], dloss * weight)))
+    return *(scaled.get(i) for i in range(len(gradients))), None, None
 
 
-differentiate(_sum_op, _backward_sum, _setup_sum)
+differentiate(_reduced_op, _backward_reduced, _setup_reduced)
 
 
 def reduce_loss(loss: Tensor, targets: Tensor, reduction: str) -> Tensor:
@@ -86,11 +104,7 @@ def reduce_loss(loss: Tensor, targets: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return loss
     total = loss.sum()
-    return total if reduction == "sum" else total / _rows_with_target(targets)
-
-
-def _rows_with_target(targets: Tensor) -> Tensor:
-    return (targets != IGNORED).sum().clamp(min=1)
+    return total if reduction == "sum" else total / (targets != IGNORED).sum().clamp(min=1)
 
 
 def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, *, reduction: str = "mean") -> Tensor:
@@ -103,6 +117,5 @@ def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Te
     sizes = check_tensors(None, {}, hidden=(hidden, "N d"), items=(items, "V d"), bias=(bias, "V"))
     check_tensors(torch.int64, sizes, hidden, targets=(targets, "N"))
     if reduction in ("mean", "sum") and torch.is_grad_enabled() and items.requires_grad:
-        total = _sum_op(hidden, items, bias, targets)[0]
-        return total if reduction == "sum" else total / _rows_with_target(targets)
+        return _reduced_op(hidden, items, bias, targets, reduction == "mean")[0]
     return reduce_loss(_forward_op(hidden, items, bias, targets)[0], targets, reduction)

@@ -26,7 +26,7 @@ if UNAVAILABLE is None:
     from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backward
     from .sample_negatives import sample_negatives
     from .sampled_softmax_loss import sampled_softmax_loss, sampled_softmax_loss_backward
-    from .softmax_loss import softmax_loss, softmax_loss_backward, softmax_loss_sum
+    from .softmax_loss import reduced_softmax_loss, softmax_loss, softmax_loss_backward
     from .topk import topk
 
     OPERATORS = {
@@ -46,6 +46,7 @@ if UNAVAILABLE is None:
             linear,
             linear_backward,
             rank,
+            reduced_softmax_loss,
             residual_layer_norm,
             residual_layer_norm_backward,
             sample_negatives,
@@ -53,7 +54,6 @@ if UNAVAILABLE is None:
             sampled_softmax_loss_backward,
             softmax_loss,
             softmax_loss_backward,
-            softmax_loss_sum,
             topk,
         )
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..reference.softmax_loss import weight_of_a_row
 from .instruction_sets import addresses, contiguous, native
 
 
@@ -26,12 +27,20 @@ def softmax_loss_backward(
     return ditems, dbias
 
 
-def softmax_loss_sum(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def reduced_softmax_loss(
+    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, mean: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     inputs = contiguous(hidden, items, bias, targets)
     loss, dhidden, ditems = hidden.new_empty(()), hidden.new_empty(hidden.shape), items.new_empty(items.shape)
     dbias = None if bias is None else bias.new_empty(bias.shape)
+    weight = weight_of_a_row(targets, mean, loss.dtype)
     outputs = addresses(loss, dhidden, ditems, dbias)
     if native.softmax_loss_sum(*addresses(*inputs), *hidden.shape, items.shape[0], *outputs, torch.get_num_threads()):
-        return loss, dhidden, ditems, dbias
+        return loss * weight, weight, dhidden, ditems, dbias
     losses, dhidden, lse = softmax_loss(hidden, items, bias, targets)
-    return losses.sum(), dhidden, *softmax_loss_backward(torch.ones_like(losses), hidden, items, bias, targets, losses, lse)
+    return (
+        losses.sum() * weight,
+        weight,
+        dhidden,
+        *softmax_loss_backward(torch.ones_like(losses), hidden, items, bias, targets, losses, lse),
+    )

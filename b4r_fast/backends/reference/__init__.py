@@ -13,7 +13,7 @@ from .rank import rank
 from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backward
 from .sample_negatives import sample_negatives
 from .sampled_softmax_loss import sampled_softmax_loss, sampled_softmax_loss_backward
-from .softmax_loss import softmax_loss, softmax_loss_backward, softmax_loss_sum
+from .softmax_loss import reduced_softmax_loss, softmax_loss, softmax_loss_backward
 from .topk import topk
 
 DEVICES = ("cpu", "cuda")
@@ -36,6 +36,7 @@ OPERATORS = {
         linear,
         linear_backward,
         rank,
+        reduced_softmax_loss,
         residual_layer_norm,
         residual_layer_norm_backward,
         sample_negatives,
@@ -43,7 +44,6 @@ OPERATORS = {
         sampled_softmax_loss_backward,
         softmax_loss,
         softmax_loss_backward,
-        softmax_loss_sum,
         topk,
     )
 }

@@ -6,7 +6,6 @@ themselves for the gradient of the whole table, or their places among its rows t
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from .philox import keep_scale
@@ -26,7 +25,7 @@ def embedding_layer_norm(
     sparse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     y, mean, rstd = layer_norm(items[values] + position_table[positions], weight, bias, eps)
-    return y * keep_scale(seed, dropout_p, y), mean, rstd
+    return (y * keep_scale(seed, dropout_p, y)).to(items.dtype), mean, rstd
 
 
 def embedding_layer_norm_backward(
@@ -45,6 +44,7 @@ def embedding_layer_norm_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     z = items[values] + position_table[positions]
     dz, dweight, dbias = layer_norm_backward(dy * keep_scale(seed, dropout_p, dy), z, mean, rstd, weight)
-    ditems = items.new_zeros(num_rows, items.shape[1]).index_add_(0, value_rows, dz)
-    dposition_table = torch.zeros_like(position_table).index_add_(0, positions, dz)
-    return ditems, dposition_table, dweight, dbias
+    ditems = dz.new_zeros(num_rows, items.shape[1]).index_add_(0, value_rows, dz)
+    dposition_table = dz.new_zeros(position_table.shape).index_add_(0, positions, dz)
+    dtype = items.dtype
+    return ditems.to(dtype), dposition_table.to(dtype), dweight.to(dtype), dbias.to(dtype)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .residual_layer_norm import at_least_fp32
 from .softmax_loss import row_blocks
 
 
@@ -18,8 +19,8 @@ def _block(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """For a block of rows: the negatives' logits (n, K), their item rows (K, d) or (n, K, d), and the target's logits (n,)."""
     rows = items[negatives]
-    z = hidden @ rows.T if negatives.dim() == 1 else torch.einsum("nd,nkd->nk", hidden, rows)
-    z_target = (hidden * items[target]).sum(1)
+    z = at_least_fp32(hidden @ rows.T if negatives.dim() == 1 else torch.einsum("nd,nkd->nk", hidden, rows))
+    z_target = at_least_fp32(hidden * items[target]).sum(1)
     if bias is not None:
         z, z_target = z + bias[negatives], z_target + bias[target]
     if log_q is not None:
@@ -44,8 +45,8 @@ def sampled_softmax_loss(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """loss (N,), dloss_i/dh_i (N, d), and the log-sum-exp over target and negatives (N,)."""
     n = hidden.shape[0]
-    loss, lse = hidden.new_zeros(n), hidden.new_zeros(n)
-    dhidden = torch.zeros_like(hidden)
+    loss = at_least_fp32(hidden.new_zeros(n))
+    lse, dhidden = torch.zeros_like(loss), torch.zeros_like(hidden)
     for block in _blocks(hidden, negatives):
         valid = targets[block] >= 0
         target = targets[block].clamp(min=0)
@@ -54,7 +55,7 @@ def sampled_softmax_loss(
         x = lse_others - z_target
         loss[block] = torch.where(valid, torch.logaddexp(x, torch.zeros_like(x)), 0)
         lse[block] = torch.logaddexp(lse_others, z_target)
-        p = (z - lse[block][:, None]).exp()
+        p = (z - lse[block][:, None]).exp().to(items.dtype)
         mixed = p @ rows if rows.dim() == 2 else torch.einsum("nk,nkd->nd", p, rows)
         dhidden[block] = torch.where(valid[:, None], mixed - x.sigmoid()[:, None] * items[target], 0)
     return loss, dhidden, lse
@@ -83,8 +84,8 @@ def sampled_softmax_loss_backward(
         h, g, target = hidden[kept], dloss[kept], targets[kept]
         kept_negatives, kept_log_q = _of_rows(kept, negatives, log_q)
         z, _, _ = _block(h, items, bias, target, kept_negatives, kept_log_q)
-        dz = (z - lse[kept][:, None]).exp() * g[:, None]
-        dz_target = torch.expm1(-loss[kept]) * g
+        dz = ((z - lse[kept][:, None]).exp() * g[:, None]).to(items.dtype)
+        dz_target = (torch.expm1(-loss[kept]) * g).to(items.dtype)
         to_target, to_negatives = target_rows[kept], _of_rows(kept, negative_rows, None)[0].flatten()
         ditems.index_add_(0, to_target, dz_target[:, None] * h)
         if negatives.dim() == 1:

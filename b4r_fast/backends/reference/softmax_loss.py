@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from .residual_layer_norm import at_least_fp32
+
 BLOCK_LOGITS = 1 << 24
 
 
@@ -23,15 +25,15 @@ def row_blocks(rows: int, columns: int) -> Iterator[slice]:
 
 
 def logits(hidden: Tensor, items: Tensor, bias: Tensor | None) -> Tensor:
-    z = hidden @ items.T
+    z = at_least_fp32(hidden @ items.T)
     return z if bias is None else z + bias
 
 
 def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """loss (N,), dloss_i/dh_i (N, d), and the log-sum-exp over all items (N,)."""
     n = hidden.shape[0]
-    loss, lse = hidden.new_zeros(n), hidden.new_zeros(n)
-    dhidden = torch.zeros_like(hidden)
+    loss = at_least_fp32(hidden.new_zeros(n))
+    lse, dhidden = torch.zeros_like(loss), torch.zeros_like(hidden)
     for block in row_blocks(n, items.shape[0]):
         valid = targets[block] >= 0
         target = targets[block].clamp(min=0)[:, None]
@@ -43,7 +45,7 @@ def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Te
         loss[block] = torch.where(valid, torch.logaddexp(x, torch.zeros_like(x)), 0)
         lse[block] = torch.logaddexp(lse_others, z_target)
         p = (z - lse[block][:, None]).exp()
-        dhidden[block] = torch.where(valid[:, None], p @ items - x.sigmoid()[:, None] * items[target.squeeze(1)], 0)
+        dhidden[block] = torch.where(valid[:, None], p.to(items.dtype) @ items - x.sigmoid()[:, None] * items[target.squeeze(1)], 0)
     return loss, dhidden, lse
 
 
@@ -52,20 +54,31 @@ def softmax_loss_backward(
 ) -> tuple[Tensor, Tensor | None]:
     """(ditems, dbias); dhidden is dloss_i times what the forward yielded."""
     ditems = torch.zeros_like(items)
-    dbias = torch.zeros_like(bias) if bias is not None else None
+    dbias = torch.zeros_like(bias, dtype=lse.dtype) if bias is not None else None
     for block in row_blocks(hidden.shape[0], items.shape[0]):
         valid = targets[block] >= 0
         target = targets[block].clamp(min=0)[:, None]
         dz = (logits(hidden[block], items, bias) - lse[block][:, None]).exp()
         dz.scatter_(1, target, torch.expm1(-loss[block])[:, None])  # -q = p_t - 1 = exp(-loss) - 1
         dz *= torch.where(valid, dloss[block], 0)[:, None]
-        ditems += dz.T @ hidden[block]
+        ditems += dz.T.to(hidden.dtype) @ hidden[block]
         if dbias is not None:
             dbias += dz.sum(0)
-    return ditems, dbias
+    return ditems, None if dbias is None else dbias.to(items.dtype)
 
 
-def softmax_loss_sum(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """The sum of the losses (), and its gradients: dhidden, ditems, dbias."""
+def weight_of_a_row(targets: Tensor, mean: bool, dtype: torch.dtype) -> Tensor:
+    """What a row counts in the loss of all, (): 1, or in their mean one by the number of those with a target."""
+    if not mean:
+        return torch.ones((), dtype=dtype, device=targets.device)
+    return (targets >= 0).sum().clamp(min=1).to(dtype).reciprocal()
+
+
+def reduced_softmax_loss(
+    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, mean: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """The sum or mean of the losses (), what a row counts in it (), and the gradients of their sum: dhidden, ditems, dbias."""
     loss, dhidden, lse = softmax_loss(hidden, items, bias, targets)
-    return loss.sum(), dhidden, *softmax_loss_backward(torch.ones_like(loss), hidden, items, bias, targets, loss, lse)
+    weight = weight_of_a_row(targets, mean, loss.dtype)
+    gradients = softmax_loss_backward(torch.ones_like(loss), hidden, items, bias, targets, loss, lse)
+    return loss.sum() * weight, weight, dhidden, *gradients

@@ -72,9 +72,9 @@ if UNAVAILABLE is None:
             sample_negatives.sample_negatives,
             sampled_softmax_loss.sampled_softmax_loss,
             sampled_softmax_loss.sampled_softmax_loss_backward,
+            softmax_loss.reduced_softmax_loss,
             softmax_loss.softmax_loss,
             softmax_loss.softmax_loss_backward,
-            softmax_loss.softmax_loss_sum,
             topk.topk,
         )
     }

@@ -4,8 +4,8 @@ Backward, with dn = dy factor and g = dn weight: dz = rstd (g - avg(g) - n avg(g
 the tokens of item v and of position p, dweight = sum of dn n, dbias = sum of dn.
 
 values, positions: (T,) int64. items: (V, D), position_table: (P, D), contiguous. y, dy: (T, D). mean, rstd: (T,) fp32. Statistics and all
-gradients in fp32. dz goes through memory once, in fp32, and is added up by segments of sorted tokens: no atomics. Bytes a number of (T, D),
-fp32: forward 12, backward 12, and 12 more for the tables; the memory is the limit.
+gradients in fp32. dz goes through memory once, in fp32, and is added up by the rows of both tables, sorted: no atomics. Bytes a number of
+(T, D), fp32: forward 12, backward 12, and 12 more for the tables; the memory is the limit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .layer_norm import BACKWARD_ELEMENTS, FORWARD_ELEMENTS, blocks, gradient, normalise
 from .philox import dropout_arguments, dropout_factors
-from .rows import PROGRAMS, block_offsets, load_rows, segment_sum, sort_segments, store_rows
+from .rows import PROGRAMS, block_offsets, load_rows, segment_sum, store_rows, sum_partials
 
 
 @triton.jit
@@ -47,9 +47,10 @@ def _forward_kernel(
 
 @triton.jit(do_not_specialize=("T",))
 def _backward_kernel(
-    p_dy, p_values, p_positions, p_items, p_positions_table, p_weight, p_mean, p_rstd, p_dz, p_dweight_partials, p_dbias_partials, p_seed,
-    T, D, threshold, scale, ROWS: tl.constexpr, BLOCK_D: tl.constexpr, DROPOUT: tl.constexpr,
+    p_dy, p_values, p_positions, p_items, p_positions_table, p_weight, p_mean, p_rstd, p_value_rows, p_dz, p_rows, p_partials, p_seed,
+    T, D, num_rows, threshold, scale, ROWS: tl.constexpr, BLOCK_D: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
+    """rows (2 T,): where each token's dz belongs among the rows of one table after the other."""
     program, columns = tl.program_id(0), tl.arange(0, BLOCK_D)
     weight = tl.load(p_weight + columns, columns < D, other=0.0).to(tl.float32)
     dweight = tl.zeros((BLOCK_D,), tl.float32)
@@ -65,11 +66,14 @@ def _backward_kernel(
         _, m_block = block_offsets(rows, T, D, BLOCK_D)
         dz, n = gradient(dy, z, weight, mean, rstd, m_block, D)
         store_rows(p_dz, dz, rows, T, D, BLOCK_D)
+        value_row, position = tl.load(p_value_rows + rows, rows < T, other=0), tl.load(p_positions + rows, rows < T, other=0)
+        tl.store(p_rows + rows, value_row.to(p_rows.dtype.element_ty), rows < T)
+        tl.store(p_rows + T + rows, (num_rows + position).to(p_rows.dtype.element_ty), rows < T)
         dweight += tl.sum(dy * n, 0)
         dbias += tl.sum(dy, 0)
-    o_partial = program.to(tl.int64) * D + columns
-    tl.store(p_dweight_partials + o_partial, dweight, columns < D)
-    tl.store(p_dbias_partials + o_partial, dbias, columns < D)
+    p_partials += program.to(tl.int64) * (2 * D) + columns
+    tl.store(p_partials, dweight, columns < D)
+    tl.store(p_partials + D, dbias, columns < D)
 
 
 def embedding_layer_norm(
@@ -110,18 +114,19 @@ def embedding_layer_norm_backward(
     value_rows: Tensor,
     num_rows: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    inputs = tuple(t.contiguous() for t in (dy, values, positions, items, position_table, weight, mean, rstd))
+    inputs = tuple(t.contiguous() for t in (dy, values, positions, items, position_table, weight, mean, rstd, value_rows))
     tokens, d = values.shape[0], items.shape[1]
+    both_tables = num_rows + position_table.shape[0]
     dz = items.new_empty((tokens, d), dtype=torch.float32)
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, items)
     extents = blocks(d, BACKWARD_ELEMENTS)
     programs = min(PROGRAMS, triton.cdiv(tokens, extents["ROWS"]))
-    partials = items.new_empty((2, programs, d), dtype=torch.float32)
+    partials = items.new_empty((programs, 2 * d), dtype=torch.float32)
+    rows = values.new_empty(2 * tokens, dtype=torch.int32 if both_tables < 2**31 else torch.int64)  # half as wide, half the sorting
     if tokens:
         _backward_kernel[(programs,)](
-            *inputs, dz, partials[0], partials[1], seed, tokens, d, threshold, scale, **extents, DROPOUT=drops
+            *inputs, dz, rows, partials, seed, tokens, d, num_rows, threshold, scale, **extents, DROPOUT=drops
         )  # fmt: skip
-    ditems = segment_sum(dz, sort_segments(value_rows, num_rows), items.dtype)
-    dposition_table = segment_sum(dz, sort_segments(positions, position_table.shape[0]), items.dtype)
-    dweight, dbias = partials.sum(1).to(weight.dtype)
-    return ditems, dposition_table, dweight, dbias
+    tables = segment_sum(dz, rows.sort(stable=True), both_tables, items.dtype)
+    dweight, dbias = sum_partials(partials, dtype=weight.dtype).view(2, d)
+    return tables[:num_rows], tables[num_rows:], dweight, dbias

@@ -5,8 +5,8 @@ x, y, dy, dx: (T, d) contiguous. w1, dw1: (f, d). b1: (f,). w2, dw2: (d, f). b2:
 products have the tensors' dtype.
 
 Up to d = FUSED_COLUMNS the hidden layer is never stored. A program of the forward and of dx holds a block of rows and walks over the hidden
-layer in panels; one of the weights' gradient holds a panel of the hidden layer and walks over a range of rows, and torch adds up the
-ranges: the same bits every time. Operations: forward 4 T d f, backward 14 T d f, as u and dy w2 are computed once for dx and once for the
+layer in panels; one of the weights' gradient holds a panel of the hidden layer and walks over a range of rows, and the ranges are added up
+in order: the same bits every time. Operations: forward 4 T d f, backward 14 T d f, as u and dy w2 are computed once for dx and once for the
 weights. Bytes, bf16: forward 4 T d, backward 10 T d, and the weights for every block of rows, which L2 serves. At d = 64, f = 256, a layer
 between libraries' products moves 4 T (d + 2 f) forward: nine times as much.
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .. import reference
 from . import tiles
-from .rows import block_columns, cut, load_rows, store_rows
+from .rows import block_columns, cut, load_rows, split_sums, store_rows, sum_partials
 
 FUSED_COLUMNS = 128
 
@@ -55,10 +55,17 @@ def _gelu_slope(u, TANH: tl.constexpr):
 
 
 @triton.jit
+def _out_offsets(hidden, f, d, BLOCK_D: tl.constexpr):
+    """Offsets of (hidden, BLOCK_D) in w2 (d, f), transposed, and which of them exist."""
+    columns = tl.arange(0, BLOCK_D)
+    return columns[None, :] * f + hidden[:, None], (hidden[:, None] < f) & (columns[None, :] < d)
+
+
+@triton.jit
 def _load_out(p_w2, hidden, f, d, BLOCK_D: tl.constexpr):
     """(hidden, BLOCK_D) of w2 (d, f) transposed, zeros around."""
-    columns = tl.arange(0, BLOCK_D)
-    return tl.load(p_w2 + columns[None, :] * f + hidden[:, None], (hidden[:, None] < f) & (columns[None, :] < d), other=0.0)
+    o_out, m_out = _out_offsets(hidden, f, d, BLOCK_D)
+    return tl.load(p_w2 + o_out, m_out, other=0.0)
 
 
 @triton.jit
@@ -85,11 +92,13 @@ def _forward_kernel(
 
 @triton.jit(do_not_specialize=("R",))
 def _dx_kernel(
-    p_dy, p_x, p_w1, p_b1, p_w2, p_dx, R, d, f,
+    p_dy, p_x, p_w1, p_b1, p_w2, p_dx, p_db2_partials, R, d, f,
     BLOCK_D: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr,
 ):  # fmt: skip
-    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    """Partials of db2: a block of rows each."""
+    rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK_D)
     x, dy = load_rows(p_x, rows, R, d, BLOCK_D), load_rows(p_dy, rows, R, d, BLOCK_D)
+    tl.store(p_db2_partials + tl.program_id(0).to(tl.int64) * d + columns, tl.sum(dy.to(tl.float32), 0), columns < d)
     dx = tl.zeros((ROWS, BLOCK_D), tl.float32)
     for start in range(0, f, HIDDEN):
         hidden = start + tl.arange(0, HIDDEN)
@@ -102,10 +111,10 @@ def _dx_kernel(
 
 @triton.jit(do_not_specialize=("R", "rows_of_range"))
 def _dweight_kernel(
-    p_dy, p_x, p_w1, p_b1, p_w2, p_dw1_partials, p_db1_partials, p_dw2_partials, R, d, f, panels, rows_of_range,
+    p_dy, p_x, p_w1, p_b1, p_w2, p_partials, R, d, f, panels, rows_of_range,
     BLOCK_D: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr,
 ):  # fmt: skip
-    """One panel of the hidden layer and one range of rows. Partials: dw1 and dw2^T (ranges, f, d), db1 (ranges, f)."""
+    """One panel of the hidden layer and one range of rows. Partials of a range: dw1 (f, d), dw2 (d, f), db1 (f,)."""
     part, hidden = tl.program_id(0) // panels, tl.program_id(0) % panels * HIDDEN + tl.arange(0, HIDDEN)
     begin = part * rows_of_range
     end = tl.minimum(begin + rows_of_range, R)
@@ -121,10 +130,11 @@ def _dweight_kernel(
         dw1 += tl.dot(tl.trans(du.to(x.dtype)), x, input_precision="ieee")
         dw2 += tl.dot(tl.trans(_gelu(u, TANH).to(x.dtype)), dy, input_precision="ieee")
         db1 += tl.sum(du, 0)
-    o_partial = part.to(tl.int64) * f
-    store_rows(p_dw1_partials + o_partial * d, dw1, hidden, f, d, BLOCK_D)
-    store_rows(p_dw2_partials + o_partial * d, dw2, hidden, f, d, BLOCK_D)
-    tl.store(p_db1_partials + o_partial + hidden, db1, hidden < f)
+    p_partials += part.to(tl.int64) * (2 * f * d + f)
+    store_rows(p_partials, dw1, hidden, f, d, BLOCK_D)
+    o_out, m_out = _out_offsets(hidden, f, d, BLOCK_D)
+    tl.store(p_partials + f * d + o_out, dw2, m_out)
+    tl.store(p_partials + 2 * f * d + hidden, db1, hidden < f)
 
 
 def _constants(kernel: str, x: Tensor, approximate: str) -> dict[str, int | bool]:
@@ -153,16 +163,16 @@ def gelu_ffn_backward(
         return reference.gelu_ffn_backward(dy, x, w1, b1, w2, approximate)
     dy, x, w1, b1, w2 = (t.contiguous() for t in (dy, x, w1, b1, w2))
     f, dx = w1.shape[0], torch.empty_like(x)
+    constants = _constants("gelu_ffn dx", x, approximate)
+    row_blocks = triton.cdiv(rows, constants["ROWS"])
+    db2 = x.new_empty((row_blocks, d), dtype=torch.float32)
     if rows:
-        constants = _constants("gelu_ffn dx", x, approximate)
-        _dx_kernel[(triton.cdiv(rows, constants["ROWS"]),)](dy, x, w1, b1, w2, dx, rows, d, f, **constants)
+        _dx_kernel[(row_blocks,)](dy, x, w1, b1, w2, dx, db2, rows, d, f, **constants)
     constants = _constants("gelu_ffn weights", x, approximate)
     panels = triton.cdiv(f, constants["HIDDEN"])
     ranges, blocks = cut(triton.cdiv(rows, constants["ROWS"]), panels)
-    dw1, dw2 = x.new_empty((2, ranges, f, d), dtype=torch.float32)
-    db1 = x.new_empty((ranges, f), dtype=torch.float32)
+    weights = x.new_empty((ranges, 2 * f * d + f), dtype=torch.float32)
     if f:
-        _dweight_kernel[(panels * ranges,)](dy, x, w1, b1, w2, dw1, db1, dw2, rows, d, f, panels, blocks * constants["ROWS"], **constants)
-    db2 = dy.sum(0, dtype=torch.float32)
-    dw1, db1, dw2, db2 = (t.to(x.dtype) for t in (dw1.sum(0), db1.sum(0), dw2.sum(0).T.contiguous(), db2))
+        _dweight_kernel[(panels * ranges,)](dy, x, w1, b1, w2, weights, rows, d, f, panels, blocks * constants["ROWS"], **constants)
+    dw1, dw2, db1, db2 = split_sums(sum_partials(weights, db2, dtype=x.dtype), [(f, d), (d, f), (f,), (d,)])
     return dx, dw1, db1, dw2, db2

@@ -4,7 +4,7 @@ Backward, with g = dy weight: dz = rstd (g - avg(g) - n avg(g n)), dx = dz, dsub
 
 x, sublayer, y, dy, dx, dsublayer: (R, D) contiguous. mean, rstd: (R,) fp32. Statistics and weight gradients in fp32, one pass over a block
 of rows held in registers. Each program of the backward walks row blocks a grid apart and writes one partial sum of the weight
-gradients, which torch adds up: the same bits every time. Bytes a number, fp32: forward 12, backward 20; the memory is the limit.
+gradients, added up in order: the same bits every time. Bytes a number, fp32: forward 12, backward 20; the memory is the limit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .layer_norm import BACKWARD_ELEMENTS, FORWARD_ELEMENTS, blocks, gradient, normalise
 from .philox import dropout_arguments, dropout_factors
-from .rows import PROGRAMS, block_offsets
+from .rows import PROGRAMS, block_offsets, sum_partials
 
 
 @triton.jit
@@ -47,8 +47,8 @@ def _forward_kernel(
 
 @triton.jit(do_not_specialize=("R",))
 def _backward_kernel(
-    p_dy, p_x, p_sublayer, p_weight, p_mean, p_rstd, p_dx, p_dsublayer, p_dweight_partials, p_dbias_partials, p_seed, R, D, threshold,
-    scale, ROWS: tl.constexpr, BLOCK_D: tl.constexpr, DROPOUT: tl.constexpr,
+    p_dy, p_x, p_sublayer, p_weight, p_mean, p_rstd, p_dx, p_dsublayer, p_partials, p_seed, R, D, threshold, scale,
+    ROWS: tl.constexpr, BLOCK_D: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     columns = tl.arange(0, BLOCK_D)
@@ -66,9 +66,9 @@ def _backward_kernel(
         tl.store(p_dsublayer + o_block, (dz * factor).to(p_dsublayer.dtype.element_ty), m_block)
         dweight += tl.sum(dy * n, 0)
         dbias += tl.sum(dy, 0)
-    o_partial = program.to(tl.int64) * D + columns
-    tl.store(p_dweight_partials + o_partial, dweight, columns < D)
-    tl.store(p_dbias_partials + o_partial, dbias, columns < D)
+    p_partials += program.to(tl.int64) * (2 * D) + columns
+    tl.store(p_partials, dweight, columns < D)
+    tl.store(p_partials + D, dbias, columns < D)
 
 
 def residual_layer_norm(
@@ -96,9 +96,9 @@ def residual_layer_norm_backward(
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, x)
     extents = blocks(d, BACKWARD_ELEMENTS)
     programs = min(PROGRAMS, triton.cdiv(rows, extents["ROWS"]))
-    partials = x.new_empty((2, programs, d), dtype=torch.float32)
+    partials = x.new_empty((programs, 2 * d), dtype=torch.float32)
     if rows:
-        tensors = (dy, x, sublayer, weight, mean, rstd, dx, dsublayer, partials[0], partials[1], seed)
+        tensors = (dy, x, sublayer, weight, mean, rstd, dx, dsublayer, partials, seed)
         _backward_kernel[(programs,)](*tensors, rows, d, threshold, scale, **extents, DROPOUT=drops)
-    dweight, dbias = partials.sum(1).to(weight.dtype)
+    dweight, dbias = sum_partials(partials, dtype=weight.dtype).view(2, d)
     return dx, dsublayer, dweight, dbias

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 import triton
@@ -13,6 +15,8 @@ from torch import Tensor
 PROGRAMS = 264
 # Elements of the blocks of _segment_sum_kernel.
 SEGMENT_ELEMENTS = 1024
+# Extents of the blocks of _sum_partials_kernel.
+PARTIALS, SUM_COLUMNS = 32, 64
 
 
 def block_columns(d: int) -> int:
@@ -47,49 +51,93 @@ def store_rows(p_x, x, rows, R, d, BLOCK_D: tl.constexpr):
 
 
 @triton.jit
+def _sum_block(p_partials, p_sums, block, partials, n, PARTIALS: tl.constexpr, COLUMNS: tl.constexpr):
+    columns = block * COLUMNS + tl.arange(0, COLUMNS)
+    total = tl.zeros((COLUMNS,), tl.float32)
+    for start in range(0, partials, PARTIALS):
+        partial = start + tl.arange(0, PARTIALS)
+        m_block = (partial[:, None] < partials) & (columns[None, :] < n)
+        total += tl.sum(tl.load(p_partials + partial[:, None].to(tl.int64) * n + columns[None, :], m_block, other=0.0), 0)
+    tl.store(p_sums + columns, total.to(p_sums.dtype.element_ty), columns < n)
+
+
+@triton.jit(do_not_specialize=("partials", "more_partials"))
+def _sum_partials_kernel(
+    p_partials, p_more, p_sums, partials, n, more_partials, more_n, blocks, PARTIALS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    block = tl.program_id(0)
+    if block < blocks:
+        _sum_block(p_partials, p_sums, block, partials, n, PARTIALS, COLUMNS)
+    else:
+        _sum_block(p_more, p_sums + n, block - blocks, more_partials, more_n, PARTIALS, COLUMNS)
+
+
+def sum_partials(partials: Tensor, more: Tensor | None = None, *, dtype: torch.dtype) -> Tensor:
+    """(n + n',): the sums of partials (P, n) and of more (P', n'), fp32, over the programs that left them, in their order."""
+    n, more_n = partials.shape[1], 0 if more is None else more.shape[1]
+    sums = partials.new_empty(n + more_n, dtype=dtype)
+    blocks, more_blocks = triton.cdiv(n, SUM_COLUMNS), triton.cdiv(more_n, SUM_COLUMNS)
+    if blocks + more_blocks:
+        second = partials if more is None else more
+        _sum_partials_kernel[(blocks + more_blocks,)](
+            partials, second, sums, partials.shape[0], n, second.shape[0], more_n, blocks, PARTIALS=PARTIALS, COLUMNS=SUM_COLUMNS
+        )  # fmt: skip
+    return sums
+
+
+def split_sums(sums: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """Tensors of these shapes that lie one after the other."""
+    ends = list(accumulate(math.prod(shape) for shape in shapes))
+    return [sums[begin:end].view(shape) for begin, end, shape in zip([0, *ends], ends, shapes)]
+
+
+@triton.jit
+def lower_bound(p_sorted, wanted, low, high, steps):
+    """Where, from low to high, the entries of a sorted list begin that are not below what is wanted. All have one shape."""
+    for _ in range(0, steps):
+        middle = (low + high) // 2
+        below = (low < high) & (tl.load(p_sorted + middle, low < high, other=0) < wanted)
+        low, high = tl.where(below, middle + 1, low), tl.where(below, high, middle)
+        high = tl.maximum(low, high)
+    return low
+
+
+@triton.jit(do_not_specialize=("entries", "steps", "values"))
 def _segment_sum_kernel(
-    p_values, p_factors, p_order, p_starts, p_sums, d, per_value,
+    p_values, p_factors, p_ordered, p_order, p_sums, d, entries, steps, values, per_value,
     BLOCK_D: tl.constexpr, ENTRIES: tl.constexpr, FACTORS: tl.constexpr,
 ):  # fmt: skip
-    segment, columns = tl.program_id(0), tl.arange(0, BLOCK_D)
-    begin, end = tl.load(p_starts + segment), tl.load(p_starts + segment + 1)
+    segment, columns, two = tl.program_id(0), tl.arange(0, BLOCK_D), tl.arange(0, 2)
+    bounds = lower_bound(p_ordered, segment + two, two * 0, two * 0 + entries, steps)
+    begin, end = tl.min(bounds, 0), tl.max(bounds, 0)
     total = tl.zeros((BLOCK_D,), tl.float32)
     for start in range(begin, end, ENTRIES):
         places = start + tl.arange(0, ENTRIES)
         entry = tl.load(p_order + places, places < end, other=0)
         m_block = (places[:, None] < end) & (columns[None, :] < d)
-        x = tl.load(p_values + (entry // per_value)[:, None] * d + columns[None, :], m_block, other=0.0).to(tl.float32)
+        x = tl.load(p_values + (entry // per_value % values)[:, None] * d + columns[None, :], m_block, other=0.0).to(tl.float32)
         if FACTORS:
             x *= tl.load(p_factors + entry, places < end, other=0.0)[:, None]
         total += tl.sum(x, 0)
     tl.store(p_sums + segment.to(tl.int64) * d + columns, total.to(p_sums.dtype.element_ty), columns < d)
 
 
-class Segments(NamedTuple):
-    """Entries sorted by the row that they belong to: entry order[starts[r]] to order[starts[r + 1] - 1] are those of row r, ascending."""
+def segment_sum(
+    values: Tensor, rows: tuple[Tensor, Tensor], num_rows: int, dtype: torch.dtype, *, factors: Tensor | None = None, per_value: int = 1
+) -> Tensor:
+    """(num_rows, d): row r is the sum over its entries e of factors[e] values[e div per_value mod n].
 
-    order: Tensor
-    starts: Tensor
-
-
-def sort_segments(rows: Tensor, num_rows: int) -> Segments:
-    """rows: (entries,) int64 below num_rows; an entry whose row is negative belongs nowhere."""
-    ordered, order = rows.sort(stable=True)
-    return Segments(order, torch.searchsorted(ordered, torch.arange(num_rows + 1, device=rows.device)))
-
-
-def segment_sum(values: Tensor, segments: Segments, dtype: torch.dtype, *, factors: Tensor | None = None) -> Tensor:
-    """(num_rows, d): row r is the sum of factors[e] values[e div m] over its entries e, where there are m entries a value.
-
-    values: (n, d). factors: (n m,) fp32, 1 if None. Each row's are added up in their order: no atomics, the same bits every time.
+    rows: the row that each entry belongs to, none if negative, as rows.sort(stable=True) gives them and their order. values: (n, d).
+    factors: (entries,) fp32, 1 if None. Each row's are added up in their order: no atomics, the same bits every time.
     """
     n, d = values.shape
-    entries, num_rows = segments.order.shape[0], segments.starts.shape[0] - 1
+    ordered, order = rows
+    entries = order.shape[0]
     sums = values.new_empty((num_rows, d), dtype=dtype)
     block_d = block_columns(d)
     if num_rows:
         _segment_sum_kernel[(num_rows,)](
-            values, values if factors is None else factors, *segments, sums, d, max(1, entries // max(n, 1)),
+            values, values if factors is None else factors, ordered, order, sums, d, entries, entries.bit_length(), max(n, 1), per_value,
             BLOCK_D=block_d, ENTRIES=max(1, SEGMENT_ELEMENTS // block_d), FACTORS=factors is not None,
         )  # fmt: skip
     return sums

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..reference.sample_negatives import EXP2_TAYLOR
 from .philox import random_pairs
+from .rows import lower_bound
 
 BLOCK = 256
 _TAYLOR = tl.constexpr(EXP2_TAYLOR)
@@ -33,13 +34,8 @@ def _popularity_kernel(p_rows, p_cumulative, p_seed, count, V, steps, BLOCK: tl.
     draws = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     low, high = random_pairs(tl.load(p_seed), draws)
     drawn = ((high << 31) | (low >> 1)) % tl.load(p_cumulative + V - 1)
-    first, last = tl.zeros((BLOCK,), tl.int64), tl.zeros((BLOCK,), tl.int64) + V - 1
-    for _ in range(0, steps):
-        middle = (first + last) // 2
-        above = tl.load(p_cumulative + middle) > drawn
-        first, last = tl.where(above, first, middle + 1), tl.where(above, middle, last)
-        first = tl.minimum(first, last)
-    tl.store(p_rows + draws, first, draws < count)
+    row = lower_bound(p_cumulative, drawn + 1, drawn * 0, drawn * 0 + V - 1, steps)
+    tl.store(p_rows + draws, row, draws < count)
 
 
 @triton.jit(do_not_specialize=("count",))

@@ -17,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import reference
-from .rows import block_columns, segment_sum, sort_segments
+from .rows import block_columns, segment_sum
 from .softmax_loss import LOG2E, MOST_COLUMNS, backward_columns, contiguous, forward_columns, join_target, one_minus_exp
 
 PRIVATE_ELEMENTS = 4096  # of a block of negatives
@@ -138,7 +138,7 @@ def sampled_softmax_loss_backward(
         return reference.sampled_softmax_loss_backward(*inputs, target_rows, negative_rows, num_rows)
     dloss, hidden, items, bias, targets, negatives, log_q, loss, lse = contiguous(*inputs)
     n, d = hidden.shape
-    valid = targets >= 0
+    valid, per_value = targets >= 0, 1
     to_target = torch.where(valid, target_rows, -1)
     if negatives.dim() == 1:
         columns, column_bias = _columns(items, bias, negatives, log_q)
@@ -155,7 +155,7 @@ def sampled_softmax_loss_backward(
         if n:
             _private_dz_kernel[(n,)](dloss, hidden, items, *tensors, targets, negatives, loss, lse, dz, k, d, **constants)
         to_negatives = torch.where(valid[:, None], negative_rows, -1)
-        values, rows, factors = hidden, torch.cat((to_negatives, to_target[:, None]), 1).flatten(), dz
-    segments = sort_segments(rows, num_rows)
-    ditems = segment_sum(values, segments, items.dtype, factors=factors)
-    return ditems, None if bias is None else segment_sum(dz.reshape(-1, 1), segments, bias.dtype).flatten()
+        values, rows, factors, per_value = hidden, torch.cat((to_negatives, to_target[:, None]), 1).flatten(), dz, k + 1
+    ordered = rows.sort(stable=True)
+    ditems = segment_sum(values, ordered, num_rows, items.dtype, factors=factors, per_value=per_value)
+    return ditems, None if bias is None else segment_sum(dz.reshape(-1, 1), ordered, num_rows, bias.dtype).flatten()

@@ -9,7 +9,7 @@ is, and a column that is the row's target is left out. Logits, softmax and all s
                running maximum, s and O of the split; split where rows alone are too few programs
     merge      a program for a block of rows: joins the splits, and adds the target
     backward   a program for a block of columns and a range of rows: walks over the rows, computes the logits again; ranges where the
-               columns alone are too few programs, added up by torch: no atomics, the same bits every time
+               columns alone are too few programs, added up in order: no atomics, the same bits every time
 
 Operations: forward 4 N V d, backward 4 N V d, an exp a logit in each. Bytes: C is read once for every block of rows, from L2 where it fits
 there, h once for every block of columns; beyond that (splits) N (d + 2) floats are written and read.
@@ -24,13 +24,14 @@ from torch import Tensor
 
 from .. import reference
 from . import tiles
-from .rows import block_columns, cut, load_rows
+from .rows import block_columns, cut, load_rows, split_sums, sum_partials
 
 # Exponents turn to base 2 last, when they are near 0 where it counts.
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 
 MERGE_ROWS = 16
+TOTAL_ROWS = 1024
 
 MOST_COLUMNS = 256  # of hidden and items; the reference serves larger ones
 
@@ -146,12 +147,32 @@ def _merge_kernel(
     tl.store(p_dhidden + o_block, dhidden.to(p_dhidden.dtype.element_ty), m_block)
 
 
-@triton.jit(do_not_specialize=("N", "column_blocks", "rows_of_range"))
+@triton.jit(do_not_specialize=("N",))
+def _total_kernel(p_loss, p_targets, p_totals, N, MEAN: tl.constexpr, ROWS: tl.constexpr):
+    """The losses' sum or mean, what a row counts in it, and 1."""
+    total = tl.zeros((ROWS,), tl.float32)
+    count = tl.zeros((ROWS,), tl.int32)
+    for start in range(0, N, ROWS):
+        rows = start + tl.arange(0, ROWS)
+        total += tl.load(p_loss + rows, rows < N, other=0.0)
+        count += (tl.load(p_targets + rows, rows < N, other=-1) >= 0).to(tl.int32)
+    weight = 1.0
+    if MEAN:
+        weight = 1.0 / tl.maximum(tl.sum(count, 0), 1).to(tl.float32)
+    tl.store(p_totals, tl.sum(total, 0) * weight)
+    tl.store(p_totals + 1, weight)
+    tl.store(p_totals + 2, 1.0)
+
+
+@triton.jit(do_not_specialize=("N", "dloss_row", "column_blocks", "rows_of_range"))
 def _backward_kernel(
-    p_dloss, p_hidden, p_items, p_bias, p_ids, p_targets, p_loss, p_lse, p_ditems, p_dbias, N, V, d, column_blocks, rows_of_range,
-    BLOCK_D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BIAS: tl.constexpr, SAMPLED: tl.constexpr,
+    p_dloss, p_hidden, p_items, p_bias, p_ids, p_targets, p_loss, p_lse, p_gradients, N, V, d, dloss_row, size, column_blocks,
+    rows_of_range, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BIAS: tl.constexpr, SAMPLED: tl.constexpr,
 ):  # fmt: skip
-    """ditems (ranges, V, d), dbias (ranges, V). A target that is a column of a sample is left out: its gradient is added apart."""
+    """gradients (ranges, size): ditems (V, d), then dbias (V,). dloss: dloss_row numbers from row to row, 0 if there is one for all.
+
+    A target that is a column of a sample is left out: its gradient is added apart.
+    """
     part, columns = tl.program_id(0) // column_blocks, tl.program_id(0) % column_blocks * COLUMNS + tl.arange(0, COLUMNS)
     c, ids = load_rows(p_items, columns, V, d, BLOCK_D), _ids(p_ids, columns, V, SAMPLED)
     ditems = tl.zeros((COLUMNS, BLOCK_D), tl.float32)
@@ -164,7 +185,7 @@ def _backward_kernel(
         # Rows without a target are out before anything is computed: what is not finite there would spoil the table.
         k = tl.arange(0, BLOCK_D)
         h = tl.load(p_hidden + rows[:, None].to(tl.int64) * d + k[None, :], valid[:, None] & (k[None, :] < d), other=0.0)
-        dloss = tl.load(p_dloss + rows, valid, other=0.0).to(tl.float32)
+        dloss = tl.load(p_dloss + rows * dloss_row, valid, other=0.0).to(tl.float32)
         lse = tl.load(p_lse + rows, valid, other=0.0).to(tl.float32)
         p = tl.exp2((_logits(h, c, p_bias, columns, V, BIAS) - lse[:, None]) * LOG2E)
         # A sample leaves its targets out.
@@ -176,11 +197,12 @@ def _backward_kernel(
         ditems += tl.dot(tl.trans(dz.to(h.dtype)), h, input_precision="ieee")
         dbias += tl.sum(dz, 0)
     k = tl.arange(0, BLOCK_D)
-    o_column = part.to(tl.int64) * V + columns
+    p_gradients += part.to(tl.int64) * size
     m_block = (columns[:, None] < V) & (k[None, :] < d)
-    tl.store(p_ditems + o_column[:, None] * d + k[None, :], ditems.to(p_ditems.dtype.element_ty), m_block)
+    o_items = columns[:, None].to(tl.int64) * d + k[None, :]
+    tl.store(p_gradients + o_items, ditems.to(p_gradients.dtype.element_ty), m_block)
     if BIAS:
-        tl.store(p_dbias + o_column, dbias.to(p_dbias.dtype.element_ty), columns < V)
+        tl.store(p_gradients + V.to(tl.int64) * d + columns, dbias.to(p_gradients.dtype.element_ty), columns < V)
 
 
 def forward_columns(
@@ -220,22 +242,22 @@ def backward_columns(
     ids: Tensor | None,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of columns (V, d) and of bias (V,); of a sample without what targets add."""
+    """The gradients of columns (V, d) and of bias (V,); of a sample without what targets add. dloss: (N,), or () for all rows."""
     n, d, v = *hidden.shape, columns.shape[0]
     rows_of_block, columns_of_block, warps = tiles.tile("softmax_loss backward", d, hidden.dtype)
     row_blocks, column_blocks = triton.cdiv(n, rows_of_block), triton.cdiv(v, columns_of_block)
     ranges, blocks_of_range = cut(row_blocks, column_blocks)
-    stored = dtype if ranges == 1 else torch.float32
-    ditems = hidden.new_empty((ranges, v, d), dtype=stored)
-    dbias = ditems if bias is None else hidden.new_empty((ranges, v), dtype=stored)
+    shapes = [(v, d)] if bias is None else [(v, d), (v,)]
+    size = 16 * triton.cdiv(v * d + (0 if bias is None else v), 16)  # so that every range begins at an address for wide stores
+    gradients = hidden.new_empty((ranges, size), dtype=dtype if ranges == 1 else torch.float32)
     if v:
         _backward_kernel[(column_blocks * ranges,)](
-            dloss, hidden, columns, hidden if bias is None else bias, targets if ids is None else ids, targets, loss, lse, ditems, dbias,
-            n, v, d, column_blocks, blocks_of_range * rows_of_block, BLOCK_D=block_columns(d), ROWS=rows_of_block,
+            dloss, hidden, columns, hidden if bias is None else bias, targets if ids is None else ids, targets, loss, lse, gradients,
+            n, v, d, dloss.dim(), size, column_blocks, blocks_of_range * rows_of_block, BLOCK_D=block_columns(d), ROWS=rows_of_block,
             COLUMNS=columns_of_block, num_warps=warps, BIAS=bias is not None, SAMPLED=ids is not None,
         )  # fmt: skip
-    ditems, dbias = (x[0] if ranges == 1 else x.sum(0).to(dtype) for x in (ditems, dbias))
-    return ditems, None if bias is None else dbias
+    ditems, *dbias = split_sums(gradients[0] if ranges == 1 else sum_partials(gradients, dtype=dtype), shapes)
+    return ditems, dbias[0] if dbias else None
 
 
 def contiguous(*tensors: Tensor | None) -> tuple:
@@ -258,6 +280,14 @@ def softmax_loss_backward(
     return backward_columns(dloss, hidden, items, bias, targets, loss, lse, None, items.dtype)
 
 
-def softmax_loss_sum(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    loss, dhidden, lse = softmax_loss(hidden, items, bias, targets)
-    return loss.sum(), dhidden, *softmax_loss_backward(torch.ones_like(loss), hidden, items, bias, targets, loss, lse)
+def reduced_softmax_loss(
+    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, mean: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    if hidden.shape[1] > MOST_COLUMNS:
+        return reference.reduced_softmax_loss(hidden, items, bias, targets, mean)
+    hidden, items, bias, targets = contiguous(hidden, items, bias, targets)
+    losses, dhidden, lse = forward_columns(hidden, items, bias, targets, items, bias, None)
+    totals = losses.new_empty(3)
+    _total_kernel[(1,)](losses, targets, totals, losses.shape[0], MEAN=mean, ROWS=TOTAL_ROWS)
+    loss, weight, one = totals.unbind()
+    return loss, weight, dhidden, *backward_columns(one, hidden, items, bias, targets, losses, lse, None, items.dtype)

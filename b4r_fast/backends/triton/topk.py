@@ -21,7 +21,7 @@ from torch import Tensor
 from .. import reference
 from . import tiles
 from .rank import sorted_lists
-from .rows import block_columns, cut, load_rows
+from .rows import block_columns, cut, load_rows, lower_bound
 from .softmax_loss import MOST_COLUMNS
 
 MOST_KEPT = 128
@@ -41,13 +41,8 @@ def _keys(z, item):
 @triton.jit
 def _listed(p_exclude, first, end, item, steps):
     """Which items (rows, items) stand in the sorted list of their row, from first (rows,) to end (rows,)."""
-    low = first[:, None] + (item * 0)[None, :]
-    high = end[:, None] + (item * 0)[None, :]
-    for _ in range(0, steps):
-        middle = (low + high) // 2
-        below = (low < high) & (tl.load(p_exclude + middle, low < high, other=0) < item[None, :])
-        low, high = tl.where(below, middle + 1, low), tl.where(below, high, middle)
-        high = tl.maximum(low, high)
+    none = (item * 0)[None, :]
+    low = lower_bound(p_exclude, item[None, :], first[:, None] + none, end[:, None] + none, steps)
     return (low < end[:, None]) & (tl.load(p_exclude + low, low < end[:, None], other=-1) == item[None, :])
 
 

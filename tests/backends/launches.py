@@ -1,0 +1,59 @@
+"""What a training step launches on a GPU, found without one: the step runs on fake tensors, and nothing is computed.
+
+Fake tensors have no values, so a step that reads one back from the device fails here, as it would fail in a CUDA graph. They are of the
+CPU: without CUDA torch's autograd knows no other device. Every op of ours runs as the Triton backend runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from b4r_fast.backends import reference
+from b4r_fast.backends import triton as backend
+from b4r_fast.backends.triton import rows
+
+# Operators that launch nothing: they allocate, or look at the same memory in another way.
+ALLOCATE = {"empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided"}
+NEITHER = {"prim", "profiler"}
+
+
+class Launches(TorchDispatchMode):
+    """Notes the torch operators and Triton kernels that would be launched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        name = operator._opname
+        if operator.namespace == "b4r_fast":
+            with self:
+                return backend.OPERATORS.get(name, reference.OPERATORS[name])(*args)
+        if operator.namespace not in NEITHER and name not in ALLOCATE and not operator.is_view:
+            self.names.append(f"torch {name}")
+        return operator(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _kernels_noted(names: list[str]) -> Iterator[None]:
+    kernels = type(rows.sum_partials_kernel)  # compiled or interpreted
+    run = kernels.run
+    kernels.run = lambda self, *args, grid, warmup, **constants: names.append(f"{self.fn.__module__.rpartition('.')[2]} {self.fn.__name__}")
+    try:
+        yield
+    finally:
+        kernels.run = run
+
+
+def launches(build: Callable[[], Callable[[], None]]) -> list[str]:
+    """build: makes a step, on fake tensors. What its second run launches, as the first one sets an optimizer up."""
+    with FakeTensorMode(), _kernels_noted((mode := Launches()).names), mode:
+        step = build()
+        step()
+        mode.names.clear()
+        step()
+    return mode.names
