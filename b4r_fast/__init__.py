@@ -9,6 +9,7 @@ except ModuleNotFoundError as error:
 
 from . import convert, ops
 from .backends import backends, use_backend
+from .captured_step import CapturedStep
 from .errors import InputError
 from .model import BERT4Rec, BERT4RecConfig
 from .optim import RowwiseAdamW
@@ -16,4 +17,15 @@ from .packed import PackedSequences
 from .version import VERSION
 
 __version__ = VERSION
-__all__ = ["BERT4Rec", "BERT4RecConfig", "InputError", "PackedSequences", "RowwiseAdamW", "backends", "convert", "ops", "use_backend"]
+__all__ = [
+    "BERT4Rec",
+    "BERT4RecConfig",
+    "CapturedStep",
+    "InputError",
+    "PackedSequences",
+    "RowwiseAdamW",
+    "backends",
+    "convert",
+    "ops",
+    "use_backend",
+]

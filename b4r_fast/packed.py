@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from . import ops
+
 PADDING_ID = 0
 IGNORED_LABEL = -100
 
@@ -16,8 +18,8 @@ IGNORED_LABEL = -100
 class PackedSequences:
     """A batch of sequences laid end to end.
 
-    values: (tokens,) int64 item ids. cu_seqlens: (batch + 1,) int32, sequence b owns values[cu_seqlens[b]:cu_seqlens[b + 1]].
-    max_seqlen: a Python int, no sequence is longer.
+    values: (tokens,) int64 item ids; 0 in sequences of padding alone, after all others (fill). cu_seqlens: (batch + 1,) int32, sequence b
+    owns values[cu_seqlens[b]:cu_seqlens[b + 1]]. max_seqlen: a Python int, no sequence is longer.
     """
 
     values: Tensor
@@ -62,8 +64,7 @@ class PackedSequences:
 
     def positions(self) -> Tensor:
         """(tokens,) int64: the place of each token in its sequence, from 0."""
-        starts = self.cu_seqlens[:-1].long()[self.sequence_of_token()]
-        return torch.arange(self.values.numel(), device=self.values.device) - starts
+        return ops.token_positions(self.cu_seqlens, self.values.numel())
 
     def newest(self, max_length: int) -> PackedSequences:
         """Keep the newest (last) max_length tokens of each sequence."""
@@ -71,6 +72,26 @@ class PackedSequences:
             return self
         remaining = self.lengths.long()[self.sequence_of_token()] - self.positions()
         return self.from_lengths(self.values[remaining <= max_length], self.lengths.clamp(max=max_length))
+
+    def fill(self, tokens: int, sequences: int, max_seqlen: int) -> PackedSequences:
+        """Bring the batch to exactly so many tokens and sequences, with sequences of padding (0), so that all batches have one shape.
+
+        A model computes them and no loss reads them. max_seqlen: of the result, and of the sequences of padding. Raises ValueError where
+        the batch has more, or the sequences that remain cannot hold the tokens that remain.
+        """
+        used, here = self.values.numel(), len(self)
+        if used > tokens or here > sequences or self.max_seqlen > max_seqlen:
+            raise ValueError(
+                f"the batch must have at most {tokens} tokens, {sequences} sequences and {max_seqlen} tokens a sequence,"
+                f" got {used}, {here} and {self.max_seqlen}"
+            )
+        if used + (sequences - here) * max_seqlen < tokens:
+            raise ValueError(
+                f"{tokens - used} tokens of padding need {-(-(tokens - used) // max_seqlen)} sequences, got {sequences - here}"
+            )
+        ends = used + max_seqlen * torch.arange(1, sequences - here + 1, dtype=torch.int32, device=self.values.device)
+        values = torch.cat((self.values, self.values.new_full((tokens - used,), PADDING_ID)))
+        return PackedSequences(values, torch.cat((self.cu_seqlens, ends.clamp(max=tokens))), max_seqlen)
 
     def append(self, value: int) -> PackedSequences:
         """Put one more token, of this value, at the end of every sequence."""

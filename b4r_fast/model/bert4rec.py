@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .. import ops
 from ..errors import InputError
 from ..files import atomic_write
-from ..ops.checks import check_range, check_seed
+from ..ops.checks import check_range, check_seed, readable
 from ..packed import IGNORED_LABEL, PADDING_ID, PackedSequences
 from .config import BERT4RecConfig
 from .layer import SelectedTokens, TransformerLayer
@@ -52,7 +52,8 @@ class ProjectionHead(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(nn.functional.gelu(self.dense(x), approximate=self.approximate))
+        dense, norm = self.dense, self.norm
+        return ops.linear_gelu_layer_norm(x, dense.weight, dense.bias, norm.weight, norm.bias, eps=norm.eps, approximate=self.approximate)
 
 
 class ItemRows(torch.autograd.Function):
@@ -94,8 +95,11 @@ class BERT4Rec(nn.Module):
         self.output_embedding = None if config.tie_embeddings else nn.Embedding(config.num_items, d)
         self.output_bias = nn.Parameter(torch.zeros(config.num_items)) if config.output_bias else None
         self.item_counts: Tensor | None
+        self.seed_steps: Tensor
         by_popularity = config.loss == "sampled" and config.sampler == "popularity"
         self.register_buffer("item_counts", torch.ones(config.num_items, dtype=torch.int64) if by_popularity else None)
+        seeds = 2 + TransformerLayer.SEEDS * config.num_layers
+        self.register_buffer("seed_steps", torch.arange(seeds) * SEED_STEP, persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -124,29 +128,34 @@ class BERT4Rec(nn.Module):
             raise ValueError(f"counts must be ({self.config.num_items},), not negative and not all 0, got {tuple(counts.shape)}")
         self.item_counts.copy_(counts)
 
-    def forward(self, input_ids: Tensor | PackedSequences, labels: Tensor | None = None, *, seed: Tensor | None = None) -> BERT4RecOutput:
+    def forward(
+        self, input_ids: Tensor | PackedSequences, labels: Tensor | None = None, *, seed: Tensor | None = None, rows: int | None = None
+    ) -> BERT4RecOutput:
         """Compute hidden states, and with labels the loss, the mean over the labelled tokens.
 
         input_ids: (batch, length) int64 with 0 as padding on either side or inside, or PackedSequences. labels: of the same shape as the
         ids (packed: (tokens,)), the hidden item where the loss reads the token and -100 elsewhere. seed: int64 scalar tensor that all
-        dropout and negatives of this step follow from; None draws one from torch's generator.
+        dropout and negatives of this step follow from; None draws one from torch's generator. rows: how many tokens the last layer
+        computes, as in ops.select_labelled; None: as many as have a label, which has to be read back from a GPU.
         """
         batch, labels = self._pack(input_ids, labels)
-        self._check_ids("input_ids", batch.values, self.config.mask_id)
+        self._check_ids("input_ids", batch.values, self.config.mask_id, padded=True)
         if batch.max_seqlen > self.config.max_length:
             raise ValueError(
                 f"input_ids must hold at most max_length={self.config.max_length} items a sequence, got {batch.max_seqlen};"
                 " PackedSequences.newest keeps the newest"
             )
-        selected = None
+        selected = targets = None
         if labels is not None:
             self._check_ids("labels", labels, self.config.num_items, ignored=IGNORED_LABEL)
-            selected = SelectedTokens.where(labels != IGNORED_LABEL, batch)
+            rows = int((labels != IGNORED_LABEL).sum()) if rows is None else rows
+            index, targets, cu_seqlens = ops.select_labelled(labels, batch.cu_seqlens, rows)
+            selected = SelectedTokens(index, cu_seqlens)
         seeds = self._seeds(seed, batch.values.device) if self.training else None
         hidden = self._transform(batch, selected, seeds)
-        if labels is None or selected is None:
+        if targets is None:
             return BERT4RecOutput(None, hidden)
-        return BERT4RecOutput(self._loss(hidden, labels[selected.index] - 1, seed if seeds is None else seeds[-1]), hidden)
+        return BERT4RecOutput(self._loss(hidden, targets, seed if seeds is None else seeds[-1]), hidden)
 
     @torch.no_grad()
     def encode(self, histories: Histories) -> Tensor:
@@ -248,10 +257,11 @@ class BERT4Rec(nn.Module):
         self._check_ids("histories", batch.values, self.config.num_items)
         return batch
 
-    def _check_ids(self, name: str, ids: Tensor, highest: int, *, ignored: int | None = None) -> None:
+    def _check_ids(self, name: str, ids: Tensor, highest: int, *, ignored: int | None = None, padded: bool = False) -> None:
         # Reading values on a GPU would wait for it; there, out-of-range ids are the caller's duty as in torch.nn.Embedding.
-        if ids.device.type == "cpu" and not torch.compiler.is_compiling():
-            check_range(name, ids, 1, highest, "item ids", ignored=ignored)
+        if readable(ids):
+            items = ids[: int(ids.count_nonzero())] if padded else ids  # padding lies after all items, or shows as a 0 among them
+            check_range(name, items, 1, highest, "item ids", ignored=ignored)
 
     def _candidate_rows(self, candidates: Tensor, query: Tensor) -> Tensor:
         candidates = torch.as_tensor(candidates, device=query.device)
@@ -262,8 +272,7 @@ class BERT4Rec(nn.Module):
 
     def _seeds(self, seed: Tensor | None, device: torch.device) -> list[Tensor]:
         """One seed for each op of a step that drops or samples: the embedding's, SEEDS of each layer, the negatives'."""
-        count = 2 + TransformerLayer.SEEDS * self.config.num_layers
-        return list((check_seed(seed, device) + torch.arange(count, device=device) * SEED_STEP).unbind())
+        return list((check_seed(seed, device) + self.seed_steps).unbind())
 
     def _transform(self, batch: PackedSequences, selected: SelectedTokens | None, seeds: list[Tensor] | None) -> Tensor:
         """(rows, hidden) after the projection head: of the selected tokens, or of all."""

@@ -24,12 +24,6 @@ class SelectedTokens:
     cu_seqlens: Tensor
 
     @classmethod
-    def where(cls, chosen: Tensor, batch: PackedSequences) -> SelectedTokens:
-        """The tokens where chosen (tokens,) is true."""
-        index = chosen.nonzero().squeeze(1)
-        return cls(index, torch.searchsorted(index, batch.cu_seqlens).int())
-
-    @classmethod
     def last(cls, batch: PackedSequences) -> SelectedTokens:
         """The last token of every sequence; none may be empty."""
         every = torch.arange(len(batch) + 1, dtype=torch.int32, device=batch.values.device)
@@ -55,25 +49,35 @@ class TransformerLayer(nn.Module):
     def forward(self, x: Tensor, batch: PackedSequences, selected: SelectedTokens | None, seeds: list[Tensor] | None) -> Tensor:
         """x: (tokens, hidden) -> (tokens, hidden), or (rows, hidden) of the selected tokens alone. seeds None: no dropout."""
         attention_seed, residual_seed, ffn_seed = seeds or (None,) * self.SEEDS
-        pre = self.config.norm == "pre"
+        dropout_p = 0.0 if seeds is None else self.config.hidden_dropout
+        projection, norm = self.attention_output, self.attention_norm
+        approximate = "tanh" if self.config.activation == "gelu_tanh" else "none"
+        feed_forward = (self.ffn_in.weight, self.ffn_in.bias, self.ffn_out.weight, self.ffn_out.bias)
+        if self.config.norm == "pre":
+            _, attended = self._attend(norm(x), batch, selected, attention_seed)
+            x = x if selected is None else x[selected.index]
+            attended = ops.linear(attended, projection.weight, projection.bias)
+            x = x + ops.dropout(attended, dropout_p=dropout_p, seed=residual_seed)
+            fed = ops.gelu_ffn(self.ffn_norm(x), *feed_forward, approximate=approximate)
+            return x + ops.dropout(fed, dropout_p=dropout_p, seed=ffn_seed)
+        x, attended = self._attend(x, batch, selected, attention_seed)
+        x = ops.residual_linear_layer_norm(
+            attended, projection.weight, projection.bias, x, norm.weight, norm.bias, eps=norm.eps, dropout_p=dropout_p, seed=residual_seed
+        )
+        norm = self.ffn_norm
+        return ops.residual_ffn_layer_norm(
+            x, *feed_forward, norm.weight, norm.bias, eps=norm.eps, approximate=approximate, dropout_p=dropout_p, seed=ffn_seed
+        )
 
-        def chosen(tokens: Tensor) -> Tensor:
-            return tokens if selected is None else tokens[selected.index]
-
-        normed = self.attention_norm(x) if pre else x
-        queries = chosen(normed)
-        attended = self._attend(queries, normed, batch, selected, attention_seed)
-        x = self._add(chosen(x) if pre else queries, attended, self.attention_norm, residual_seed)
-        return self._add(x, self._ffn(self.ffn_norm(x) if pre else x), self.ffn_norm, ffn_seed)
-
-    def _attend(self, queries: Tensor, x: Tensor, batch: PackedSequences, selected: SelectedTokens | None, seed: Tensor | None) -> Tensor:
-        heads, d = self.config.num_heads, self.config.hidden_size
-        weight, bias, size = self.qkv.weight, self.qkv.bias, self.config.head_size
+    def _attend(self, x: Tensor, batch: PackedSequences, selected: SelectedTokens | None, seed: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The tokens that ask, (rows, hidden), all or the selected ones, and what they attend to, (rows, hidden)."""
+        heads, size = self.config.num_heads, self.config.head_size
         if selected is None:
-            q, joint = None, ops.linear(x, weight, bias).view(-1, 3, heads, size)
+            queries, q = x, None
+            joint = ops.linear(x, self.qkv.weight, self.qkv.bias).view(-1, 3, heads, size)
         else:
-            q = ops.linear(queries, weight[:d], bias[:d]).view(-1, heads, size)
-            joint = ops.linear(x, weight[d:], bias[d:]).view(-1, 2, heads, size)
+            queries, q, joint = ops.selected_projection(x, self.qkv.weight, self.qkv.bias, selected.index)
+            q, joint = q.view(-1, heads, size), joint.view(-1, 2, heads, size)
         out = ops.joint_attention(
             joint,
             batch.cu_seqlens,
@@ -83,14 +87,4 @@ class TransformerLayer(nn.Module):
             dropout_p=0.0 if seed is None else self.config.attention_dropout,
             seed=seed,
         )
-        return ops.linear(out.flatten(1), self.attention_output.weight, self.attention_output.bias)
-
-    def _ffn(self, x: Tensor) -> Tensor:
-        approximate = "tanh" if self.config.activation == "gelu_tanh" else "none"
-        return ops.gelu_ffn(x, self.ffn_in.weight, self.ffn_in.bias, self.ffn_out.weight, self.ffn_out.bias, approximate=approximate)
-
-    def _add(self, x: Tensor, sublayer: Tensor, norm: nn.LayerNorm, seed: Tensor | None) -> Tensor:
-        dropout_p = 0.0 if seed is None else self.config.hidden_dropout
-        if self.config.norm == "pre":
-            return x + ops.dropout(sublayer, dropout_p=dropout_p, seed=seed)
-        return ops.residual_layer_norm(x, sublayer, norm.weight, norm.bias, eps=norm.eps, dropout_p=dropout_p, seed=seed)
+        return queries, out.flatten(1)

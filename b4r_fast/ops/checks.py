@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 Sized = tuple[Tensor | None, str]
 
@@ -31,6 +32,11 @@ def check_tensors(dtype: torch.dtype | None, sizes: dict[str, int], like: Tensor
             known = ", ".join(f"{letter}={sizes[letter]}" for letter in letters if letter in sizes)
             raise ValueError(f"{name} must have shape ({', '.join(letters)}) with {known or 'any sizes'}, got {tuple(tensor.shape)}")
     return sizes
+
+
+def readable(tensor: Tensor) -> bool:
+    """Whether reading the values waits for nothing: they are not on a GPU, and there, not those of a tensor being traced or a fake one."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not isinstance(tensor, FakeTensor)
 
 
 def check_dropout(dropout_p: float, seed: Tensor | None, device: torch.device) -> Tensor | None:

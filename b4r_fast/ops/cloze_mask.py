@@ -30,9 +30,10 @@ def cloze_mask(
 ) -> tuple[Tensor, Tensor]:
     """Replace hidden items by [MASK] and return (inputs, labels), both (tokens,) int64; labels are -100 where nothing is hidden.
 
-    values: (tokens,) int64. cu_seqlens: (batch + 1,) int32. mask_prob: every item is hidden with this probability, and one of a sequence
-    at least. last_only: with this probability a sequence hides its last item alone, as at test time. seed: int64 scalar tensor; None draws
-    one from torch's generator. Raises ValueError for a wrong shape, dtype, device, offsets, or a probability outside [0, 1].
+    values: (tokens,) int64; 0 is padding and never hidden. cu_seqlens: (batch + 1,) int32. mask_prob: every item is hidden with this
+    probability, and one of a sequence at least. last_only: with this probability a sequence hides its last item alone, as at test time.
+    seed: int64 scalar tensor; None draws one from torch's generator. Raises ValueError for a wrong shape, dtype, device, offsets, or a
+    probability outside [0, 1].
     """
     check_tensors(torch.int64, {}, values=(values, "tokens"))
     check_tensors(torch.int32, {}, values, cu_seqlens=(cu_seqlens, "batch+1"))

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .checks import check_choice, check_seed, check_tensors
+from .checks import check_choice, check_seed, check_tensors, readable
 from .registration import define
 
 SAMPLERS = ("log_uniform", "uniform", "popularity")
@@ -53,7 +53,7 @@ def sample_negatives(
     seed = check_seed(seed, torch.device(device or "cpu") if located is None else located.device)
     if counts is not None:
         check_tensors(torch.int64, {"num_items": num_items}, seed, counts=(counts, "num_items"))
-        if not torch.compiler.is_compiling() and (counts.min() < 0 or counts.sum() == 0):
+        if readable(counts) and (counts.min() < 0 or counts.sum() == 0):
             raise ValueError("counts must not be negative, and at least one must be positive")
     rows = _sample_op(shape, num_items, sampler, counts, seed)
     return rows, _log_expected(rows, shape[-1], num_items, sampler, counts)

@@ -1,6 +1,6 @@
 // Token t has a random word of 32 bits, and so has sequence b. Where the sequence's word is below last_only_threshold, its last
 // token alone is hidden; else each token whose word is below mask_threshold or the smallest of the sequence.
-//   inputs = mask_id where hidden, else the value; labels = the value where hidden, else -100.
+//   inputs = mask_id where hidden, else the value; labels = the value where hidden, else -100. Padding, 0, is never hidden.
 //
 // values, inputs, labels: (T,). cu_seqlens: (sequences + 1,). inputs and labels are overwritten. Bytes a token: 24; a quarter of a
 // Philox call.
@@ -40,8 +40,9 @@ void cloze_mask(const int64_t* values, const int32_t* cu_seqlens, int64_t* input
       const auto hide_where = [&](const auto& hidden) {
         for (int64_t i = 0; i < length; ++i) {
           const int64_t value = values[begin + i];
-          inputs[begin + i] = hidden(i) ? rule.mask_id : value;
-          labels[begin + i] = hidden(i) ? value : -100;
+          const bool hide = value != 0 && hidden(i);
+          inputs[begin + i] = hide ? rule.mask_id : value;
+          labels[begin + i] = hide ? value : -100;
         }
       };
       if (sequence_word[b - first] < rule.last_only_threshold) {

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from unittest.mock import patch
 
+import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from b4r_fast import BERT4Rec, BERT4RecConfig, CapturedStep
 from b4r_fast.backends import reference
 from b4r_fast.backends import triton as backend
 from b4r_fast.backends.triton import rows
@@ -40,7 +43,7 @@ class Launches(TorchDispatchMode):
 
 @contextmanager
 def _kernels_noted(names: list[str]) -> Iterator[None]:
-    kernels = type(rows.sum_partials_kernel)  # compiled or interpreted
+    kernels = type(rows._sum_partials_kernel)  # compiled or interpreted
     run = kernels.run
     kernels.run = lambda self, *args, grid, warmup, **constants: names.append(f"{self.fn.__module__.rpartition('.')[2]} {self.fn.__name__}")
     try:
@@ -57,3 +60,16 @@ def launches(build: Callable[[], Callable[[], None]]) -> list[str]:
         mode.names.clear()
         step()
     return mode.names
+
+
+def training_step(dtype: torch.dtype) -> Callable[[], None]:
+    """A captured step of the paper's model at the shape of ML-1M: two layers, dropout, the whole softmax, AdamW with and without decay."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    with patch.object(BERT4Rec, "reset_parameters"):  # which looks at the numbers that it draws
+        model = BERT4Rec(BERT4RecConfig(num_items=3416, max_length=200))
+    torch.set_default_dtype(before)
+    decayed, others = ([p for p in model.parameters() if (p.dim() > 1) == decays] for decays in (True, False))
+    groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
+    step = CapturedStep(model, torch.optim.AdamW(groups, lr=1e-3, fused=True), tokens=25_600, sequences=256, mask_prob=0.2)
+    return step._step

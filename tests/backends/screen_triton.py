@@ -1,6 +1,7 @@
 """Finds the largest block that compiles without a fault, for every product kernel, dtype and number of columns, and prints the table.
 
     python -m tests.backends.screen_triton > table.txt
+    python -m tests.backends.screen_triton "linear backward" rank     # these kernels alone
 
 In b4r_fast/backends/triton/tiles.py the table is held to by test_triton_compiles.py; it needs screening again when a kernel changes.
 """
@@ -21,7 +22,17 @@ T, R, V, F = 300, 200, 500, 256
 
 def kernels() -> dict[str, tuple[list[str], Callable]]:
     """What a tile is for: the kernels that it describes, and a call that launches them."""
-    from b4r_fast.backends.triton import attention, gelu_ffn, rank, softmax_loss, topk
+    from b4r_fast.backends.triton import (
+        attention,
+        gelu_ffn,
+        linear,
+        linear_gelu_layer_norm,
+        rank,
+        residual_ffn_layer_norm,
+        residual_linear_layer_norm,
+        softmax_loss,
+        topk,
+    )
 
     cu_k, cu_q = torch.tensor([0, 100, T], dtype=torch.int32), torch.tensor([0, 100, R], dtype=torch.int32)
     seed, targets = torch.tensor(1), torch.zeros(R, dtype=torch.int64)
@@ -40,6 +51,34 @@ def kernels() -> dict[str, tuple[list[str], Callable]]:
                 gelu_ffn.gelu_ffn_backward(x, x, w1, w1[:, 0], w2, approximate)
             else:
                 gelu_ffn.gelu_ffn(x, w1, w1[:, 0], w2, w2[:, 0], approximate)
+
+    def feed_and_add(d, dtype, backward):
+        x, w1, w2 = torch.empty(T, d, dtype=dtype), torch.empty(F, d, dtype=dtype), torch.empty(d, F, dtype=dtype)
+        row = torch.empty(T)
+        for approximate in ("none", "tanh"):
+            if backward:
+                network = (x, w1, w1[:, 0], w2, x, w2[:, 0], row, row)
+                residual_ffn_layer_norm.residual_ffn_layer_norm_backward(x, *network, approximate, 0.1, seed)
+            else:
+                network = (x, w1, w1[:, 0], w2, w2[:, 0], w2[:, 0], w2[:, 0])
+                residual_ffn_layer_norm.residual_ffn_layer_norm(*network, 1e-12, approximate, 0.1, seed)
+
+    def norm_of_product(d, dtype, backward):
+        x, w, row = torch.empty(T, d, dtype=dtype), torch.empty(d, d, dtype=dtype), torch.empty(T)
+        if backward:
+            residual_linear_layer_norm.residual_linear_layer_norm_backward(x, x, w, x, x, w[0], row, row, 0.1, seed)
+        else:
+            residual_linear_layer_norm.residual_linear_layer_norm(x, w, w[0], x, w[0], w[0], 1e-12, 0.1, seed)
+        for approximate in ("none", "tanh"):
+            if backward:
+                linear_gelu_layer_norm.linear_gelu_layer_norm_backward(x, x, w, x, w[0], row, row, approximate)
+            else:
+                linear_gelu_layer_norm.linear_gelu_layer_norm(x, w, w[0], w[0], w[0], 1e-12, approximate)
+
+    def project(d, dtype):
+        x, dy, w = (torch.empty(*shape, dtype=dtype) for shape in ((T, linear.MOST_IN), (T, d), (d, linear.MOST_IN)))
+        linear.partial_gradients(dy, x, w, x)
+        linear.partial_gradients(dy, x, w, x, torch.arange(T), x)
 
     def table(d, dtype):
         return torch.empty(R, d, dtype=dtype), torch.empty(V, d, dtype=dtype), torch.empty(V, dtype=dtype)
@@ -76,6 +115,11 @@ def kernels() -> dict[str, tuple[list[str], Callable]]:
         "gelu_ffn forward": (["_forward_kernel"], lambda d, dtype: feed(d, dtype, False)),
         "gelu_ffn dx": (["_dx_kernel"], lambda d, dtype: feed(d, dtype, True)),
         "gelu_ffn weights": (["_dweight_kernel"], lambda d, dtype: feed(d, dtype, True)),
+        "linear backward": (["_backward_kernel"], project),
+        "layer_norm of product, forward": (["_forward_kernel"], lambda d, dtype: norm_of_product(d, dtype, False)),
+        "layer_norm of product, backward": (["_backward_kernel"], lambda d, dtype: norm_of_product(d, dtype, True)),
+        "residual_ffn forward": (["_forward_kernel"], lambda d, dtype: feed_and_add(d, dtype, False)),
+        "residual_ffn dx": (["_dx_kernel"], lambda d, dtype: feed_and_add(d, dtype, True)),
         "softmax_loss forward": (["_forward_kernel"], forward_of_loss),
         "softmax_loss backward": (["_backward_kernel"], backward_of_loss),
         "rank": (["_count_kernel", "_excluded_kernel"], ranks),
@@ -98,25 +142,27 @@ def candidates(kernel: str) -> list[tuple[int, int, int]]:
         return [(16, columns, warps) for columns in (128, 64, 32, 16) for warps in (4, 8)]
     if kernel == "attention whole":
         return [(rows, keys, warps) for rows in (256, 128, 64, 32, 16) for keys in (32, 16) for warps in (8, 4)]
+    if kernel.startswith(("linear", "layer_norm")):
+        return [(rows, 0, warps) for rows in (128, 64, 32, 16) for warps in (4, 8)]
     sizes = [(rows, columns) for rows in (128, 64, 32, 16) for columns in (64, 32, 16)]
     return [(*size, warps) for size in sorted(sizes, key=lambda s: (s[0] * s[1], s[0]), reverse=True) for warps in (4, 8)]
 
 
 def columns_of(kernel: str) -> tuple[int, ...]:
-    return (32, 64, 128) if kernel.startswith(("attention", "gelu_ffn")) else (64, 128, 256)
+    return (64, 128, 256) if kernel.startswith(("linear", "softmax_loss", "rank", "topk")) else (32, 64, 128)
 
 
-def screen() -> dict:
+def screen(chosen: list[str]) -> dict:
     launched = install()
     from b4r_fast.backends.triton import tiles
 
     table: dict = {}
     for family, targets in FAMILIES.items():
         for precision, dtype in PRECISIONS.items():
-            for kernel, (names, call) in kernels().items():
+            for kernel, (names, call) in ((name, made) for name, made in kernels().items() if name in chosen or not chosen):
                 for d in columns_of(kernel):
                     for candidate in candidates(kernel):
-                        if precision == "single" and candidate[0] * candidate[1] * d > SINGLE_MOST:
+                        if precision == "single" and candidate[0] * (candidate[1] or d) * d > SINGLE_MOST:
                             continue
                         small, tried = {1 << 20: tiles.Tile(16, 16, 4)}, {1 << 20: tiles.Tile(*candidate)}
                         tiles.TABLE = {family: {precision: {key: tried if key == kernel else small for key in kernels()}}}
@@ -139,4 +185,4 @@ def _fits(launched: list[dict], target: str, names: list[str], call: Callable, d
 
 
 if __name__ == "__main__":
-    print(screen())
+    print(screen(sys.argv[1:]))

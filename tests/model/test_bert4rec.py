@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from b4r_fast import BERT4Rec, BERT4RecConfig, InputError, PackedSequences, ops
-from b4r_fast.model.layer import SelectedTokens
 
 V, LENGTH = 30, 12
 MASK = V + 1
@@ -258,10 +257,3 @@ def test_a_full_disk_while_saving_leaves_the_model_that_was_there(tmp_path, monk
     monkeypatch.undo()
     assert torch.equal(BERT4Rec.from_pretrained(tmp_path).item_embedding.weight, first.item_embedding.weight)
     assert {file.name for file in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
-
-
-def test_selected_tokens_know_their_sequences():
-    batch = PackedSequences.from_lists([[1, 2], [], [3, 4, 5]])
-    selected = SelectedTokens.where(torch.tensor([True, False, False, True, True]), batch)
-    assert selected.index.tolist() == [0, 3, 4]
-    assert selected.cu_seqlens.tolist() == [0, 1, 1, 3]

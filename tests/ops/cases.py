@@ -68,8 +68,29 @@ CASES = {
     "residual_layer_norm with dropout": Case(
         lambda x, s, w, b: ops.residual_layer_norm(x, s, w, b, eps=1e-6, dropout_p=0.3, seed=SEED), normal((T, D), (T, D), (D,), (D,))
     ),
+    "residual_linear_layer_norm": Case(
+        lambda *tensors: ops.residual_linear_layer_norm(*tensors, eps=1e-6), normal((T, F), (D, F), (D,), (T, D), (D,), (D,))
+    ),
+    "residual_linear_layer_norm with dropout": Case(
+        lambda *tensors: ops.residual_linear_layer_norm(*tensors, eps=1e-6, dropout_p=0.3, seed=SEED),
+        normal((T, F), (D, F), (D,), (T, D), (D,), (D,)),
+    ),
+    "residual_ffn_layer_norm": Case(
+        lambda *tensors: ops.residual_ffn_layer_norm(*tensors, eps=1e-6), normal((T, D), (F, D), (F,), (D, F), (D,), (D,), (D,))
+    ),
+    "residual_ffn_layer_norm with tanh and dropout": Case(
+        lambda *tensors: ops.residual_ffn_layer_norm(*tensors, eps=1e-6, approximate="tanh", dropout_p=0.3, seed=SEED),
+        normal((T, D), (F, D), (F,), (D, F), (D,), (D,), (D,)),
+    ),
+    "linear_gelu_layer_norm": Case(
+        lambda *tensors: ops.linear_gelu_layer_norm(*tensors, eps=1e-6), normal((T, F), (D, F), (D,), (D,), (D,))
+    ),
+    "selected_projection": Case(
+        lambda *tensors: torch.cat([part.flatten() for part in ops.selected_projection(*tensors, torch.tensor([4, 1, 9]))]),
+        normal((T, F), (3 * D, F), (3 * D,)),
+    ),
     "softmax_loss": Case(lambda h, c, b: ops.softmax_loss(h, c, b, TARGETS), normal((N, D), (V, D), (V,))),
-    "softmax_loss_sum": Case(lambda h, c, b: ops.softmax_loss(h, c, b, TARGETS, reduction="sum"), normal((N, D), (V, D), (V,))),
+    "reduced_softmax_loss": Case(lambda h, c, b: ops.softmax_loss(h, c, b, TARGETS, reduction="sum"), normal((N, D), (V, D), (V,))),
     "softmax_loss of rows without bias": Case(lambda h, c: ops.softmax_loss(h, c, None, TARGETS, reduction="none"), normal((N, D), (V, D))),
     "sampled_softmax_loss": Case(
         lambda h, c, b: ops.sampled_softmax_loss(h, c, b, TARGETS, SHARED, log_q=LOG_Q.to(h.dtype)), normal((N, D), (V, D), (V,))
@@ -93,6 +114,8 @@ CASES = {
         lambda h, c, b: ops.rank(h, c, b, TARGETS.clamp(min=0), exclude=(VALUES, int32([0, 4, 4, 5, 5, 5, 5, 11]))),
         lambda dtype: [t.detach() for t in normal((N, D), (V, D), (V,))(dtype)],
     ),
+    "select_labelled": Case(lambda: ops.select_labelled(VALUES.masked_fill(VALUES > 3, -100), int32(CU_SEQLENS), 7), lambda dtype: []),
+    "token_positions": Case(lambda: ops.token_positions(int32(CU_SEQLENS), T), lambda dtype: []),
     "cloze_mask": Case(
         lambda: ops.cloze_mask(VALUES, int32(CU_SEQLENS), mask_prob=0.4, last_only=0.2, mask_id=14, seed=SEED), lambda dtype: []
     ),

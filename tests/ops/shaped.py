@@ -87,6 +87,38 @@ def gelu_ffn(s: Sizes) -> Shaped:
     return ops.gelu_ffn, [(s.tokens, d), (f, d), (f,), (d, f), (d,)]
 
 
+def residual_linear_layer_norm(s: Sizes) -> Shaped:
+    """The attention's output has another size than the hidden layer, to tell them apart."""
+    d, size_in = s.hidden, s.hidden // 2 + 1
+    return (
+        lambda *tensors: ops.residual_linear_layer_norm(*tensors, eps=1e-6, **s.dropout),
+        [(s.tokens, size_in), (d, size_in), (d,), (s.tokens, d), (d,), (d,)],
+    )
+
+
+def residual_ffn_layer_norm(s: Sizes) -> Shaped:
+    d, f = s.hidden, s.intermediate
+    return (
+        lambda *tensors: ops.residual_ffn_layer_norm(*tensors, eps=1e-6, **s.dropout),
+        [(s.tokens, d), (f, d), (f,), (d, f), (d,), (d,), (d,)],
+    )
+
+
+def linear_gelu_layer_norm(s: Sizes) -> Shaped:
+    d, size_in = s.hidden, s.hidden // 2 + 1
+    return lambda *tensors: ops.linear_gelu_layer_norm(*tensors, eps=1e-6), [(s.tokens, size_in), (d, size_in), (d,), (d,), (d,)]
+
+
+def selected_projection(s: Sizes) -> Shaped:
+    """All three results, one after the other."""
+    rows = torch.arange(0, s.tokens, 3)
+
+    return (
+        lambda *tensors: torch.cat([part.flatten() for part in ops.selected_projection(*tensors, rows)]),
+        [(s.tokens, s.hidden), (3 * s.hidden, s.hidden), (3 * s.hidden,)],
+    )
+
+
 def residual_layer_norm(s: Sizes) -> Shaped:
     shape = (s.tokens, s.hidden)
     return lambda *tensors: ops.residual_layer_norm(*tensors, eps=1e-6, **s.dropout), [shape, shape, (s.hidden,), (s.hidden,)]
@@ -133,6 +165,16 @@ def cloze_mask(s: Sizes) -> Shaped:
     return lambda: torch.stack(ops.cloze_mask(rows_of(s.items, s.tokens), offsets(s.lengths), **arguments)), []
 
 
+def select_labelled(s: Sizes) -> Shaped:
+    """More rows than labels."""
+    labels = torch.where(targets(s) % 3 == 0, targets(s), -100)
+    return lambda: torch.cat(ops.select_labelled(labels, offsets(s.lengths), (2 * s.tokens + 2) // 3)), []
+
+
+def token_positions(s: Sizes) -> Shaped:
+    return lambda: ops.token_positions(offsets(s.lengths), s.tokens), []
+
+
 def topk(s: Sizes) -> Shaped:
     return (
         lambda h, c, b: ops.topk(h, c, b, min(3, s.items))[0],
@@ -157,6 +199,10 @@ SHAPED = {
         linear,
         gelu_ffn,
         residual_layer_norm,
+        residual_linear_layer_norm,
+        residual_ffn_layer_norm,
+        linear_gelu_layer_norm,
+        selected_projection,
         embedding_layer_norm,
         dropout,
         softmax_loss,
@@ -164,6 +210,8 @@ SHAPED = {
         sampled_softmax_loss_with_private_negatives,
         sample_negatives,
         cloze_mask,
+        select_labelled,
+        token_positions,
         topk,
         rank,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 
+from ..reference.composed import compose
 from . import instruction_sets
 
 DEVICES = ("cpu",)
@@ -57,3 +58,4 @@ if UNAVAILABLE is None:
             topk,
         )
     }
+    OPERATORS |= compose(OPERATORS)

@@ -2,7 +2,7 @@
 
 Token t has a random word r_t. It is hidden when r_t < threshold or r_t is the smallest of its sequence, so that every sequence hides
 one at least.
-Sequence b has a random word too; below the threshold of last_only, it hides its last item alone.
+Sequence b has a random word too; below the threshold of last_only, it hides its last item alone. Padding, 0, is never hidden.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .philox import random_words
 
+PADDING = 0
 TOKENS, SEQUENCES = 0, 1  # the fourth counter word
 
 
@@ -25,5 +26,5 @@ def cloze_mask(values: Tensor, cu_seqlens: Tensor, mask_prob: float, last_only: 
 
     last = torch.arange(values.numel(), device=values.device) == ends[sequence] - 1
     is_last_only = random_words(seed, batch, SEQUENCES) < round(last_only * 2**32)
-    hidden = torch.where(is_last_only[sequence], last, hidden)
+    hidden = torch.where(is_last_only[sequence], last, hidden) & (values != PADDING)
     return values.masked_fill(hidden, mask_id), values.masked_fill(~hidden, -100)

@@ -1,5 +1,5 @@
 """Hide items for the Cloze task: token t has a random word, and is hidden where that is below the threshold or the smallest of its
-sequence; a sequence whose own word is below the threshold of last_only hides its last item alone. docs/cloze_mask.md.
+sequence; a sequence whose own word is below the threshold of last_only hides its last item alone; padding, 0, never is. docs/cloze_mask.md.
 
 values, inputs, labels: (T,) int64. A program a sequence: one walk finds the smallest word, the second draws them again and writes.
 """
@@ -33,8 +33,8 @@ def _kernel(p_values, p_cu, p_inputs, p_labels, p_seed, threshold, last_threshol
     for start in range(begin, end, BLOCK):
         tokens = start + tl.arange(0, BLOCK)
         word = random_words(seed, tokens, _TOKENS)
-        hidden = tl.where(last_only, tokens == end - 1, (word < threshold) | (word == least))
         value = tl.load(p_values + tokens, tokens < end, other=0)
+        hidden = tl.where(last_only, tokens == end - 1, (word < threshold) | (word == least)) & (value != 0)
         tl.store(p_inputs + tokens, tl.where(hidden, mask_id, value), tokens < end)
         tl.store(p_labels + tokens, tl.where(hidden, value, IGNORED), tokens < end)
 

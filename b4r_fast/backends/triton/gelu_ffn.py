@@ -40,14 +40,14 @@ def _sigmoid_of_tanh(u):
 
 
 @triton.jit
-def _gelu(u, TANH: tl.constexpr):
+def gelu(u, TANH: tl.constexpr):
     if TANH:
         return u * _sigmoid_of_tanh(u)
     return 0.5 * u * (1.0 + tl.math.erf(u * SQRT_HALF))
 
 
 @triton.jit
-def _gelu_slope(u, TANH: tl.constexpr):
+def gelu_slope(u, TANH: tl.constexpr):
     if TANH:
         g = _sigmoid_of_tanh(u)
         return g + u * g * (1.0 - g) * TANH_SLOPE * (u * u * (3.0 * TANH_CUBIC) + 1.0)
@@ -74,19 +74,37 @@ def _hidden(x, w1, p_b1, hidden, f):
     return tl.dot(x, tl.trans(w1), input_precision="ieee") + tl.load(p_b1 + hidden, hidden < f, other=0.0).to(tl.float32)[None, :]
 
 
+@triton.jit
+def feed(x, p_w1, p_b1, p_w2, p_b2, d, f, BLOCK_D: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr):
+    """y of a block of rows, fp32."""
+    columns = tl.arange(0, BLOCK_D)
+    y = tl.zeros((x.shape[0], BLOCK_D), tl.float32)
+    for start in range(0, f, HIDDEN):
+        hidden = start + tl.arange(0, HIDDEN)
+        a = gelu(_hidden(x, load_rows(p_w1, hidden, f, d, BLOCK_D), p_b1, hidden, f), TANH)
+        y += tl.dot(a.to(x.dtype), _load_out(p_w2, hidden, f, d, BLOCK_D), input_precision="ieee")
+    return y + tl.load(p_b2 + columns, columns < d, other=0.0).to(tl.float32)[None, :]
+
+
+@triton.jit
+def feed_back(dx, dy, x, p_w1, p_b1, p_w2, d, f, BLOCK_D: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr):
+    """dx, fp32, and what comes to it from dy, of a block of rows."""
+    for start in range(0, f, HIDDEN):
+        hidden = start + tl.arange(0, HIDDEN)
+        w1 = load_rows(p_w1, hidden, f, d, BLOCK_D)
+        da = tl.dot(dy, tl.trans(_load_out(p_w2, hidden, f, d, BLOCK_D)), input_precision="ieee")
+        du = da * gelu_slope(_hidden(x, w1, p_b1, hidden, f), TANH)
+        dx += tl.dot(du.to(x.dtype), w1, input_precision="ieee")
+    return dx
+
+
 @triton.jit(do_not_specialize=("R",))
 def _forward_kernel(
     p_x, p_w1, p_b1, p_w2, p_b2, p_y, R, d, f,
     BLOCK_D: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr,
 ):  # fmt: skip
-    rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK_D)
-    x = load_rows(p_x, rows, R, d, BLOCK_D)
-    y = tl.zeros((ROWS, BLOCK_D), tl.float32)
-    for start in range(0, f, HIDDEN):
-        hidden = start + tl.arange(0, HIDDEN)
-        a = _gelu(_hidden(x, load_rows(p_w1, hidden, f, d, BLOCK_D), p_b1, hidden, f), TANH)
-        y += tl.dot(a.to(x.dtype), _load_out(p_w2, hidden, f, d, BLOCK_D), input_precision="ieee")
-    y += tl.load(p_b2 + columns, columns < d, other=0.0).to(tl.float32)[None, :]
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    y = feed(load_rows(p_x, rows, R, d, BLOCK_D), p_w1, p_b1, p_w2, p_b2, d, f, BLOCK_D, HIDDEN, TANH)
     store_rows(p_y, y, rows, R, d, BLOCK_D)
 
 
@@ -99,13 +117,7 @@ def _dx_kernel(
     rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK_D)
     x, dy = load_rows(p_x, rows, R, d, BLOCK_D), load_rows(p_dy, rows, R, d, BLOCK_D)
     tl.store(p_db2_partials + tl.program_id(0).to(tl.int64) * d + columns, tl.sum(dy.to(tl.float32), 0), columns < d)
-    dx = tl.zeros((ROWS, BLOCK_D), tl.float32)
-    for start in range(0, f, HIDDEN):
-        hidden = start + tl.arange(0, HIDDEN)
-        w1 = load_rows(p_w1, hidden, f, d, BLOCK_D)
-        da = tl.dot(dy, tl.trans(_load_out(p_w2, hidden, f, d, BLOCK_D)), input_precision="ieee")
-        du = da * _gelu_slope(_hidden(x, w1, p_b1, hidden, f), TANH)
-        dx += tl.dot(du.to(x.dtype), w1, input_precision="ieee")
+    dx = feed_back(tl.zeros((ROWS, BLOCK_D), tl.float32), dy, x, p_w1, p_b1, p_w2, d, f, BLOCK_D, HIDDEN, TANH)
     store_rows(p_dx, dx, rows, R, d, BLOCK_D)
 
 
@@ -126,9 +138,9 @@ def _dweight_kernel(
         rows = start + tl.arange(0, ROWS)
         x, dy = load_rows(p_x, rows, end, d, BLOCK_D), load_rows(p_dy, rows, end, d, BLOCK_D)
         u = _hidden(x, w1, p_b1, hidden, f)
-        du = tl.dot(dy, tl.trans(w2), input_precision="ieee") * _gelu_slope(u, TANH)
+        du = tl.dot(dy, tl.trans(w2), input_precision="ieee") * gelu_slope(u, TANH)
         dw1 += tl.dot(tl.trans(du.to(x.dtype)), x, input_precision="ieee")
-        dw2 += tl.dot(tl.trans(_gelu(u, TANH).to(x.dtype)), dy, input_precision="ieee")
+        dw2 += tl.dot(tl.trans(gelu(u, TANH).to(x.dtype)), dy, input_precision="ieee")
         db1 += tl.sum(du, 0)
     p_partials += part.to(tl.int64) * (2 * f * d + f)
     store_rows(p_partials, dw1, hidden, f, d, BLOCK_D)
@@ -137,7 +149,7 @@ def _dweight_kernel(
     tl.store(p_partials + 2 * f * d + hidden, db1, hidden < f)
 
 
-def _constants(kernel: str, x: Tensor, approximate: str) -> dict[str, int | bool]:
+def constants(kernel: str, x: Tensor, approximate: str) -> dict[str, int | bool]:
     d = x.shape[1]
     rows, hidden, warps = tiles.tile(kernel, d, x.dtype)
     return {"BLOCK_D": block_columns(d), "ROWS": rows, "HIDDEN": hidden, "TANH": approximate == "tanh", "num_warps": warps}
@@ -150,9 +162,21 @@ def gelu_ffn(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, approxim
     x, w1, b1, w2, b2 = (t.contiguous() for t in (x, w1, b1, w2, b2))
     y = torch.empty_like(x)
     if rows:
-        constants = _constants("gelu_ffn forward", x, approximate)
-        _forward_kernel[(triton.cdiv(rows, constants["ROWS"]),)](x, w1, b1, w2, b2, y, rows, d, w1.shape[0], **constants)
+        extents = constants("gelu_ffn forward", x, approximate)
+        _forward_kernel[(triton.cdiv(rows, extents["ROWS"]),)](x, w1, b1, w2, b2, y, rows, d, w1.shape[0], **extents)
     return y
+
+
+def weight_partials(dy: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, approximate: str) -> Tensor:
+    """(ranges, 2 f d + f): what ranges of rows add to dw1, dw2 and db1."""
+    (rows, d), f = x.shape, w1.shape[0]
+    extents = constants("gelu_ffn weights", x, approximate)
+    panels = triton.cdiv(f, extents["HIDDEN"])
+    ranges, blocks = cut(triton.cdiv(rows, extents["ROWS"]), panels)
+    partials = x.new_empty((ranges, 2 * f * d + f), dtype=torch.float32)
+    if f:
+        _dweight_kernel[(panels * ranges,)](dy, x, w1, b1, w2, partials, rows, d, f, panels, blocks * extents["ROWS"], **extents)
+    return partials
 
 
 def gelu_ffn_backward(
@@ -163,16 +187,11 @@ def gelu_ffn_backward(
         return reference.gelu_ffn_backward(dy, x, w1, b1, w2, approximate)
     dy, x, w1, b1, w2 = (t.contiguous() for t in (dy, x, w1, b1, w2))
     f, dx = w1.shape[0], torch.empty_like(x)
-    constants = _constants("gelu_ffn dx", x, approximate)
-    row_blocks = triton.cdiv(rows, constants["ROWS"])
+    extents = constants("gelu_ffn dx", x, approximate)
+    row_blocks = triton.cdiv(rows, extents["ROWS"])
     db2 = x.new_empty((row_blocks, d), dtype=torch.float32)
     if rows:
-        _dx_kernel[(row_blocks,)](dy, x, w1, b1, w2, dx, db2, rows, d, f, **constants)
-    constants = _constants("gelu_ffn weights", x, approximate)
-    panels = triton.cdiv(f, constants["HIDDEN"])
-    ranges, blocks = cut(triton.cdiv(rows, constants["ROWS"]), panels)
-    weights = x.new_empty((ranges, 2 * f * d + f), dtype=torch.float32)
-    if f:
-        _dweight_kernel[(panels * ranges,)](dy, x, w1, b1, w2, weights, rows, d, f, panels, blocks * constants["ROWS"], **constants)
-    dw1, dw2, db1, db2 = split_sums(sum_partials(weights, db2, dtype=x.dtype), [(f, d), (d, f), (f,), (d,)])
+        _dx_kernel[(row_blocks,)](dy, x, w1, b1, w2, dx, db2, rows, d, f, **extents)
+    sums = sum_partials(weight_partials(dy, x, w1, b1, w2, approximate), db2, dtype=x.dtype)
+    dw1, dw2, db1, db2 = split_sums(sums, [(f, d), (d, f), (f,), (d,)])
     return dx, dw1, db1, dw2, db2
