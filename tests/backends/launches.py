@@ -7,7 +7,7 @@ CPU: without CUDA torch's autograd knows no other device. Every op of ours runs 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from unittest.mock import patch
 
 import torch
@@ -52,9 +52,13 @@ def _kernels_noted(names: list[str]) -> Iterator[None]:
         kernels.run = run
 
 
-def launches(build: Callable[[], Callable[[], None]]) -> list[str]:
-    """build: makes a step, on fake tensors. What its second run launches, as the first one sets an optimizer up."""
-    with FakeTensorMode(), _kernels_noted((mode := Launches()).names), mode:
+def launches(build: Callable[[], Callable[[], None]], *, note_kernels: bool = True) -> list[str]:
+    """build: makes a step, on fake tensors. What its second run launches, as the first one sets an optimizer up.
+
+    note_kernels: or else Triton's kernels are launched, as far as there is a driver, and only torch's operators are noted.
+    """
+    mode = Launches()
+    with FakeTensorMode(), _kernels_noted(mode.names) if note_kernels else nullcontext(), mode:
         step = build()
         step()
         mode.names.clear()

@@ -77,8 +77,7 @@ def kernels() -> dict[str, tuple[list[str], Callable]]:
 
     def project(d, dtype):
         x, dy, w = (torch.empty(*shape, dtype=dtype) for shape in ((T, linear.MOST_IN), (T, d), (d, linear.MOST_IN)))
-        linear.partial_gradients(dy, x, w, x)
-        linear.partial_gradients(dy, x, w, x, torch.arange(T), x)
+        linear.partial_gradients(dy, x, w)
 
     def table(d, dtype):
         return torch.empty(R, d, dtype=dtype), torch.empty(V, d, dtype=dtype), torch.empty(V, dtype=dtype)
@@ -143,7 +142,7 @@ def candidates(kernel: str) -> list[tuple[int, int, int]]:
     if kernel == "attention whole":
         return [(rows, keys, warps) for rows in (256, 128, 64, 32, 16) for keys in (32, 16) for warps in (8, 4)]
     if kernel.startswith(("linear", "layer_norm")):
-        return [(rows, 0, warps) for rows in (128, 64, 32, 16) for warps in (4, 8)]
+        return [(rows, 0, warps) for rows in (128, 64, 32, 16) for warps in (4, 8, 16)]
     sizes = [(rows, columns) for rows in (128, 64, 32, 16) for columns in (64, 32, 16)]
     return [(*size, warps) for size in sorted(sizes, key=lambda s: (s[0] * s[1], s[0]), reverse=True) for warps in (4, 8)]
 

@@ -24,10 +24,9 @@ WEIGHT_PROGRAMS = PROGRAMS // 2
 
 @triton.jit(do_not_specialize=("R",))
 def _backward_kernel(
-    p_dy, p_x, p_w, p_dx, p_rows, p_also, p_dw, p_db, R, IN, OUT, BLOCK_OUT: tl.constexpr, BLOCK_IN: tl.constexpr, ROWS: tl.constexpr,
-    ADD_TO_ROWS: tl.constexpr,
+    p_dy, p_x, p_w, p_dx, p_dw, p_db, R, IN, OUT, BLOCK_OUT: tl.constexpr, BLOCK_IN: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """Partials dw (programs, OUT, IN), db (programs, OUT). ADD_TO_ROWS: dx and also (R, IN) are added to the rows of dx that rows names."""
+    """Partials dw (programs, OUT, IN), db (programs, OUT)."""
     program, columns = tl.program_id(0), tl.arange(0, BLOCK_OUT)
     w = load_rows(p_w, columns, OUT, IN, BLOCK_IN)
     dw = tl.zeros((BLOCK_OUT, BLOCK_IN), tl.float32)
@@ -35,17 +34,9 @@ def _backward_kernel(
     for block in range(program, tl.cdiv(R, ROWS), tl.num_programs(0)):
         rows = block * ROWS + tl.arange(0, ROWS)
         dy, x = load_rows(p_dy, rows, R, OUT, BLOCK_OUT), load_rows(p_x, rows, R, IN, BLOCK_IN)
-        dx = tl.dot(dy, w, input_precision="ieee")
+        store_rows(p_dx, tl.dot(dy, w, input_precision="ieee"), rows, R, IN, BLOCK_IN)
         dw += tl.dot(tl.trans(dy), x, input_precision="ieee")
         db += tl.sum(dy.to(tl.float32), 0)
-        if ADD_TO_ROWS:
-            dx += load_rows(p_also, rows, R, IN, BLOCK_IN).to(tl.float32)
-            named, k = tl.load(p_rows + rows, rows < R, other=0), tl.arange(0, BLOCK_IN)
-            o_named, m_named = named[:, None] * IN + k[None, :], (rows[:, None] < R) & (k[None, :] < IN)
-            dx += tl.load(p_dx + o_named, m_named, other=0.0).to(tl.float32)
-            tl.store(p_dx + o_named, dx.to(p_dx.dtype.element_ty), m_named)
-        else:
-            store_rows(p_dx, dx, rows, R, IN, BLOCK_IN)
     store_rows(p_dw + program.to(tl.int64) * (OUT * IN), dw, columns, OUT, IN, BLOCK_IN)
     tl.store(p_db + program.to(tl.int64) * OUT + columns, db, columns < OUT)
 
@@ -54,26 +45,24 @@ def fits(w: Tensor) -> bool:
     return w.shape[0] <= MOST_OUT and w.shape[1] <= MOST_IN
 
 
-def partial_gradients(
-    dy: Tensor, x: Tensor, w: Tensor, dx: Tensor, rows: Tensor | None = None, also: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Write dx, or add to the rows of dx that are named; return the partial sums of dw (P, out in) and db (P, out)."""
+def partial_gradients(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """dx, and what the programs add to dw (P, out in) and to db (P, out)."""
     n, (size_out, size_in) = x.shape[0], w.shape
     rows_of_block, _, warps = tiles.tile("linear backward", size_out, x.dtype)
     programs = min(WEIGHT_PROGRAMS, triton.cdiv(n, rows_of_block))
+    dx = x.new_empty(x.shape)
     dw, db = (x.new_empty((programs, size), dtype=torch.float32) for size in (size_out * size_in, size_out))
     if n:
         _backward_kernel[(programs,)](
-            dy, x, w, dx, dx if rows is None else rows, dx if also is None else also, dw, db, n, size_in, size_out,
+            dy, x, w, dx, dw, db, n, size_in, size_out,
             BLOCK_OUT=block_columns(size_out), BLOCK_IN=block_columns(size_in), ROWS=rows_of_block, num_warps=warps,
-            ADD_TO_ROWS=rows is not None,
         )  # fmt: skip
-    return dw, db
+    return dx, dw, db
 
 
 def linear_backward(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if not fits(w):
         return reference.linear_backward(dy, x, w)
-    dy, x, w, dx = dy.contiguous(), x.contiguous(), w.contiguous(), x.new_empty(x.shape)
-    dw, db = split_sums(sum_partials(*partial_gradients(dy, x, w, dx), dtype=w.dtype), [w.shape, w.shape[:1]])
+    dx, *partials = partial_gradients(dy.contiguous(), x.contiguous(), w.contiguous())
+    dw, db = split_sums(sum_partials(*partials, dtype=w.dtype), [w.shape, w.shape[:1]])
     return dx, dw, db

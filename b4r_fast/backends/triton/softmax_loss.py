@@ -202,7 +202,7 @@ def _backward_kernel(
     o_items = columns[:, None].to(tl.int64) * d + k[None, :]
     tl.store(p_gradients + o_items, ditems.to(p_gradients.dtype.element_ty), m_block)
     if BIAS:
-        tl.store(p_gradients + V.to(tl.int64) * d + columns, dbias.to(p_gradients.dtype.element_ty), columns < V)
+        tl.store(p_gradients + tl.cast(V, tl.int64) * d + columns, dbias.to(p_gradients.dtype.element_ty), columns < V)
 
 
 def forward_columns(
