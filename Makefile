@@ -10,10 +10,10 @@ RUN ?= runs/ml-100k
 BENCH ?=
 SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -name '*.cpp' -o -name '*.h')
 
-.PHONY: help setup train test check format bench wheel clean
+.PHONY: help setup train test check check-gpu format bench wheel clean
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 setup: $(VENV)/installed ## create .venv with everything pinned in constraints.txt, and build the native code
 
@@ -43,6 +43,16 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.cpp' -o -name '*.h')
+
+# Young, and for this alone. It asks for Python 3.12, and runs on 3.11; all it depends on, numpy, is here.
+$(VENV)/ttsem: $(VENV)/installed
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --ignore-requires-python -c constraints.txt ttsem \
+	  && $(BIN)/python -c 'import ttsem.sanitize' \
+	  || { echo "error: ttsem, through which make check-gpu runs the Triton kernels, does not install here; nothing else needs it" >&2; exit 2; }
+	@touch $@
+
+check-gpu: setup $(VENV)/ttsem ## run the tests of the Triton kernels once more, through ttsem: 4 minutes
+	TRITON_CACHE_DIR=build/triton $(BIN)/python -m tests.backends.run_in_ttsem
 
 format: setup ## format all code
 	$(BIN)/ruff check --fix-only -q .

@@ -12,17 +12,18 @@ import torch
 
 from b4r_fast.backends import backends, reference
 
-if not backends()["triton"].startswith("available") or torch.cuda.is_available():
-    pytest.skip("for Triton's interpreter alone", allow_module_level=True)
-
-from triton.runtime.errors import InterpreterError
+if not backends()["triton"].startswith("available") or (torch.cuda.is_available() and "ttsem" not in sys.modules):
+    pytest.skip("for Triton's interpreter and ttsem", allow_module_level=True)
 
 from b4r_fast.backends import triton as backend
 from b4r_fast.backends.triton import tiles
 
 from .hardened_interpreter import Fault, install
 
-install()
+IN_TTSEM = "ttsem" in sys.modules  # make check-gpu
+
+if not IN_TTSEM:
+    install()
 
 pytestmark = pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")  # a split that holds nothing but the target
 
@@ -109,8 +110,8 @@ def is_right(check: Callable, module: ModuleType) -> bool:
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
     except AssertionError:
         return False
-    except InterpreterError as error:
-        if Fault.__name__ not in str(error):  # a mutation that is no program
+    except Exception as error:
+        if Fault.__name__ not in repr(error):  # nor ttsem's KernelFault: a mutation that is no program
             raise
         return False
     return True
@@ -128,6 +129,8 @@ def test_without_a_fault_none_is_found(check, tmp_path):
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.fault)
 def test_a_planted_fault_is_found(mutation, tmp_path):
+    if IN_TTSEM and mutation.fault == "masked lanes that are read":
+        pytest.skip("ttsem reads 0 there")
     source = (FOLDER / f"{mutation.check.__name__}.py").read_text()
     assert source.count(mutation.right) == 1, "the mutation no longer fits the source"
     assert not is_right(mutation.check, load(mutation.check.__name__, source.replace(mutation.right, mutation.wrong), tmp_path))
