@@ -58,6 +58,7 @@ def test_any_sizes_are_as_accurate_as_pytorch(name, sizes):
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "tile", lambda *_: tiles.Tile(32, 16, 4))
+        patch.setattr(tiles, "fits", lambda *_: True)
         assert_as_accurate_as_the_reference(*SHAPED[name](sizes))
 
 
@@ -109,7 +110,7 @@ def test_zero_tokens_give_nothing_and_gradients_of_0(name, lengths):
     call, shapes = SHAPED[name](Sizes(lengths=lengths, dropout_p=0.3))
     out, *gradients = results(call, torch.float32, [torch.randn(shape) for shape in shapes])
     if name != "sample_negatives":  # which knows no tokens
-        assert out.numel() == 0 or out == 0
+        assert (out == 0).all()
     assert all((g == 0).all() for g in gradients)
 
 

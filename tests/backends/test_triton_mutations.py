@@ -58,6 +58,16 @@ def gelu_ffn(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     return ours, [reference.gelu_ffn(x, w1, b1, w2, b2, "none"), *reference.gelu_ffn_backward(dy, x, w1, b1, w2, "none")]
 
 
+def residual_linear_layer_norm(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    dy, a, w, b, x, weight = (torch.randn(shape) for shape in ((N, D), (N, 20), (D, 20), (D,), (N, D), (D,)))
+    dropout = 0.3, torch.tensor(5)
+    ours = op.residual_linear_layer_norm(a, w, b, x, weight, b, 1e-6, *dropout)
+    expected = reference.OPERATORS["residual_linear_layer_norm"](a, w, b, x, weight, b, 1e-6, *dropout)
+    rest = (dy, a, w, x, expected[1], weight, *expected[2:], *dropout)
+    gradients = reference.OPERATORS["residual_linear_layer_norm_backward"](*rest)
+    return [*ours, *op.residual_linear_layer_norm_backward(*rest)], [*expected, *gradients]
+
+
 def rank(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     hidden, items, targets = torch.randn(N, D).round(), torch.randn(V, D).round(), torch.arange(N)
     arguments = (hidden, items, None, targets, None, None)
@@ -84,9 +94,10 @@ MUTATIONS = (
     Mutation("a split that is not rescaled", softmax_loss, "total = total * fade + tl.load(p_total", "total = total + tl.load(p_total"),
     Mutation("the target counted twice", softmax_loss, "== target[:, None])\n        z", "== target[:, None] - 1)\n        z"),
     Mutation("ranges of rows that overlap", softmax_loss, "begin = part * rows_of_range", "begin = part * (rows_of_range - 1)"),
-    Mutation("all ranges stored in one place", gelu_ffn, "o_partial = part.to(tl.int64) * f", "o_partial = part.to(tl.int64) * 0"),
+    Mutation("all ranges stored in one place", gelu_ffn, "part.to(tl.int64) * (2 * f * d + f)", "part.to(tl.int64) * 0"),
     Mutation("panels of the hidden layer not added up", gelu_ffn, "y += tl.dot(a", "y = tl.dot(a"),
-    Mutation("masked lanes that are read", gelu_ffn, " < d), other=0.0)", " < d))"),
+    Mutation("masked lanes that are read", gelu_ffn, "m_out, other=0.0)", "m_out)"),
+    Mutation("a gradient that forgets the dropout", residual_linear_layer_norm, "ds = dz * factor", "ds = dz"),
     Mutation("counts of all splits in one place", rank, "p_counts + split.to(tl.int64) * N + rows", "p_counts + rows"),
 )  # fmt: skip
 
@@ -122,7 +133,7 @@ def _small_blocks(monkeypatch):
     monkeypatch.setattr(tiles, "tile", lambda *_: tiles.Tile(32, 16, 4))
 
 
-@pytest.mark.parametrize("check", [attention, softmax_loss, gelu_ffn, rank])
+@pytest.mark.parametrize("check", [attention, softmax_loss, gelu_ffn, residual_linear_layer_norm, rank])
 def test_without_a_fault_none_is_found(check, tmp_path):
     assert is_right(check, load(check.__name__, (FOLDER / f"{check.__name__}.py").read_text(), tmp_path))
 

@@ -3,7 +3,7 @@ libraries' product.
 
 One pass: a program walks over blocks of rows, holds w, and adds up its parts of dw and db, which are added up in the programs' order: the
 same bits every time. Operations 4 R in out. Bytes: x, dy and dx once each, where two products and a sum read dy three times, and a launch
-instead of three. Beyond MOST_OUT and MOST_IN a program cannot hold dw in registers, and the libraries' products serve.
+instead of three. Where a program cannot hold dw in registers (tiles.py), the libraries' products serve.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .. import reference
 from . import tiles
 from .rows import PROGRAMS, block_columns, load_rows, split_sums, store_rows, sum_partials
 
-MOST_OUT, MOST_IN = 256, 64
+MOST_IN = 64
 # Of kernels that leave a whole dw each: one a multiprocessor.
 WEIGHT_PROGRAMS = PROGRAMS // 2
 
@@ -42,7 +42,8 @@ def _backward_kernel(
 
 
 def fits(w: Tensor) -> bool:
-    return w.shape[0] <= MOST_OUT and w.shape[1] <= MOST_IN
+    """Whether a program can hold all of dw."""
+    return w.shape[1] <= MOST_IN and tiles.fits("linear backward", w.shape[0], w.dtype)
 
 
 def partial_gradients(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:

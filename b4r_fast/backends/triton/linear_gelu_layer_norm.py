@@ -18,7 +18,7 @@ from .composed import COMPOSED
 from .gelu_ffn import gelu, gelu_slope
 from .layer_norm import gradient, normalise
 from .linear import WEIGHT_PROGRAMS
-from .residual_linear_layer_norm import MOST, constants, load_vector, store_partials
+from .residual_linear_layer_norm import BACKWARD, FORWARD, constants, fits, load_vector, store_partials
 from .rows import block_offsets, load_rows, split_sums, store_rows, sum_partials
 
 
@@ -68,13 +68,13 @@ def _backward_kernel(
 def linear_gelu_layer_norm(
     x: Tensor, w: Tensor, b: Tensor, weight: Tensor, bias: Tensor, eps: float, approximate: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if max(w.shape) > MOST:
+    if not fits(FORWARD, w):
         return COMPOSED["linear_gelu_layer_norm"](x, w, b, weight, bias, eps, approximate)
     inputs = tuple(t.contiguous() for t in (x, w, b, weight, bias))
     rows, (d, size_in) = x.shape[0], w.shape
     y, u = (x.new_empty((rows, d)) for _ in range(2))
     mean, rstd = (x.new_empty(rows, dtype=torch.float32) for _ in range(2))
-    extents = constants("layer_norm of product, forward", w)
+    extents = constants(FORWARD, w)
     if rows:
         _forward_kernel[(triton.cdiv(rows, extents["ROWS"]),)](
             *inputs, y, u, mean, rstd, rows, size_in, d, eps, **extents, TANH=approximate == "tanh"
@@ -86,12 +86,12 @@ def linear_gelu_layer_norm_backward(
     dy: Tensor, x: Tensor, w: Tensor, u: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor, approximate: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs = (dy, x, w, u, weight, mean, rstd)
-    if max(w.shape) > MOST:
+    if not fits(BACKWARD, w):
         return COMPOSED["linear_gelu_layer_norm_backward"](*inputs, approximate)
     tensors = tuple(t.contiguous() for t in inputs)
     rows, (d, size_in) = x.shape[0], w.shape
     dx = x.new_empty(x.shape)
-    extents = constants("layer_norm of product, backward", w)
+    extents = constants(BACKWARD, w)
     programs = min(WEIGHT_PROGRAMS, triton.cdiv(rows, extents["ROWS"]))
     partials = x.new_empty((programs, d * size_in + 3 * d), dtype=torch.float32)
     if rows:

@@ -6,7 +6,7 @@ dbias = sum of dy.
 a, da: (R, in). w, dw: (d, in). x, s, y and their gradients: (R, d). mean, rstd: (R,) fp32. A program holds w and whole rows; in the
 backward it walks over blocks of rows and adds up its parts of the weights' gradients, which are added up in the programs' order: the same
 bits every time. Operations: forward 2 R d in, backward 4 R d in. Numbers moved a row: forward in + 3 d, backward 2 in + 4 d, where a
-product and a norm apart move 2 d more forward and 4 d backward. Beyond MOST columns a program cannot hold all that: the parts serve one by
+product and a norm apart move 2 d more forward and 4 d backward. Where a program cannot hold all that (tiles.py), the parts serve one by
 one.
 """
 
@@ -24,7 +24,7 @@ from .linear import WEIGHT_PROGRAMS
 from .philox import dropout_arguments, dropout_factors
 from .rows import block_columns, block_offsets, load_rows, split_sums, store_rows, sum_partials
 
-MOST = 128  # columns of a and of x
+FORWARD, BACKWARD = "layer_norm of product, forward", "layer_norm of product, backward"  # in the table of tiles
 
 
 @triton.jit
@@ -110,6 +110,10 @@ def _backward_kernel(
     store_partials(p_partials, dw, db, dweight, dbias, IN, D, BLOCK_IN, BLOCK_D)
 
 
+def fits(kernel: str, w: Tensor) -> bool:
+    return tiles.fits(kernel, max(w.shape), w.dtype)
+
+
 def constants(kernel: str, w: Tensor) -> dict[str, int]:
     d, size_in = w.shape
     rows, _, warps = tiles.tile(kernel, max(d, size_in), w.dtype)
@@ -119,14 +123,14 @@ def constants(kernel: str, w: Tensor) -> dict[str, int]:
 def residual_linear_layer_norm(
     a: Tensor, w: Tensor, b: Tensor, x: Tensor, weight: Tensor, bias: Tensor, eps: float, dropout_p: float, seed: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if max(w.shape) > MOST:
+    if not fits(FORWARD, w):
         return COMPOSED["residual_linear_layer_norm"](a, w, b, x, weight, bias, eps, dropout_p, seed)
     inputs = tuple(t.contiguous() for t in (a, w, b, x, weight, bias))
     rows, (d, size_in) = a.shape[0], w.shape
     y, sublayer = (a.new_empty((rows, d)) for _ in range(2))
     mean, rstd = (a.new_empty(rows, dtype=torch.float32) for _ in range(2))
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, a)
-    extents = constants("layer_norm of product, forward", w)
+    extents = constants(FORWARD, w)
     if rows:
         _forward_kernel[(triton.cdiv(rows, extents["ROWS"]),)](
             *inputs, y, sublayer, mean, rstd, seed, rows, size_in, d, eps, threshold, scale, **extents, DROPOUT=drops
@@ -147,13 +151,13 @@ def residual_linear_layer_norm_backward(
     seed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs = (dy, a, w, x, sublayer, weight, mean, rstd)
-    if max(w.shape) > MOST:
+    if not fits(BACKWARD, w):
         return COMPOSED["residual_linear_layer_norm_backward"](*inputs, dropout_p, seed)
     tensors = tuple(t.contiguous() for t in inputs)
     rows, (d, size_in) = a.shape[0], w.shape
     da, dx = a.new_empty(a.shape), a.new_empty(x.shape)
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, a)
-    extents = constants("layer_norm of product, backward", w)
+    extents = constants(BACKWARD, w)
     programs = min(WEIGHT_PROGRAMS, triton.cdiv(rows, extents["ROWS"]))
     partials = a.new_empty((programs, d * size_in + 3 * d), dtype=torch.float32)
     if rows:

@@ -12,7 +12,10 @@ from .rows import block_columns
 
 
 class Tile(NamedTuple):
-    """Rows and columns of a block of products (logits, scores, hidden activations), and how many warps share it."""
+    """Rows and columns of a block of products (logits, scores, hidden activations), and how many warps share it.
+
+    columns: 0 where a block has all there are.
+    """
 
     rows: int
     columns: int
@@ -28,11 +31,11 @@ TABLE = {
             "gelu_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 8), 128: Tile(128, 32, 8)},
             "gelu_ffn dx": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(64, 64, 8)},
             "gelu_ffn weights": {32: Tile(128, 64, 8), 64: Tile(128, 32, 8), 128: Tile(128, 32, 8)},
-            "linear backward": {64: Tile(64, 0, 8), 128: Tile(64, 0, 8), 256: Tile(32, 0, 8)},
-            "layer_norm of product, forward": {32: Tile(64, 0, 8), 64: Tile(64, 0, 8), 128: Tile(32, 0, 8)},
-            "layer_norm of product, backward": {32: Tile(64, 0, 8), 64: Tile(32, 0, 8), 128: Tile(16, 0, 8)},
-            "residual_ffn forward": {32: Tile(64, 32, 8), 64: Tile(64, 32, 8), 128: Tile(32, 32, 8)},
-            "residual_ffn dx": {32: Tile(64, 32, 8), 64: Tile(64, 32, 8), 128: Tile(32, 32, 8)},
+            "linear backward": {64: Tile(64, 0, 4), 128: Tile(128, 0, 8), 256: Tile(16, 0, 8)},
+            "layer_norm of product, forward": {32: Tile(128, 0, 4), 64: Tile(128, 0, 4), 128: Tile(128, 0, 8)},
+            "layer_norm of product, backward": {32: Tile(128, 0, 8), 64: Tile(32, 0, 8)},
+            "residual_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 32, 8), 128: Tile(128, 32, 8)},
+            "residual_ffn dx": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(64, 32, 8)},
             "softmax_loss forward": {64: Tile(128, 64, 8), 128: Tile(128, 64, 8), 256: Tile(64, 64, 8)},
             "softmax_loss backward": {64: Tile(128, 32, 4), 128: Tile(128, 32, 4), 256: Tile(128, 32, 8)},
             "rank": {64: Tile(64, 64, 4), 128: Tile(64, 64, 4), 256: Tile(64, 64, 4)},
@@ -45,11 +48,11 @@ TABLE = {
             "gelu_ffn forward": {32: Tile(128, 32, 8), 64: Tile(128, 16, 8), 128: Tile(64, 32, 8)},
             "gelu_ffn dx": {32: Tile(64, 64, 8), 64: Tile(32, 32, 8), 128: Tile(64, 16, 8)},
             "gelu_ffn weights": {32: Tile(128, 16, 8), 64: Tile(32, 64, 8), 128: Tile(32, 16, 8)},
-            "linear backward": {64: Tile(64, 0, 8), 128: Tile(64, 0, 8), 256: Tile(32, 0, 8)},
-            "layer_norm of product, forward": {32: Tile(64, 0, 8), 64: Tile(64, 0, 8), 128: Tile(32, 0, 8)},
-            "layer_norm of product, backward": {32: Tile(64, 0, 8), 64: Tile(32, 0, 8), 128: Tile(16, 0, 8)},
-            "residual_ffn forward": {32: Tile(64, 32, 8), 64: Tile(64, 32, 8), 128: Tile(32, 32, 8)},
-            "residual_ffn dx": {32: Tile(64, 32, 8), 64: Tile(64, 32, 8), 128: Tile(32, 32, 8)},
+            "linear backward": {64: Tile(32, 0, 8)},
+            "layer_norm of product, forward": {32: Tile(128, 0, 4), 64: Tile(64, 0, 8)},
+            "layer_norm of product, backward": {32: Tile(32, 0, 4), 64: Tile(32, 0, 16)},
+            "residual_ffn forward": {32: Tile(128, 32, 8), 64: Tile(64, 32, 8), 128: Tile(64, 16, 8)},
+            "residual_ffn dx": {32: Tile(128, 16, 8), 64: Tile(32, 64, 8), 128: Tile(16, 64, 4)},
             "softmax_loss forward": {64: Tile(64, 32, 8), 128: Tile(32, 64, 8), 256: Tile(16, 16, 8)},
             "softmax_loss backward": {64: Tile(64, 16, 4), 128: Tile(16, 64, 4), 256: Tile(32, 32, 8)},
             "rank": {64: Tile(32, 32, 4), 128: Tile(32, 32, 4), 256: Tile(32, 32, 8)},
@@ -64,11 +67,11 @@ TABLE = {
             "gelu_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
             "gelu_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
             "gelu_ffn weights": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 32, 4)},
-            "linear backward": {64: Tile(64, 0, 8), 128: Tile(64, 0, 8), 256: Tile(32, 0, 8)},
-            "layer_norm of product, forward": {32: Tile(64, 0, 8), 64: Tile(64, 0, 8), 128: Tile(32, 0, 8)},
-            "layer_norm of product, backward": {32: Tile(64, 0, 8), 64: Tile(32, 0, 8), 128: Tile(16, 0, 8)},
-            "residual_ffn forward": {32: Tile(64, 32, 8), 64: Tile(64, 32, 8), 128: Tile(32, 32, 8)},
-            "residual_ffn dx": {32: Tile(64, 32, 8), 64: Tile(64, 32, 8), 128: Tile(32, 32, 8)},
+            "linear backward": {64: Tile(128, 0, 4), 128: Tile(128, 0, 4), 256: Tile(64, 0, 4)},
+            "layer_norm of product, forward": {32: Tile(128, 0, 4), 64: Tile(128, 0, 4), 128: Tile(128, 0, 4)},
+            "layer_norm of product, backward": {32: Tile(128, 0, 4), 64: Tile(128, 0, 4), 128: Tile(32, 0, 4)},
+            "residual_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
+            "residual_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
             "softmax_loss forward": {64: Tile(128, 64, 4), 128: Tile(128, 64, 4), 256: Tile(128, 32, 4)},
             "softmax_loss backward": {64: Tile(128, 64, 4), 128: Tile(128, 64, 4), 256: Tile(128, 32, 4)},
             "rank": {64: Tile(64, 64, 4), 128: Tile(64, 64, 4), 256: Tile(64, 64, 4)},
@@ -81,11 +84,11 @@ TABLE = {
             "gelu_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
             "gelu_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 32, 4)},
             "gelu_ffn weights": {32: Tile(128, 32, 4), 64: Tile(128, 32, 4), 128: Tile(128, 16, 4)},
-            "linear backward": {64: Tile(64, 0, 8), 128: Tile(64, 0, 8), 256: Tile(32, 0, 8)},
-            "layer_norm of product, forward": {32: Tile(64, 0, 8), 64: Tile(64, 0, 8), 128: Tile(32, 0, 8)},
-            "layer_norm of product, backward": {32: Tile(64, 0, 8), 64: Tile(32, 0, 8), 128: Tile(16, 0, 8)},
-            "residual_ffn forward": {32: Tile(64, 32, 8), 64: Tile(64, 32, 8), 128: Tile(32, 32, 8)},
-            "residual_ffn dx": {32: Tile(64, 32, 8), 64: Tile(64, 32, 8), 128: Tile(32, 32, 8)},
+            "linear backward": {64: Tile(64, 0, 4), 128: Tile(16, 0, 4)},
+            "layer_norm of product, forward": {32: Tile(128, 0, 4), 64: Tile(64, 0, 4), 128: Tile(16, 0, 4)},
+            "layer_norm of product, backward": {32: Tile(128, 0, 4), 64: Tile(64, 0, 4), 128: Tile(16, 0, 4)},
+            "residual_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 32, 4), 128: Tile(128, 16, 4)},
+            "residual_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 32, 4), 128: Tile(128, 16, 4)},
             "softmax_loss forward": {64: Tile(128, 64, 4), 128: Tile(128, 32, 4), 256: Tile(64, 16, 4)},
             "softmax_loss backward": {64: Tile(128, 64, 4), 128: Tile(128, 32, 4), 256: Tile(64, 32, 4)},
             "rank": {64: Tile(64, 64, 4), 128: Tile(64, 64, 4), 256: Tile(32, 32, 4)},
@@ -95,8 +98,16 @@ TABLE = {
 }
 
 
+def _sizes(kernel: str, dtype: torch.dtype) -> dict[int, Tile]:
+    amd = not INTERPRETED and driver.active.get_current_target().backend == "hip"
+    return TABLE["AMD" if amd else "NVIDIA"]["single" if dtype == torch.float32 else "half"][kernel]
+
+
+def fits(kernel: str, d: int, dtype: torch.dtype) -> bool:
+    """Whether there is a block of the kernel, for d columns of the operands, that does not spill."""
+    return block_columns(d) <= max(_sizes(kernel, dtype))
+
+
 def tile(kernel: str, d: int, dtype: torch.dtype) -> Tile:
     """kernel: as in TABLE. d: columns of the operands."""
-    amd = not INTERPRETED and driver.active.get_current_target().backend == "hip"
-    sizes = TABLE["AMD" if amd else "NVIDIA"]["single" if dtype == torch.float32 else "half"][kernel]
-    return next(t for most, t in sizes.items() if block_columns(d) <= most)
+    return next(t for most, t in _sizes(kernel, dtype).items() if block_columns(d) <= most)
