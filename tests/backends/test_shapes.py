@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from b4r_fast import use_backend
@@ -27,8 +27,10 @@ SIZES = st.builds(
 )
 
 
-# The same examples at every run: a bound on an error is a statement about most numbers, and must not fail for a draw of bad luck.
+# The same examples at every run: a bound on an error is a statement about most numbers, and must not fail for a draw of bad luck. By a
+# seed, as derandomize alone draws anew whenever the text of the test changes.
 @pytest.mark.parametrize("name", SHAPED)
+@seed(1)
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(SIZES)
 def test_any_sizes_are_as_accurate_as_pytorch(name, device, sizes):
