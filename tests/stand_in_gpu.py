@@ -3,16 +3,43 @@
     B4R_FAST_STAND_IN=1 pytest -m gpu
 
 Triton's kernels run in its interpreter, everything else on the CPU, and what takes tensors of both devices raises as it does on a GPU.
-Sparse tensors, torch.compile and opcheck are beyond it. In a process of its own: torch has one such device, once and for all.
+Sparse tensors, inference mode, torch.compile and opcheck are beyond it. In a process of its own: torch has one such device, and keeps it.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import torch
+from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 NAME = "absent"
+
+
+def _why_not() -> str | None:
+    if torch.cuda.is_available():
+        return "there is a GPU"
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    return (
+        None if hasattr(backend_registration, "_setup_privateuseone_for_python_backend") else "torch is too old to have a device in Python"
+    )
+
+
+UNAVAILABLE = _why_not()
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    """Python, with what B4R_FAST_STAND_IN asks for."""
+    environment = os.environ | {"B4R_FAST_STAND_IN": "1", "TRITON_INTERPRET": "1"}
+    checkout = Path(__file__).parents[1]
+    return subprocess.run([sys.executable, *arguments], env=environment, cwd=checkout, capture_output=True, text=True, timeout=250)
 
 
 class OnStandIn(torch.Tensor):
@@ -32,14 +59,14 @@ class OnStandIn(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
-        return _run(function, args, kwargs or {})
+        return _dispatch(function, args, kwargs or {})
 
 
 class StandIn(TorchDispatchMode):
     """For the functions that make tensors, whose arguments are none."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        return _run(function, args, kwargs or {})
+        return _dispatch(function, args, kwargs or {})
 
 
 def _held(x):
@@ -48,7 +75,7 @@ def _held(x):
     return torch.device("cpu") if isinstance(x, torch.device) else x
 
 
-def _run(function, args, kwargs):
+def _dispatch(function, args, kwargs):
     tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
     here = any(isinstance(x, OnStandIn) for x in tensors)
     if here and function.namespace == "b4r_fast":
@@ -77,16 +104,16 @@ def _implementation(function, tensor):
 
 def install() -> None:
     """Before tests run."""
-    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
-
     from b4r_fast.backends import DEFAULT_ORDER, reference, triton
 
     from .backends import hardened_interpreter
 
-    _setup_privateuseone_for_python_backend(NAME)
+    backend_registration._setup_privateuseone_for_python_backend(NAME)
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=NAME) moves what it has made on the CPU
-    as_tensor = torch.as_tensor  # which makes what it has made no tensor of ours
-    torch.as_tensor = lambda data, dtype=None, device=None: as_tensor(data, dtype=dtype).to(device)
+    as_tensor = torch.as_tensor  # which leaves on the CPU what it makes of numbers
+    torch.as_tensor = lambda data, dtype=None, device=None: as_tensor(data, dtype=dtype, device="cpu").to(
+        device or torch.get_default_device()
+    )
     reference.DEVICES = triton.DEVICES = (*triton.DEVICES, NAME)
     DEFAULT_ORDER[NAME] = DEFAULT_ORDER["cuda"]
     hardened_interpreter.install()

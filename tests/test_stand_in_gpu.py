@@ -1,28 +1,10 @@
 """That the tests marked gpu keep what they make on the device: some of each op pass on a stand-in, which sees what is left behind."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-import torch
-from torch.utils import backend_registration
 
-pytestmark = [
-    pytest.mark.skipif(torch.cuda.is_available(), reason="they run on the GPU itself"),
-    pytest.mark.skipif(
-        not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"), reason="torch is older than its devices in Python"
-    ),
-]
-pytest.importorskip("triton", reason="triton is not installed")
+from .stand_in_gpu import UNAVAILABLE, run
 
-CHECKOUT = Path(__file__).parents[1]
-
-
-def run(*command: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"B4R_FAST_STAND_IN": "1", "TRITON_INTERPRET": "1"}
-    return subprocess.run([sys.executable, *command], env=environment, cwd=CHECKOUT, capture_output=True, text=True, timeout=250)
+pytestmark = pytest.mark.skipif(UNAVAILABLE is not None, reason=str(UNAVAILABLE))
 
 
 def test_every_op_and_a_model_pass_on_a_stand_in():
