@@ -12,6 +12,8 @@ import torch
 
 from . import chart, machine, report, suite
 
+DEVICES = {"cpu": lambda comparisons: comparisons, "cuda": suite.on_gpu}  # and which comparisons each has
+
 
 def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -20,6 +22,12 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=Path("results"), help="the folder to write (results)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every contender (torch's default)")
+    parser.add_argument(
+        "--device",
+        choices=tuple(DEVICES),
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where to measure (cuda where torch finds a GPU)",
+    )
     parser.add_argument("--only", metavar="TEXT", help="comparisons whose kind, work or title holds this text")
     parser.add_argument("--peers", metavar="NAME", nargs="+", help="these peers alone")
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="of rounds for each peer; 0 for as few rounds as there may be")
@@ -40,7 +48,8 @@ def main(argv: list[str]) -> int:
     if options.redraw:
         results = report.read(options.out)
     else:
-        comparisons = chosen(suite.full() if options.full else suite.quick(), options.only, options.peers)
+        comparisons = DEVICES[options.device](suite.full() if options.full else suite.quick())
+        comparisons = chosen(comparisons, options.only, options.peers)
         if not comparisons:
             print("error: no comparison is left", file=sys.stderr)
             return 2
@@ -56,8 +65,9 @@ def measure(comparisons: list[suite.Comparison], options: argparse.Namespace) ->
     results = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "effort": "full" if options.full else "quick",
-        "limits": machine.how_measured(),
-        "machine": machine.description(),
+        "device": options.device,
+        "limits": machine.how_measured(options.device),
+        "machine": machine.description(options.device),
         "rows": [],
     }
     print(report.machine_line(results["machine"]))
@@ -69,7 +79,7 @@ def measure(comparisons: list[suite.Comparison], options: argparse.Namespace) ->
     begin = time.perf_counter()
     for comparison in comparisons:
         print(f"{comparison.kind}: {comparison.title} [{time.perf_counter() - begin:.0f} s]", flush=True)
-        results["rows"] += suite.carry_out(comparison, effort, options.threads, lambda line: print(line, flush=True))
+        results["rows"] += suite.carry_out(comparison, effort, options.threads, lambda line: print(line, flush=True), device=options.device)
         report.write(options.out, results)  # what there is so far survives an interruption
     return results
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -81,6 +81,9 @@ class Batch:
         cu_seqlens = torch.tensor([0, *map(len, rows)]).cumsum(0).int()
         labels = torch.full_like(values, IGNORED).index_fill(0, cu_seqlens[1:].long() - 1, 1)
         return Batch(values, cu_seqlens, labels, self.num_items, self.max_length, self.source)
+
+    def to(self, device: str) -> Batch:
+        return replace(self, values=self.values.to(device), cu_seqlens=self.cu_seqlens.to(device), labels=self.labels.to(device))
 
     def save(self, path: Path) -> None:
         torch.save(vars(self), path)

@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 
 from .measure import whole
-from .report import machine_line
+from .report import PRECISION, device_of, machine_line
 
 OURS, PEER, TEXT, QUIET = "#d95f02", "#08519c", "#222222", "#767676"
 NAMES = 3.1  # inches left of the axis, for the names of the peers
@@ -42,7 +42,7 @@ def draw(results: dict, path: Path) -> Path:
     names = ["b4r_fast", "peer", "peer, with malloc tuned"]
     place = {"loc": "upper left", "bbox_to_anchor": (0.05 / width, 1 - 0.45 / height)}
     figure.legend(handles, names, ncols=3, frameon=False, fontsize=10, **place)
-    note = f"fp32, medians of interleaved rounds, {results['date']}. {machine_line(results['machine'])}."
+    note = f"{PRECISION[device_of(results)]}, medians of interleaved rounds, {results['date']}. {machine_line(results['machine'])}."
     note = "\n".join(textwrap.wrap(note, 105 * len(columns)))
     figure.text(0.15 / width, 0.12 / height, note, fontsize=8, color=QUIET, va="bottom")
     figure.savefig(path, dpi=150)

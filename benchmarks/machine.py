@@ -1,4 +1,4 @@
-"""Which machine this is, and its limits: the rate of fused multiply-adds, and the bandwidth of memory."""
+"""Which machine this is, and its limits: the rate of fused multiply-adds, and the bandwidth of memory; of its CPU or its GPU."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 import platform
 import statistics
 import sys
-import time
 from pathlib import Path
 
 import torch
+
+from .measure import now
 
 SECONDS = 0.15  # of one measurement of the FMA rate
 MEGABYTE = 1 << 20
 
 
-def description() -> dict:
+def description(device: str) -> dict:
     from b4r_fast.backends.cpu.instruction_sets import ISA
     from b4r_fast.version import VERSION
 
@@ -32,6 +33,7 @@ def description() -> dict:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "b4r_fast": VERSION,
+        "gpu": f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda or torch.version.hip}" if device == "cuda" else None,
     }
 
 
@@ -60,7 +62,7 @@ def limits(read: torch.Tensor, threads: int) -> dict[str, float]:
 
 def fma_rate(threads: int) -> float:
     native = _native_limits()
-    return native.fma_rate(SECONDS, threads) if native else _mm_rate()
+    return native.fma_rate(SECONDS, threads) if native else _mm_rate(1024)
 
 
 def read_bandwidth(tensor: torch.Tensor, threads: int) -> float:
@@ -71,7 +73,16 @@ def read_bandwidth(tensor: torch.Tensor, threads: int) -> float:
     return statistics.median(tensor.nbytes / _seconds(tensor.sum) for _ in range(5)) / 1e9
 
 
-def how_measured() -> str:
+def limits_of_gpu(dtype: torch.dtype, device: str = "cuda") -> dict[str, float]:
+    """GFLOP/s of a product in that dtype, and GB/s read and written by a copy, now."""
+    x, y = torch.empty(2, 256 * MEGABYTE, dtype=torch.uint8, device=device)
+    copies = [2 * x.nbytes / _seconds(lambda: y.copy_(x)) for _ in range(10)]
+    return {"fma": _mm_rate(8192, dtype=dtype, device=device), "bandwidth": statistics.median(copies) / 1e9}
+
+
+def how_measured(device: str) -> str:
+    if device == "cuda":
+        return "torch.mm of 8192 x 8192 in the dtype of the contenders, and a copy of 256 MiB"
     return "native loops of fused multiply-adds and of loads" if _native_limits() else "torch.mm of 1024 x 1024, and torch.sum"
 
 
@@ -89,15 +100,15 @@ def array(size: int) -> torch.Tensor:
     return torch.ones(max(MEGABYTE, size) // 4)
 
 
-def _mm_rate() -> float:
-    a, b, c = torch.ones(3, 1024, 1024).unbind()
-    end, best = time.perf_counter() + SECONDS, 0.0
-    while time.perf_counter() < end:
-        best = max(best, 2 * 1024**3 / _seconds(lambda: torch.mm(a, b, out=c)) / 1e9)
+def _mm_rate(size: int, **options) -> float:
+    a, b, c = torch.randn(3, size, size, **options).unbind()
+    end, best = now() + SECONDS, 0.0
+    while now() < end:
+        best = max(best, 2 * size**3 / _seconds(lambda: torch.mm(a, b, out=c)) / 1e9)
     return best
 
 
 def _seconds(function) -> float:
-    start = time.perf_counter()
+    start = now()
     function()
-    return time.perf_counter() - start
+    return now() - start

@@ -6,7 +6,16 @@ import statistics
 import time
 from collections.abc import Callable
 
+import torch
+
 Seconds = dict[str, float]
+
+
+def now() -> float:
+    """Seconds on the clock, once a GPU in use has done what it was asked to do."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def interleave(ours: Callable[[], Seconds], theirs: Callable[[], Seconds], *, budget: float, least: int) -> list[tuple[Seconds, Seconds]]:

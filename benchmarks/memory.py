@@ -1,10 +1,12 @@
-"""Resident memory of this process, as Linux reports it; None elsewhere."""
+"""Resident memory of this process, as Linux reports it, None elsewhere; and what torch has allocated on a GPU."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 from pathlib import Path
+
+import torch
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -42,3 +44,23 @@ class PeakMemory:
         highest = _status("VmHWM")
         if self.start is not None and highest is not None:
             self.bytes, self.total = max(0, highest - self.start), highest
+
+
+class PeakMemoryOfGpu:
+    """The same for what torch has allocated on the GPU."""
+
+    bytes: int
+    total: int
+
+    def __enter__(self) -> PeakMemoryOfGpu:
+        gc.collect()
+        torch.cuda.reset_peak_memory_stats()
+        self.start = torch.cuda.memory_allocated()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.total = torch.cuda.max_memory_allocated()
+        self.bytes = self.total - self.start
+
+
+PEAK_MEMORY = {"cpu": PeakMemory, "cuda": PeakMemoryOfGpu}

@@ -22,16 +22,21 @@ class PeerFailed(RuntimeError):
 
 
 class Worker:
-    """A process of benchmarks.worker, in the environment of a peer or in ours, with one of MALLOC's settings; ends with the with block."""
+    """A process of benchmarks.worker, in the environment of a peer or in ours; ends with the with block.
 
-    def __init__(self, *, threads: int, environment: str | None = None, malloc: str = "default", timeout: float = 300) -> None:
+    device: where it measures. malloc: one of MALLOC's settings.
+    """
+
+    def __init__(
+        self, *, threads: int, device: str = "cpu", environment: str | None = None, malloc: str = "default", timeout: float = 300
+    ) -> None:
         python = Path(sys.executable) if environment is None else python_of(environment)
         if not python.is_file():
             raise PeerFailed(f"not installed; python -m benchmarks.peers.install {environment} does")
         self.timeout = timeout
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
         self.process = subprocess.Popen(
-            [str(python), "-m", "benchmarks.worker", str(threads)],
+            [str(python), "-m", "benchmarks.worker", str(threads), device],
             cwd=CHECKOUT,
             env={**os.environ, **MALLOC[malloc], "PYTHONPATH": str(CHECKOUT), "PYTHONWARNINGS": "ignore"},
             stdin=subprocess.PIPE,

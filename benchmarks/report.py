@@ -28,27 +28,48 @@ def markdown(results: dict) -> str:
         rows = [row for row in results["rows"] if row["kind"] == kind]
         if rows:
             text += ["", f"## {heading}", *_tables(rows)]
-    return "\n".join([*text, "", "## Goals", "", *goals.table(results["rows"])]) + "\n"
+    if device_of(results) == "cpu":  # what the goals are about
+        text += ["", "## Goals", "", *goals.table(results["rows"])]
+    return "\n".join(text) + "\n"
+
+
+def device_of(results: dict) -> str:
+    return results.get("device", "cpu")  # of older results
 
 
 def machine_line(found: dict) -> str:
     memory = found["memory_bytes"] / 2**30
+    gpu = f"{found['gpu']}; " if found.get("gpu") else ""
     return (
-        f"{found['cpu']}; {found['cores']} cores, {found['threads']} threads used, {memory:.0f} GiB;"
+        f"{gpu}{found['cpu']}; {found['cores']} cores, {found['threads']} threads used, {memory:.0f} GiB;"
         f" kernels for {found['instruction_set']}, torch {found['torch']} for {found['torch_instruction_set']};"
         f" b4r_fast {found['b4r_fast']}, Python {found['python']}, {found['system']}"
     )
 
 
+PRECISION = {"cpu": "fp32", "cuda": "Steps in fp32 without TF32, ops in bf16"}
+MEMORY = {
+    "cpu": [
+        "Memory: the peak of one step above what was held before it (parameters, optimizer state, batch); in all: of the process.",
+        "Tuned malloc: MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised, beside b4r_fast as it comes.",
+    ],
+    "cuda": [
+        "Memory: the peak of what torch allocates on the GPU in one step, above what was held before it (parameters, optimizer state,",
+        "batch); in all: with that. FlashAttention and varlen_attn take no fp32, hence the bf16.",
+    ],
+}
+
+
 def _preamble(results: dict) -> list[str]:
+    device = device_of(results)
     return [
         f"{results['date']}, {results['effort']} version. {machine_line(results['machine'])}.",
         "",
-        "Each peer and b4r_fast took turns; a time is the median of its rounds, and *times ours* the median of the rounds' ratios. fp32,",
-        "dropout 0.1 unless said. Memory: the peak of one step above what was held before it (parameters, optimizer state, batch); in all:",
-        "of the process. Tuned malloc: MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised, beside b4r_fast as it comes. Share",
-        "of the limit: useful operations of real tokens alone (benchmarks/operations.py), or bytes, over the machine's rate in the same",
-        f"minutes, measured by {results['limits']}.",
+        "Each peer and b4r_fast took turns; a time is the median of its rounds, and *times ours* the median of the rounds' ratios.",
+        f"{PRECISION[device]}, dropout 0.1 unless said.",
+        *MEMORY[device],
+        "Share of the limit: useful operations of real tokens alone (benchmarks/operations.py), or bytes, over the machine's rate in the",
+        f"same minutes, measured by {results['limits']}.",
         *(["", f"**{warning}**"] if (warning := machine.disturbance(results["machine"])) else []),
     ]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import torch
 
 from . import operations, ops
 from .batch import IGNORED, Batch
@@ -78,11 +80,31 @@ def full() -> list[Comparison]:
     ]
 
 
-def useful(comparison: Comparison, work: Work, batch: Batch) -> tuple[str, dict[str, int]]:
+def on_gpu(comparisons: list[Comparison]) -> list[Comparison]:
+    """The same with the peers that a GPU has, each once: malloc serves the CPU."""
+
+    def peers(comparison: Comparison) -> Iterable[str]:
+        if comparison.kind == "op":
+            return (*comparison.peers, *ops.CASES[comparison.case].on_gpu)
+        return (name for name in comparison.peers if name != OURS and titles(comparison)[name].on_gpu)
+
+    return [replace(comparison, peers=dict.fromkeys(peers(comparison), DEFAULT)) for comparison in comparisons]
+
+
+# FlashAttention and varlen_attn take no fp32, so all contenders of an op get halves on a GPU.
+DTYPES = {("op", "cuda"): "bfloat16"}
+
+
+def dtype_of(kind: str, device: str) -> str:
+    return DTYPES.get((kind, device), "float32")
+
+
+def useful(comparison: Comparison, work: Work, batch: Batch, dtype: str) -> tuple[str, dict[str, int]]:
     """What limits it, "fma" or "bandwidth", and the useful operations or bytes of its parts."""
     if comparison.kind == "op":
         module = ops.CASES[comparison.case].module
-        limit, count = module.LIMIT, module.count(work, batch)
+        size = getattr(torch, dtype).itemsize if module.LIMIT == "bandwidth" else 1
+        limit, count = module.LIMIT, {part: size * number for part, number in module.count(work, batch).items()}
     elif comparison.kind == "training":
         columns = work.num_items if work.loss == "full" else work.num_negatives + 1
         limit = "fma"
@@ -106,18 +128,20 @@ def titles(comparison: Comparison) -> dict[str, Peer]:
     return TRAINING if comparison.kind == "training" else INFERENCE
 
 
-def carry_out(comparison: Comparison, effort: Effort, threads: int, say: Callable[[str], None], work: Work | None = None) -> list[dict]:
+def carry_out(
+    comparison: Comparison, effort: Effort, threads: int, say: Callable[[str], None], work: Work | None = None, device: str = "cpu"
+) -> list[dict]:
     """The rows of one comparison: ours first, then each peer's with each setting of malloc, or the reason why it has none."""
     work = work or WORKS[comparison.work]
-    batch = batch_of(work)
-    limit, count = useful(comparison, work, batch)
+    batch, dtype = batch_of(work), dtype_of(comparison.kind, device)
+    limit, count = useful(comparison, work, batch, dtype)
     shared = {"kind": comparison.kind, "title": comparison.title, "work": work.name, "data": batch.source}
     shared |= {"sequences": len(batch), "tokens": batch.values.numel(), "labelled": int((batch.labels != IGNORED).sum())}
     peers, our_runs, rates, rows = titles(comparison), [], [], []
-    with tempfile.TemporaryDirectory() as folder, Worker(threads=threads) as us:
+    with tempfile.TemporaryDirectory() as folder, Worker(threads=threads, device=device) as us:
         file = Path(folder) / "batch.pt"
         batch.save(file)
-        spec = {"kind": comparison.kind, "case": comparison.case, "work": asdict(work), "batch": str(file)}
+        spec = {"kind": comparison.kind, "case": comparison.case, "work": asdict(work), "batch": str(file), "dtype": dtype}
         try:
             us_built = us.ask("build", name=OURS, **spec)
         except PeerFailed as error:
@@ -131,7 +155,7 @@ def carry_out(comparison: Comparison, effort: Effort, threads: int, say: Callabl
                 with (
                     nullcontext(us)
                     if in_our_process
-                    else Worker(threads=threads, environment=peers[name].environment, malloc=malloc) as them
+                    else Worker(threads=threads, device=device, environment=peers[name].environment, malloc=malloc) as them
                 ):
                     built = them.ask("build", name=name, **spec)
                     rounds = interleave(

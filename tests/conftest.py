@@ -9,6 +9,18 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+GPU = "cuda" if torch.cuda.is_available() else None
+
+if os.environ.get("B4R_FAST_STAND_IN"):
+    from . import stand_in_gpu
+
+    stand_in_gpu.install()
+    GPU = stand_in_gpu.NAME
+
+torch.set_float32_matmul_precision("highest")  # what the kernels are held to computes without TF32
+
+MINUTES_TO_COMPILE = 20  # of a gpu test: Triton compiles for a GPU what it has not met yet
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -25,8 +37,15 @@ def _same_start():
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="module", params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request) -> torch.device:
+    """Where a test has its tensors."""
+    return torch.device(GPU if request.param == "gpu" else "cpu")
+
+
 def pytest_collection_modifyitems(items):
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.timeout(MINUTES_TO_COMPILE * 60))
+            if GPU is None:
                 item.add_marker(pytest.mark.skip(reason="torch finds no GPU here"))

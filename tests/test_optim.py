@@ -9,27 +9,28 @@ SETTINGS = {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}
 
 
 def sparse(rows: list[int], values: torch.Tensor, count: int) -> torch.Tensor:
-    return torch.sparse_coo_tensor(torch.tensor([rows]), values, (count, *values.shape[1:]), check_invariants=True)
+    return torch.sparse_coo_tensor(torch.tensor([rows], device=values.device), values, (count, *values.shape[1:]), check_invariants=True)
 
 
 @pytest.mark.parametrize("shape", [(6, 37), (6, 8), (6,)], ids=["a vector and a rest", "less than a vector", "numbers"])
-def test_steps_that_name_all_rows_are_adamws(shape):
-    ours, theirs = (torch.nn.Parameter(torch.linspace(-1, 1, 6 * 37)[: torch.Size(shape).numel()].reshape(shape)) for _ in range(2))
+def test_steps_that_name_all_rows_are_adamws(shape, device):
+    start = torch.linspace(-1, 1, 6 * 37)[: torch.Size(shape).numel()].reshape(shape)
+    ours, theirs = (torch.nn.Parameter(start.clone().to(device)) for _ in range(2))
     optimizers = RowwiseAdamW([ours], **SETTINGS), torch.optim.AdamW([theirs], **SETTINGS)
     for _ in range(5):
-        gradient = torch.randn(shape)
+        gradient = torch.randn(shape).to(device)
         ours.grad, theirs.grad = sparse([3, 1, 0, 2, 5, 4], gradient[[3, 1, 0, 2, 5, 4]], 6), gradient
         for optimizer in optimizers:
             optimizer.step()
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
-def test_rows_that_are_not_named_stay_as_they_are():
-    table = torch.nn.Parameter(torch.randn(10, 8))
+def test_rows_that_are_not_named_stay_as_they_are(device):
+    table = torch.nn.Parameter(torch.randn(10, 8).to(device))
     before = table.detach().clone()
     optimizer = RowwiseAdamW([table], **SETTINGS)
     for _ in range(3):
-        table.grad = sparse([7, 2], torch.randn(2, 8), 10)
+        table.grad = sparse([7, 2], torch.randn(2, 8).to(device), 10)
         optimizer.step()
     same = (table == before).all(1)
     assert same.nonzero().flatten().tolist() == [0, 1, 3, 4, 5, 6, 8, 9]

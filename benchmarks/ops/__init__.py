@@ -1,12 +1,15 @@
-"""The ops that are measured alone: one module an op, and the cases."""
+"""The ops that are measured alone: one module an op, and the cases.
+
+A module has LIMIT and count(work, batch): useful operations where "fma" limits it, else numbers read and written.
+"""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from types import ModuleType
-
-import torch
 
 from b4r_fast.version import VERSION
 
@@ -27,8 +30,17 @@ class Case:
         return importlib.import_module(f".{self.op}", __package__)
 
     @property
+    def contenders(self) -> dict[str, Callable[..., Op]]:
+        return self.module.CONTENDERS | self.on_gpu
+
+    @property
     def peers(self) -> list[str]:
         return [name for name in self.module.CONTENDERS if name != "b4r_fast"]
+
+    @property
+    def on_gpu(self) -> dict[str, Callable[..., Op]]:
+        """The peers that need a GPU."""
+        return getattr(self.module, "ON_GPU", {})
 
 
 DROPOUT = {"dropout": 0.1}
@@ -52,6 +64,6 @@ CASES = {
 
 def build(case: str, contender: str, work) -> Op:
     found = CASES[case]
-    op = found.module.CONTENDERS[contender](work, **found.options)
-    op.versions = f"b4r_fast {VERSION}" if contender == "b4r_fast" else f"torch {torch.__version__}"
+    op = found.contenders[contender](work, **found.options)
+    op.versions = f"b4r_fast {VERSION}" if contender == "b4r_fast" else f"{op.package} {version(op.package)}"
     return op

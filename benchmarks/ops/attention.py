@@ -1,4 +1,7 @@
-"""Attention: ours on packed tokens, SDPA on the padded batch with a mask. Padding and unpadding are not timed."""
+"""Attention: ours on packed tokens, SDPA on the padded batch with a mask. Padding and unpadding are not timed.
+
+On a GPU also those that attend within packed sequences; FlexAttention by a mask of which tokens are of one sequence.
+"""
 
 from __future__ import annotations
 
@@ -46,4 +49,52 @@ def sdpa(work, *, dropout: float) -> Op:
     return Op(make, canonical=lambda batch, out: out[batch.sequence_of_token(), :, batch.positions()])
 
 
+def flash_attention(work, *, dropout: float) -> Op:
+    from flash_attn import flash_attn_varlen_func
+
+    def make(batch: Batch):
+        sequences = (batch.cu_seqlens, batch.cu_seqlens, batch.longest, batch.longest)
+        return lambda q, k, v: flash_attn_varlen_func(q, k, v, *sequences, dropout_p=dropout), _qkv(work, batch)
+
+    return Op(make, package="flash-attn")
+
+
+def varlen_attention(work, *, dropout: float) -> Op:
+    from torch.nn.attention.varlen import varlen_attn
+
+    _refuse(dropout)
+
+    def make(batch: Batch):
+        sequences = (batch.cu_seqlens, batch.cu_seqlens, batch.longest, batch.longest)
+        return lambda q, k, v: varlen_attn(q, k, v, *sequences), _qkv(work, batch)
+
+    return Op(make)
+
+
+def flex_attention(work, *, dropout: float) -> Op:
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    _refuse(dropout)
+    attend = torch.compile(flex_attention)
+
+    def make(batch: Batch):
+        tokens, sequence = batch.values.numel(), batch.sequence_of_token()
+
+        def of_one_sequence(b, h, query, key):
+            return sequence[query] == sequence[key]
+
+        # Compiled, for else it makes a matrix of tokens x tokens first.
+        mask = torch.compile(create_block_mask)(of_one_sequence, None, None, tokens, tokens, device=sequence.device)
+        inputs = tuple(x.transpose(0, 1)[None].contiguous() for x in _qkv(work, batch))
+        return lambda q, k, v: attend(q, k, v, block_mask=mask), inputs
+
+    return Op(make, static_shapes=True, canonical=lambda batch, out: out[0].transpose(0, 1))
+
+
+def _refuse(dropout: float) -> None:
+    if dropout:
+        raise ValueError("it has no dropout")
+
+
 CONTENDERS = {"b4r_fast": b4r_fast, "SDPA, padded": sdpa}
+ON_GPU = {"FlashAttention, varlen": flash_attention, "FlexAttention, compiled": flex_attention, "varlen_attn": varlen_attention}

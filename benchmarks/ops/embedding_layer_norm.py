@@ -1,6 +1,6 @@
 """Item and position embedding, norm and dropout, on packed tokens for both, with a dense gradient of the table.
 
-Bytes: a row read and one written for each token; then dy and the row again, and the table's gradient.
+Moved: a row read and one written for each token; then dy and the row again, and the table's gradient.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LIMIT = "bandwidth"
 
 
 def count(work, batch: Batch) -> dict[str, int]:
-    array, table = 4 * batch.values.numel() * work.hidden_size, 4 * (work.num_items + 2) * work.hidden_size
+    array, table = batch.values.numel() * work.hidden_size, (work.num_items + 2) * work.hidden_size
     return {"forward": 2 * array, "backward": 2 * array + table}
 
 

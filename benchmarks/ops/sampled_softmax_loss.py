@@ -20,7 +20,8 @@ def count(work, batch: Batch) -> dict[str, int]:
 
 
 def _negatives(work):
-    return ops.sample_negatives(work.num_negatives, work.num_items, seed=torch.tensor(1))
+    rows, log_q = ops.sample_negatives(work.num_negatives, work.num_items, seed=torch.tensor(1))
+    return rows, log_q.to(torch.get_default_dtype())
 
 
 def b4r_fast(work) -> Op:

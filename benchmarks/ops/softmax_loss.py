@@ -1,11 +1,10 @@
 """The softmax head on the hidden tokens alone, for all.
 
 F.linear_cross_entropy came with torch 2.13; without options it is F.cross_entropy of F.linear, with them it works in chunks of rows.
+cut-cross-entropy leaves out small gradients unless told not to; here it does what it does unasked.
 """
 
 from __future__ import annotations
-
-import time
 
 import torch
 from torch.nn import functional as F
@@ -14,6 +13,7 @@ from b4r_fast import ops
 
 from .. import operations
 from ..batch import IGNORED, Batch
+from ..measure import now
 from .op import Op
 
 LIMIT = "fma"
@@ -66,14 +66,36 @@ def linear_cross_entropy_best(work) -> Op:
         leaves = [tensor.clone().requires_grad_() for tensor in inputs]
 
         def seconds(rows: int) -> float:
-            start = time.perf_counter()
+            start = now()
             torch.autograd.grad(_chunked(targets, batch_chunk_size=rows)(*leaves), leaves)
-            return time.perf_counter() - start
+            return now() - start
 
         best = min((rows for rows in CHUNKS if rows < targets.numel()), key=seconds, default=CHUNKS[0])
         return _chunked(targets, batch_chunk_size=best), inputs
 
     return Op(make)
+
+
+def cut_cross_entropy(work) -> Op:
+    from cut_cross_entropy import linear_cross_entropy
+
+    def make(batch: Batch):
+        inputs, targets = _inputs(work, batch)
+        return lambda hidden, items, bias: linear_cross_entropy(hidden, items, targets, bias=bias), inputs
+
+    return Op(make, package="cut-cross-entropy")
+
+
+def liger(work) -> Op:
+    from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
+
+    loss = LigerFusedLinearCrossEntropyLoss()
+
+    def make(batch: Batch):
+        inputs, targets = _inputs(work, batch)
+        return lambda hidden, items, bias: loss(items, hidden, targets, bias), inputs
+
+    return Op(make, package="liger-kernel")
 
 
 CONTENDERS = {
@@ -82,3 +104,4 @@ CONTENDERS = {
     "F.linear_cross_entropy, auto": linear_cross_entropy,
     "F.linear_cross_entropy, best chunk": linear_cross_entropy_best,
 }
+ON_GPU = {"cut-cross-entropy": cut_cross_entropy, "Liger": liger}

@@ -11,12 +11,16 @@ from .training_step import TrainingStep
 
 @dataclass(frozen=True)
 class Peer:
-    """module: below this package, with build or build_recommendation(work, **options). environment: made by install.py, None is ours."""
+    """module: below this package, with build or build_recommendation(work, **options). environment: made by install.py, None is ours.
+
+    on_gpu: whether it takes part there.
+    """
 
     title: str
     module: str
     options: dict = field(default_factory=dict)
     environment: str | None = None
+    on_gpu: bool = True
 
 
 OURS = "b4r_fast"
@@ -37,7 +41,7 @@ INFERENCE = {
     OURS: Peer("b4r_fast", "ours"),
     "eager": Peer("PyTorch eager", "pytorch"),
     "compile": Peer("torch.compile", "pytorch", {"compiled": True}),
-    "onnxruntime": Peer("ONNX Runtime", "onnxruntime", environment="onnxruntime"),
+    "onnxruntime": Peer("ONNX Runtime", "onnxruntime", environment="onnxruntime", on_gpu=False),
 }
 
 

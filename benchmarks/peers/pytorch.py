@@ -106,7 +106,7 @@ class PyTorchBERT4Rec(nn.Module):
 
     def rows(self, ids: Tensor, real: Tensor, rows: Tensor) -> Tensor:
         """ids: (batch, length), padded on the right; rows: which of the batch x length tokens are asked for -> (rows, d)"""
-        x = self.embed(ids, torch.arange(ids.shape[1]))
+        x = self.embed(ids, torch.arange(ids.shape[1], device=ids.device))
         for layer in self.layers:
             x = layer(x, real)
         return self.head(x.flatten(0, 1)[rows])
@@ -136,9 +136,9 @@ def sampled_loss(hidden: Tensor, items: Tensor, bias: Tensor, targets: Tensor, n
     return F.cross_entropy(torch.cat((positive[:, None], logits), 1), torch.zeros_like(targets))
 
 
-def log_uniform_negatives(count: int, num_items: int) -> tuple[Tensor, Tensor]:
+def log_uniform_negatives(count: int, num_items: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Rows by Zipf's law and the log of how often each is expected among them."""
-    rows = (torch.rand(count) * math.log(num_items + 1)).exp().long().sub_(1).clamp_(0, num_items - 1)
+    rows = (torch.rand(count, device=device) * math.log(num_items + 1)).exp().long().sub_(1).clamp_(0, num_items - 1)
     return rows, (torch.log1p(1 / (rows + 1.0)) * (count / math.log(num_items + 1))).log()
 
 
@@ -165,7 +165,7 @@ def build(work, *, unpadded: bool = False, compiled: bool = False, loss: str | N
         hidden = transform(*inputs)
         if (loss or work.loss) == "full":
             return model.full_loss(hidden, targets)
-        negatives = log_uniform_negatives(work.num_negatives, work.num_items)
+        negatives = log_uniform_negatives(work.num_negatives, work.num_items, targets.device)
         return sampled_loss(hidden, model.items, model.output_bias, targets, *negatives)
 
     if compiled:

@@ -40,7 +40,7 @@ def build(work) -> TrainingStep:
         "ITEM_LIST_LENGTH_FIELD": "length",
         "NEG_PREFIX": "neg_",
         "MAX_ITEM_LIST_LENGTH": work.max_length,
-        "device": "cpu",
+        "device": str(torch.get_default_device()),
     }
     model = BERT4Rec(config, SimpleNamespace(num=lambda field: work.num_items + 1))
 

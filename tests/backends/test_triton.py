@@ -1,5 +1,7 @@
 """The Triton kernels, in the interpreter where there is no GPU: as accurate as the reference, in every dtype, whatever the sizes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import Phase, given, settings
@@ -15,7 +17,7 @@ from ..ops.shaped import SHAPED, Sizes
 if not backends()["triton"].startswith("available"):
     pytest.skip(backends()["triton"], allow_module_level=True)
 
-from b4r_fast.backends.triton import tiles
+from b4r_fast.backends.triton import DEVICES, tiles
 
 if not torch.cuda.is_available():
     from .hardened_interpreter import install
@@ -43,8 +45,10 @@ SIZES = st.builds(
 
 
 @pytest.fixture(autouse=True)
-def _triton():
+def _triton(device):
     """Memory that nobody has written is full of NaN: an accuracy that is right has read none."""
+    if device.type not in DEVICES:
+        pytest.skip("compiled for a GPU, the kernels take no tensors of the CPU")
     with use_backend("triton"), pytest.MonkeyPatch.context() as patch:
         poison(patch)
         yield
@@ -53,36 +57,38 @@ def _triton():
 @pytest.mark.parametrize("name", HELD)
 @settings(derandomize=True, deadline=None, max_examples=5, phases=[Phase.generate])  # shrinking would take minutes
 @given(SIZES)
-def test_any_sizes_are_as_accurate_as_pytorch(name, sizes):
+def test_any_sizes_are_as_accurate_as_pytorch(name, device, sizes):
     """In small blocks, so that most shapes take several, and programs that meet at their edges."""
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "tile", lambda *_: tiles.Tile(32, 16, 4))
         patch.setattr(tiles, "fits", lambda *_: True)
-        assert_as_accurate_as_the_reference(*SHAPED[name](sizes))
+        assert_as_accurate_as_the_reference(*SHAPED[name](replace(sizes, device=device)), device=device)
 
 
 # A head below the 16 columns that a product takes, the paper's, and the largest; lengths past every block, and past what the backward holds
 # of a sequence.
 @pytest.mark.parametrize(("head_size", "lengths"), [(8, (70, 0, 33)), (32, (257, 3)), (64, (130, 1)), (128, (70, 5))])
 @pytest.mark.parametrize("name", ATTENTION)
-def test_every_form_of_attention_is_as_accurate_as_pytorch(name, head_size, lengths):
-    assert_as_accurate_as_the_reference(*SHAPED[name](Sizes(lengths=lengths, heads=1, head_size=head_size, dropout_p=0.2)), draws=1)
+def test_every_form_of_attention_is_as_accurate_as_pytorch(name, head_size, lengths, device):
+    sizes = Sizes(lengths=lengths, heads=1, head_size=head_size, dropout_p=0.2, device=device)
+    assert_as_accurate_as_the_reference(*SHAPED[name](sizes), device=device, draws=1)
 
 
 @pytest.mark.parametrize("hidden", [96, 160, 256])
 @pytest.mark.parametrize("name", [name for name in HELD if name not in ATTENTION])
-def test_wide_rows_are_as_accurate_as_pytorch(name, hidden):
-    sizes = Sizes(lengths=(40, 30), heads=1, head_size=hidden, intermediate=4 * hidden, items=100)
-    assert_as_accurate_as_the_reference(*SHAPED[name](sizes), draws=1)
+def test_wide_rows_are_as_accurate_as_pytorch(name, hidden, device):
+    sizes = Sizes(lengths=(40, 30), heads=1, head_size=hidden, intermediate=4 * hidden, items=100, device=device)
+    assert_as_accurate_as_the_reference(*SHAPED[name](sizes), device=device, draws=1)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_halves_are_as_accurate_as_pytorchs(name, dtype):
+def test_halves_are_as_accurate_as_pytorchs(name, dtype, device):
     """Against the reference in the same dtype, which rounds between its steps; both against the reference in fp64 on the same halves."""
-    call, shapes = SHAPED[name](Sizes(lengths=(50, 21), head_size=32, intermediate=70, items=100, negatives=30, dropout_p=0.1))
-    tensors = [torch.randn(shape).to(dtype) for shape in shapes]
+    sizes = Sizes(lengths=(50, 21), head_size=32, intermediate=70, items=100, negatives=30, dropout_p=0.1, device=device)
+    call, shapes = SHAPED[name](sizes)
+    tensors = [torch.randn(shape).to(device, dtype) for shape in shapes]
     with use_backend("reference"):
         theirs, oracle = results(call, dtype, tensors), results(call, torch.float64, tensors)
     for ours, other, exact in zip(results(call, dtype, tensors), theirs, oracle, strict=True):
@@ -90,49 +96,50 @@ def test_halves_are_as_accurate_as_pytorchs(name, dtype):
 
 
 @pytest.mark.parametrize("name", HELD)
-def test_everything_is_written(name):
+def test_everything_is_written(name, device):
     """Outputs and workspaces filled with NaN, or a strange integer, before the kernels run come back without any."""
-    call, shapes = SHAPED[name](Sizes(lengths=(70, 0, 5), head_size=20, dropout_p=0.3))
-    tensors = [torch.randn(shape) for shape in shapes]
+    call, shapes = SHAPED[name](Sizes(lengths=(70, 0, 5), head_size=20, dropout_p=0.3, device=device))
+    tensors = [torch.randn(shape).to(device) for shape in shapes]
     assert all((t.isfinite() & (t != POISON)).all() for t in results(call, torch.float32, tensors))
 
 
 @pytest.mark.parametrize("name", HELD)
-def test_two_runs_give_the_same_bits(name):
-    call, shapes = SHAPED[name](Sizes(lengths=(70, 0, 5), head_size=20, dropout_p=0.3))
-    tensors = [torch.randn(shape) for shape in shapes]
+def test_two_runs_give_the_same_bits(name, device):
+    call, shapes = SHAPED[name](Sizes(lengths=(70, 0, 5), head_size=20, dropout_p=0.3, device=device))
+    tensors = [torch.randn(shape).to(device) for shape in shapes]
     assert all(map(torch.equal, *(results(call, torch.float32, tensors) for _ in range(2))))
 
 
 @pytest.mark.parametrize("lengths", [(), (0, 0, 0)])
 @pytest.mark.parametrize("name", HELD)
-def test_zero_tokens_give_nothing_and_gradients_of_0(name, lengths):
-    call, shapes = SHAPED[name](Sizes(lengths=lengths, dropout_p=0.3))
-    out, *gradients = results(call, torch.float32, [torch.randn(shape) for shape in shapes])
+def test_zero_tokens_give_nothing_and_gradients_of_0(name, lengths, device):
+    call, shapes = SHAPED[name](Sizes(lengths=lengths, dropout_p=0.3, device=device))
+    out, *gradients = results(call, torch.float32, [torch.randn(shape).to(device) for shape in shapes])
     if name != "sample_negatives":  # which knows no tokens
         assert (out == 0).all()
     assert all((g == 0).all() for g in gradients)
 
 
 @pytest.mark.parametrize("name", [name for name in HELD if "softmax" in name or name in ("embedding_layer_norm", "topk", "rank")])
-def test_a_catalogue_of_one_item_serves(name):
-    assert_as_accurate_as_the_reference(*SHAPED[name](Sizes(items=1)))
+def test_a_catalogue_of_one_item_serves(name, device):
+    assert_as_accurate_as_the_reference(*SHAPED[name](Sizes(items=1, device=device)), device=device)
 
 
-def test_offsets_of_tokens_that_lie_far_apart_do_not_overflow():
+def test_offsets_of_tokens_that_lie_far_apart_do_not_overflow(device):
     """One token, so nothing lies there; but the block's other rows have offsets past 2^31."""
-    q, k, v = (torch.randn(1, 1, 16).as_strided((1, 1, 16), (1 << 28, 16, 1)).requires_grad_() for _ in range(3))
-    out = ops.attention(q, k, v, torch.tensor([0, 1], dtype=torch.int32), 1)
+    q, k, v = (torch.randn(1, 1, 16).to(device).as_strided((1, 1, 16), (1 << 28, 16, 1)).requires_grad_() for _ in range(3))
+    out = ops.attention(q, k, v, torch.tensor([0, 1], dtype=torch.int32, device=device), 1)
     assert torch.equal(out, v)
-    assert torch.equal(torch.autograd.grad(out.sum(), v)[0], torch.ones(1, 1, 16))
+    assert torch.equal(torch.autograd.grad(out.sum(), v)[0], torch.ones_like(v))
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "log_uniform", "popularity"])
-def test_it_draws_the_negatives_of_the_reference(sampler):
-    counts = torch.arange(1000) % 7 if sampler == "popularity" else None
+def test_it_draws_the_negatives_of_the_reference(sampler, device):
+    seed = torch.tensor(-77_000_000_001, device=device)
+    counts = torch.arange(1000, device=device) % 7 if sampler == "popularity" else None
 
     def draw():
-        return ops.sample_negatives((70, 9), 1000, sampler=sampler, counts=counts, seed=torch.tensor(-77_000_000_001))[0]
+        return ops.sample_negatives((70, 9), 1000, sampler=sampler, counts=counts, seed=seed)[0]
 
     with use_backend("reference"):
         expected = draw()
@@ -140,11 +147,11 @@ def test_it_draws_the_negatives_of_the_reference(sampler):
 
 
 @pytest.mark.parametrize("k", [1, 10, 70, 200])
-def test_topk_leaves_out_what_is_excluded_and_breaks_ties_by_row(k):
-    hidden, items, bias = torch.randn(3, 8).round(), torch.randn(90, 8).round(), torch.zeros(90)
+def test_topk_leaves_out_what_is_excluded_and_breaks_ties_by_row(k, device):
+    hidden, items, bias = (t.to(device) for t in (torch.randn(3, 8).round(), torch.randn(90, 8).round(), torch.zeros(90)))
     items[40:50] = items[30:40]
     bias[7], bias[8] = torch.nan, -torch.inf
-    exclude = torch.tensor([3, 1, 3, 89, 0, 5, 7]), torch.tensor([0, 4, 4, 7], dtype=torch.int32)
+    exclude = torch.tensor([3, 1, 3, 89, 0, 5, 7], device=device), torch.tensor([0, 4, 4, 7], dtype=torch.int32, device=device)
     with use_backend("reference"):
         scores, rows = ops.topk(hidden, items, bias, k, exclude=exclude)
     ours = ops.topk(hidden, items, bias, k, exclude=exclude)
@@ -152,29 +159,29 @@ def test_topk_leaves_out_what_is_excluded_and_breaks_ties_by_row(k):
     torch.testing.assert_close(ours[0], scores, equal_nan=True)
 
 
-def test_rank_leaves_out_what_is_excluded_once():
-    hidden, items, bias = torch.randn(5, 8).round(), torch.randn(90, 8).round(), torch.randn(90).round()
+def test_rank_leaves_out_what_is_excluded_once(device):
+    hidden, items, bias = (torch.randn(shape).round().to(device) for shape in ((5, 8), (90, 8), (90,)))
     bias[7] = torch.nan
-    exclude = torch.tensor([3, 1, 3, 89, 0, 5, 7, 20]), torch.tensor([0, 4, 4, 8, 8, 8], dtype=torch.int32)
-    targets = torch.tensor([1, 89, 20, 30, 7])
+    exclude = torch.tensor([3, 1, 3, 89, 0, 5, 7, 20], device=device), torch.tensor([0, 4, 4, 8, 8, 8], dtype=torch.int32, device=device)
+    targets = torch.tensor([1, 89, 20, 30, 7], device=device)
     with use_backend("reference"):
         expected = ops.rank(hidden, items, bias, targets, exclude=exclude)
     assert torch.equal(ops.rank(hidden, items, bias, targets, exclude=exclude), expected)
 
 
-def test_a_model_trains_as_in_the_reference():
+def test_a_model_trains_as_in_the_reference(device):
     config = BERT4RecConfig(num_items=40, max_length=12, hidden_size=16, num_layers=2, num_heads=2, hidden_dropout=0.1)
-    batch = PackedSequences.from_lists([[1, 5, 9, 41, 7], [41], [3, 41, 8, 2, 2, 41, 6]])
+    batch = PackedSequences.from_lists([[1, 5, 9, 41, 7], [41], [3, 41, 8, 2, 2, 41, 6]]).to(device)
     labels = torch.where(batch.values == 41, batch.values.roll(1) % 40 + 1, -100)
     losses = {}
     for backend in ("reference", "triton"):
         torch.manual_seed(0)
-        model = BERT4Rec(config)
+        model = BERT4Rec(config).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
         losses[backend] = []
         for step in range(3):
             with use_backend(backend):
-                loss = model(batch, labels, seed=torch.tensor(step)).loss
+                loss = model(batch, labels, seed=torch.tensor(step, device=device)).loss
                 optimizer.zero_grad()
                 loss.backward()
             optimizer.step()

@@ -18,15 +18,17 @@ def small(**changes) -> BERT4Rec:
     return BERT4Rec(BERT4RecConfig(**config | changes))
 
 
-def batch_and_labels() -> tuple[PackedSequences, torch.Tensor]:
-    batch = PackedSequences.from_lists([[3, 1, 4, 1, 5], [9], [], [2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3]])
-    inputs, labels = ops.cloze_mask(batch.values, batch.cu_seqlens, mask_prob=0.4, mask_id=MASK, seed=torch.tensor(1))
+def batch_and_labels(device: torch.device | str = "cpu") -> tuple[PackedSequences, torch.Tensor]:
+    batch = PackedSequences.from_lists([[3, 1, 4, 1, 5], [9], [], [2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3]]).to(device)
+    inputs, labels = ops.cloze_mask(batch.values, batch.cu_seqlens, mask_prob=0.4, mask_id=MASK, seed=torch.tensor(1, device=device))
     return PackedSequences(inputs, batch.cu_seqlens, batch.max_seqlen), labels
 
 
 def padded(batch: PackedSequences, labels: torch.Tensor, side: str, width: int = LENGTH) -> tuple[torch.Tensor, torch.Tensor]:
     """The same batch as padded tensors: padding left, right, or spread inside."""
-    ids, targets = torch.zeros(len(batch), width, dtype=torch.int64), torch.full((len(batch), width), -100)
+    device = batch.values.device
+    ids = torch.zeros(len(batch), width, dtype=torch.int64, device=device)
+    targets = torch.full((len(batch), width), -100, device=device)
     bounds = batch.cu_seqlens.tolist()
     for b, (start, stop) in enumerate(itertools.pairwise(bounds)):
         n = stop - start
@@ -38,10 +40,10 @@ def padded(batch: PackedSequences, labels: torch.Tensor, side: str, width: int =
 
 @pytest.mark.parametrize("side", ["left", "right", "inside"])
 @pytest.mark.parametrize("positions_from", ["start", "end"])
-def test_a_padded_batch_and_its_packed_form_give_the_same_loss(side, positions_from):
-    model = small(positions_from=positions_from)
-    batch, labels = batch_and_labels()
-    seed = torch.tensor(5)
+def test_a_padded_batch_and_its_packed_form_give_the_same_loss(side, positions_from, device):
+    model = small(positions_from=positions_from).to(device)
+    batch, labels = batch_and_labels(device)
+    seed = torch.tensor(5, device=device)
     packed_loss = model(batch, labels, seed=seed).loss
     padded_loss = model(*padded(batch, labels, side), seed=seed).loss
     assert packed_loss == padded_loss
@@ -57,16 +59,16 @@ def test_a_padded_row_changes_nothing_for_the_others():
     assert model(ids, targets, seed=seed).loss == model(ids[kept], targets[kept], seed=seed).loss
 
 
-def test_a_batch_of_padding_alone_has_loss_0_and_gradients_0():
-    model = small()
-    model(torch.zeros(3, 5, dtype=torch.int64), torch.full((3, 5), -100)).loss.backward()
+def test_a_batch_of_padding_alone_has_loss_0_and_gradients_0(device):
+    model = small().to(device)
+    model(torch.zeros(3, 5, dtype=torch.int64, device=device), torch.full((3, 5), -100, device=device)).loss.backward()
     assert all((p.grad == 0).all() for p in model.parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
-def test_the_last_layer_for_labelled_tokens_alone_gives_what_all_tokens_would(norm):
-    model = small(norm=norm, final_norm=norm == "pre").eval()
-    batch, labels = batch_and_labels()
+def test_the_last_layer_for_labelled_tokens_alone_gives_what_all_tokens_would(norm, device):
+    model = small(norm=norm, final_norm=norm == "pre").to(device).eval()
+    batch, labels = batch_and_labels(device)
     every = model(batch).hidden_states
     torch.testing.assert_close(model(batch, labels).hidden_states, every[labels != -100])
     assert every.shape == (batch.values.numel(), 16)
@@ -95,29 +97,29 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_trains_saves_and_loads(name, tmp_path):
-    model = small(**VARIANTS[name])
-    batch, labels = batch_and_labels()
+def test_every_variant_trains_saves_and_loads(name, device, tmp_path):
+    model = small(**VARIANTS[name]).to(device)
+    batch, labels = batch_and_labels(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
     for step in range(30):
         optimizer.zero_grad()
-        loss = model(batch, labels, seed=torch.tensor(step)).loss
+        loss = model(batch, labels, seed=torch.tensor(step, device=device)).loss
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
     model.eval().save_pretrained(tmp_path)
-    again = BERT4Rec.from_pretrained(tmp_path)
+    again = BERT4Rec.from_pretrained(tmp_path).to(device)
     assert again.config == model.config
     assert torch.equal(again.score([[1, 2, 3]]), model.score([[1, 2, 3]]))
     assert {file.name for file in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
 
 
-def test_scores_are_of_the_item_after_the_history():
-    model = small().eval()
+def test_scores_are_of_the_item_after_the_history(device):
+    model = small().to(device).eval()
     history = list(range(1, 20))  # longer than the model: the newest 11 and [MASK]
-    batch = PackedSequences.from_lists([[*history[-11:], MASK]])
+    batch = PackedSequences.from_lists([[*history[-11:], MASK]]).to(device)
     hidden = model(batch).hidden_states[-1]
     scores = model.score([history])
     assert scores.shape == (1, V + 1)
@@ -126,8 +128,8 @@ def test_scores_are_of_the_item_after_the_history():
     torch.testing.assert_close(model.encode([history])[0], hidden)
 
 
-def test_histories_as_lists_padded_tensor_or_packed_are_the_same():
-    model = small().eval()
+def test_histories_as_lists_padded_tensor_or_packed_are_the_same(device):
+    model = small().to(device).eval()
     lists = [[1, 2, 3], [4], []]
     tensor = torch.tensor([[1, 2, 3], [0, 4, 0], [0, 0, 0]])
     expected = model.encode(lists)
@@ -141,8 +143,8 @@ def test_encoding_has_no_dropout_even_in_training_mode():
     assert model.training
 
 
-def test_recommendations_are_the_best_scores_without_what_was_seen():
-    model = small().eval()
+def test_recommendations_are_the_best_scores_without_what_was_seen(device):
+    model = small().to(device).eval()
     histories = [[1, 2, 3], list(range(1, 29))]
     ids, scores = model.recommend(histories, k=5)
     all_scores = model.score(histories)

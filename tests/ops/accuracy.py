@@ -32,7 +32,7 @@ def results(function: Callable, dtype: torch.dtype, tensors: Sequence[Tensor]) -
     if not out.requires_grad:
         return [out]
     incoming = torch.randn(out.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    return [out.detach(), *torch.autograd.grad(out, inputs, incoming.to(dtype))]
+    return [out.detach(), *torch.autograd.grad(out, inputs, incoming.to(out.device, dtype))]
 
 
 def _assert_within(mine: list[Tensor], torchs: list[Tensor], oracle: list[Tensor], factor: float, least: float) -> None:
@@ -48,12 +48,14 @@ def assert_as_accurate_as_torch(ours: Callable, theirs: Callable, tensors: Seque
     _assert_within(*single, results(theirs, torch.float64, tensors), factor, LEAST)
 
 
-def assert_as_accurate_as_the_reference(call: Callable, shapes: Sequence[tuple[int, ...]], *, draws: int = 4) -> None:
+def assert_as_accurate_as_the_reference(
+    call: Callable, shapes: Sequence[tuple[int, ...]], *, device: torch.device | str = "cpu", draws: int = 4
+) -> None:
     """The same for an op, held against itself in the reference, on normal numbers.
 
     The errors of several draws are taken together: of a result with a handful of numbers one draw may come out exact by luck.
     """
-    drawn = [[torch.randn(shape) for shape in shapes] for _ in range(draws)]
+    drawn = [[torch.randn(shape).to(device) for shape in shapes] for _ in range(draws)]
 
     def pooled(dtype: torch.dtype) -> list[Tensor]:
         every = [results(call, dtype, tensors) for tensors in drawn]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,10 @@ SEED = torch.tensor(-3_000_000_019)
 
 @dataclass(frozen=True)
 class Sizes:
-    """lengths: of the sequences. The hidden size is heads * head_size. The rows of the losses, topk and rank are the tokens."""
+    """lengths: of the sequences. The hidden size is heads * head_size. The rows of the losses, topk and rank are the tokens.
+
+    device: of what an op takes beside its differentiable tensors.
+    """
 
     lengths: tuple[int, ...] = (5, 9)
     heads: int = 2
@@ -24,6 +27,7 @@ class Sizes:
     negatives: int = 10
     dropout_p: float = 0.0
     reduction: str = "mean"
+    device: torch.device | str = "cpu"
 
     @property
     def tokens(self) -> int:
@@ -39,20 +43,20 @@ class Sizes:
 
     @property
     def dropout(self) -> dict:
-        return {"dropout_p": self.dropout_p, "seed": SEED}
+        return {"dropout_p": self.dropout_p, "seed": SEED.to(self.device)}
 
+    def offsets(self, lengths: Sequence[int] | None = None) -> torch.Tensor:
+        """Of the sequences, or of others."""
+        return torch.tensor([0, *(self.lengths if lengths is None else lengths)], device=self.device).cumsum(0).int()
 
-def offsets(lengths: tuple[int, ...] | list[int]) -> torch.Tensor:
-    return torch.tensor([0, *lengths]).cumsum(0).int()
-
-
-def rows_of(table: int, *shape: int) -> torch.Tensor:
-    return torch.randint(table, shape, generator=torch.Generator().manual_seed(table))
+    def rows_of(self, table: int, *shape: int) -> torch.Tensor:
+        """The same on every device."""
+        return torch.randint(table, shape, generator=torch.Generator().manual_seed(table)).to(self.device)
 
 
 def targets(s: Sizes) -> torch.Tensor:
     """Every fourth row has none; the first has one, lest a small batch have no loss at all."""
-    rows = rows_of(s.items, s.tokens)
+    rows = s.rows_of(s.items, s.tokens)
     rows[3::4] = -100
     return rows
 
@@ -62,20 +66,20 @@ Shaped = tuple[Callable, list[tuple[int, ...]]]
 
 def attention(s: Sizes) -> Shaped:
     shape = (s.tokens, s.heads, s.head_size)
-    return lambda q, k, v: ops.attention(q, k, v, offsets(s.lengths), s.longest, **s.dropout), [shape] * 3
+    return lambda q, k, v: ops.attention(q, k, v, s.offsets(), s.longest, **s.dropout), [shape] * 3
 
 
 def attention_of_some_queries(s: Sizes) -> Shaped:
     asking = [(n + 1) // 2 for n in s.lengths]
     some, shape = (sum(asking), s.heads, s.head_size), (s.tokens, s.heads, s.head_size)
     return (
-        lambda q, k, v: ops.attention(q, k, v, offsets(s.lengths), s.longest, cu_seqlens_q=offsets(asking), **s.dropout),
+        lambda q, k, v: ops.attention(q, k, v, s.offsets(), s.longest, cu_seqlens_q=s.offsets(asking), **s.dropout),
         [some, shape, shape],
     )
 
 
 def joint_attention(s: Sizes) -> Shaped:
-    return lambda joint: ops.joint_attention(joint, offsets(s.lengths), s.longest, **s.dropout), [(s.tokens, 3, s.heads, s.head_size)]
+    return lambda joint: ops.joint_attention(joint, s.offsets(), s.longest, **s.dropout), [(s.tokens, 3, s.heads, s.head_size)]
 
 
 def linear(s: Sizes) -> Shaped:
@@ -111,7 +115,7 @@ def linear_gelu_layer_norm(s: Sizes) -> Shaped:
 
 def selected_projection(s: Sizes) -> Shaped:
     """All three results, one after the other."""
-    rows = torch.arange(0, s.tokens, 3)
+    rows = torch.arange(0, s.tokens, 3, device=s.device)
 
     return (
         lambda *tensors: torch.cat([part.flatten() for part in ops.selected_projection(*tensors, rows)]),
@@ -125,9 +129,9 @@ def residual_layer_norm(s: Sizes) -> Shaped:
 
 
 def embedding_layer_norm(s: Sizes) -> Shaped:
-    positions = torch.cat([torch.arange(n) for n in (0, *s.lengths)])
+    positions = torch.cat([torch.arange(n, device=s.device) for n in (0, *s.lengths)])
     return (
-        lambda *tensors: ops.embedding_layer_norm(rows_of(s.items, s.tokens), positions, *tensors, eps=1e-6, **s.dropout),
+        lambda *tensors: ops.embedding_layer_norm(s.rows_of(s.items, s.tokens), positions, *tensors, eps=1e-6, **s.dropout),
         [(s.items, s.hidden), (max(s.longest, 1), s.hidden), (s.hidden,), (s.hidden,)],
     )
 
@@ -144,7 +148,7 @@ def softmax_loss(s: Sizes) -> Shaped:
 
 
 def sampled_softmax_loss(s: Sizes, *rows: int) -> Shaped:
-    negatives = rows_of(s.items, *rows, s.negatives)
+    negatives = s.rows_of(s.items, *rows, s.negatives)
     log_q = -negatives.double().log1p()
     return (
         lambda h, c, b: ops.sampled_softmax_loss(h, c, b, targets(s), negatives, log_q=log_q.to(h.dtype), reduction=s.reduction),
@@ -157,22 +161,22 @@ def sampled_softmax_loss_with_private_negatives(s: Sizes) -> Shaped:
 
 
 def sample_negatives(s: Sizes) -> Shaped:
-    return lambda: ops.sample_negatives((max(s.tokens, 1), s.negatives), s.items, seed=SEED)[0], []
+    return lambda: ops.sample_negatives((max(s.tokens, 1), s.negatives), s.items, seed=SEED.to(s.device))[0], []
 
 
 def cloze_mask(s: Sizes) -> Shaped:
-    arguments = {"mask_prob": 0.3, "last_only": 0.2, "mask_id": s.items, "seed": SEED}
-    return lambda: torch.stack(ops.cloze_mask(rows_of(s.items, s.tokens), offsets(s.lengths), **arguments)), []
+    arguments = {"mask_prob": 0.3, "last_only": 0.2, "mask_id": s.items, "seed": SEED.to(s.device)}
+    return lambda: torch.stack(ops.cloze_mask(s.rows_of(s.items, s.tokens), s.offsets(), **arguments)), []
 
 
 def select_labelled(s: Sizes) -> Shaped:
     """More rows than labels."""
     labels = torch.where(targets(s) % 3 == 0, targets(s), -100)
-    return lambda: torch.cat(ops.select_labelled(labels, offsets(s.lengths), (2 * s.tokens + 2) // 3)), []
+    return lambda: torch.cat(ops.select_labelled(labels, s.offsets(), (2 * s.tokens + 2) // 3)), []
 
 
 def token_positions(s: Sizes) -> Shaped:
-    return lambda: ops.token_positions(offsets(s.lengths), s.tokens), []
+    return lambda: ops.token_positions(s.offsets(), s.tokens), []
 
 
 def topk(s: Sizes) -> Shaped:

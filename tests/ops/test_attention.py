@@ -12,10 +12,10 @@ from .native import assert_passes_in
 H, D = 2, 16
 
 
-def packed(lengths: list[int]) -> tuple[list[torch.Tensor], torch.Tensor]:
+def packed(lengths: list[int], device: torch.device | str = "cpu") -> tuple[list[torch.Tensor], torch.Tensor]:
     total = sum(lengths)
-    cu_seqlens = torch.tensor([0, *lengths]).cumsum(0).int()
-    return [torch.randn(total, H, D, requires_grad=True) for _ in range(3)], cu_seqlens
+    cu_seqlens = torch.tensor([0, *lengths], device=device).cumsum(0).int()
+    return [torch.randn(total, H, D).to(device).requires_grad_() for _ in range(3)], cu_seqlens
 
 
 # One token, empty sequences at either end and inside, a length past a tile of 64, all together.
@@ -67,32 +67,32 @@ def test_every_instruction_set_drops_the_elements_of_the_reference(isa):
     assert_passes_in(isa, masks_are_those_of_the_reference)
 
 
-def test_some_queries_get_what_they_get_among_all():
-    (q, k, v), cu_seqlens = packed([4, 3, 5])
-    asking = torch.tensor([1, 3, 7, 10])
-    some = ops.attention(q[asking], k, v, cu_seqlens, 5, cu_seqlens_q=torch.tensor([0, 2, 2, 4], dtype=torch.int32))
+def test_some_queries_get_what_they_get_among_all(device):
+    (q, k, v), cu_seqlens = packed([4, 3, 5], device)
+    asking, cu_asking = torch.tensor([1, 3, 7, 10], device=device), torch.tensor([0, 2, 2, 4], dtype=torch.int32, device=device)
+    some = ops.attention(q[asking], k, v, cu_seqlens, 5, cu_seqlens_q=cu_asking)
     torch.testing.assert_close(some, ops.attention(q, k, v, cu_seqlens, 5)[asking])
 
 
-def test_queries_of_a_sequence_without_keys_get_zero():
-    q, k = torch.randn(2, H, D, requires_grad=True), torch.randn(0, H, D)
-    none = torch.zeros(2, dtype=torch.int32)
-    out = ops.attention(q, k, k, none, 2, cu_seqlens_q=torch.tensor([0, 2], dtype=torch.int32))
+def test_queries_of_a_sequence_without_keys_get_zero(device):
+    q, k = torch.randn(2, H, D, device=device, requires_grad=True), torch.randn(0, H, D, device=device)
+    none, both = torch.tensor([[0, 0], [0, 2]], dtype=torch.int32, device=device)
+    out = ops.attention(q, k, k, none, 2, cu_seqlens_q=both)
     assert torch.equal(out, torch.zeros_like(out))
     (dq,) = torch.autograd.grad(out.sum(), q)
     assert torch.equal(dq, torch.zeros_like(dq))
 
 
-def test_large_scores_do_not_overflow():
-    (q, k, v), cu_seqlens = packed([20])
+def test_large_scores_do_not_overflow(device):
+    (q, k, v), cu_seqlens = packed([20], device)
     out = ops.attention(q * 100, k * 100, v, cu_seqlens, 20)
     assert out.isfinite().all()
 
 
-def test_slices_of_one_projection_serve_as_they_are():
-    qkv = torch.randn(9, 3, H, D)
+def test_slices_of_one_projection_serve_as_they_are(device):
+    qkv = torch.randn(9, 3, H, D).to(device)
     q, k, v = qkv.unbind(1)
-    cu_seqlens = torch.tensor([0, 4, 9], dtype=torch.int32)
+    cu_seqlens = torch.tensor([0, 4, 9], dtype=torch.int32, device=device)
     whole = ops.attention(q.contiguous(), k.contiguous(), v.contiguous(), cu_seqlens, 5)
     assert torch.equal(ops.attention(q, k, v, cu_seqlens, 5), whole)
 

@@ -16,11 +16,11 @@ def full(hidden, items, bias, targets, reduction):
 
 def shared(hidden, items, bias, targets, reduction):
     """All items are negatives, so the loss is the full one."""
-    return ops.sampled_softmax_loss(hidden, items, bias, targets, torch.arange(items.shape[0]), reduction=reduction)
+    return ops.sampled_softmax_loss(hidden, items, bias, targets, torch.arange(items.shape[0], device=items.device), reduction=reduction)
 
 
 def private(hidden, items, bias, targets, reduction):
-    negatives = torch.arange(items.shape[0]).expand(hidden.shape[0], -1)
+    negatives = torch.arange(items.shape[0], device=items.device).expand(hidden.shape[0], -1)
     return ops.sampled_softmax_loss(hidden, items, bias, targets, negatives, reduction=reduction)
 
 
@@ -34,49 +34,49 @@ def reduction(request) -> str:
     return request.param
 
 
-def tensors(n: int, v: int, d: int) -> list[torch.Tensor]:
-    return [torch.randn(shape, requires_grad=True) for shape in ((n, d), (v, d), (v,))]
+def tensors(n: int, v: int, d: int, device: torch.device) -> list[torch.Tensor]:
+    return [torch.randn(shape).to(device).requires_grad_() for shape in ((n, d), (v, d), (v,))]
 
 
 @pytest.mark.parametrize("value", [1.0, torch.nan])
-def test_without_any_target_the_loss_is_0_and_so_are_the_gradients(loss, reduction, value, monkeypatch):
+def test_without_any_target_the_loss_is_0_and_so_are_the_gradients(loss, reduction, value, device, monkeypatch):
     """Even where the rows without a target are not numbers."""
     poison(monkeypatch)
-    hidden, items, bias = tensors(4, 6, 3)
-    out = loss(hidden * value, items, bias, torch.full((4,), -100), reduction)
+    (hidden, items, bias), targets = tensors(4, 6, 3, device), torch.full((4,), -100, device=device)
+    out = loss(hidden * value, items, bias, targets, reduction)
     assert (out == 0).all()
     assert all((g == 0).all() for g in torch.autograd.grad(out.sum(), (items, bias), retain_graph=True))
     assert value != 1.0 or not torch.autograd.grad(out.sum(), hidden)[0].any()
     with torch.no_grad():
-        assert (loss(hidden * value, items, bias, torch.full((4,), -100), reduction) == 0).all()
+        assert (loss(hidden * value, items, bias, targets, reduction) == 0).all()
 
 
-def test_no_rows_at_all_give_0_and_gradients_of_0(loss, reduction):
-    inputs = tensors(0, 6, 3)
-    out = loss(*inputs, torch.empty(0, dtype=torch.int64), reduction)
+def test_no_rows_at_all_give_0_and_gradients_of_0(loss, reduction, device):
+    inputs = tensors(0, 6, 3, device)
+    out = loss(*inputs, torch.empty(0, dtype=torch.int64, device=device), reduction)
     assert out.sum() == 0
     assert all((g == 0).all() for g in torch.autograd.grad(out.sum(), inputs))
 
 
 @pytest.mark.parametrize("margin", [15.0, 40.0])
 @pytest.mark.parametrize("keep_gradients", [True, False])
-def test_a_row_that_is_nearly_certain_keeps_its_digits(loss, reduction, margin, keep_gradients):
+def test_a_row_that_is_nearly_certain_keeps_its_digits(loss, reduction, margin, keep_gradients, device):
     """1 - p cancels when it is computed from p: at a margin of 40, fp32 and even fp64 would say 0."""
-    hidden = torch.tensor([[1.0]], requires_grad=True)
-    items = torch.tensor([[margin], [0.0]], requires_grad=True)
+    hidden = torch.tensor([[1.0]], device=device, requires_grad=True)
+    items = torch.tensor([[margin], [0.0]], device=device, requires_grad=True)
     with torch.set_grad_enabled(keep_gradients):
-        out = loss(hidden, items, None, torch.tensor([0]), reduction).sum()
-    expected = torch.tensor(-margin, dtype=torch.float64).exp().log1p()
+        out = loss(hidden, items, None, torch.tensor([0], device=device), reduction).sum()
+    expected = torch.tensor(-margin, dtype=torch.float64, device=device).exp().log1p()
     torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=0)
     if keep_gradients:
         dhidden, ditems = torch.autograd.grad(out, (hidden, items))
-        q = 1 / (1 + torch.tensor(margin, dtype=torch.float64).exp())
+        q = 1 / (1 + torch.tensor(margin, dtype=torch.float64, device=device).exp())
         torch.testing.assert_close(dhidden.double(), (-q * margin).reshape(1, 1), rtol=1e-5, atol=0)
         torch.testing.assert_close(ditems.double(), torch.stack([-q, q]).reshape(2, 1), rtol=1e-5, atol=0)
 
 
-def test_the_rows_add_up_to_the_sum_and_the_mean_counts_rows_with_a_target(loss):
-    inputs, targets = tensors(50, 70, 8), torch.arange(50)
+def test_the_rows_add_up_to_the_sum_and_the_mean_counts_rows_with_a_target(loss, device):
+    inputs, targets = tensors(50, 70, 8, device), torch.arange(50, device=device)
     targets[::3] = -100
     rows, total, mean = (loss(*inputs, targets, reduction) for reduction in ("none", "sum", "mean"))
     assert rows.shape == (50,)
@@ -85,16 +85,16 @@ def test_the_rows_add_up_to_the_sum_and_the_mean_counts_rows_with_a_target(loss)
     torch.testing.assert_close(total / (targets >= 0).sum(), mean)
 
 
-def test_large_logits_do_not_overflow(loss, reduction):
-    hidden, items, bias = tensors(5, 7, 3)
-    assert loss(hidden * 1000, items, bias, torch.arange(5), reduction).isfinite().all()
+def test_large_logits_do_not_overflow(loss, reduction, device):
+    hidden, items, bias = tensors(5, 7, 3, device)
+    assert loss(hidden * 1000, items, bias, torch.arange(5, device=device), reduction).isfinite().all()
 
 
-def test_biases_far_beyond_what_an_exponential_holds_serve(loss, reduction):
+def test_biases_far_beyond_what_an_exponential_holds_serve(loss, reduction, device):
     """The lanes that pad a panel of rows have logits too, the biases: once their exponentials were NaN, times 0."""
-    hidden, items, _ = tensors(3, 20, 8)
-    bias = torch.linspace(88.7, 89.1, 20).requires_grad_()
-    inputs, targets = (hidden, items, bias), torch.tensor([0, 19, 7])
+    hidden, items, _ = tensors(3, 20, 8, device)
+    bias = torch.linspace(88.7, 89.1, 20).to(device).requires_grad_()
+    inputs, targets = (hidden, items, bias), torch.tensor([0, 19, 7], device=device)
     wide = [t.detach().double().requires_grad_() for t in inputs]
     ours, oracle = loss(*inputs, targets, reduction).sum(), loss(*wide, targets, reduction).sum()
     torch.testing.assert_close(ours.double(), oracle, rtol=1e-6, atol=0)

@@ -1,5 +1,7 @@
 """What holds for every op alike: torch.library's own checks, gradients against finite differences, compilation, determinism."""
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
@@ -7,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 from b4r_fast import backends, ops, use_backend
 from b4r_fast.backends import operators
 
-from .cases import CASES, DIFFERENTIABLE
+from .cases import CASES, DIFFERENTIABLE, cases
 
 
 class RecordedCalls(TorchFunctionMode):
@@ -23,8 +25,8 @@ class RecordedCalls(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def run(name: str, dtype: torch.dtype) -> tuple:
-    case = CASES[name]
+def run(name: str, dtype: torch.dtype, device: torch.device) -> tuple:
+    case = cases(device)[name]
     tensors = [t.detach().to(dtype).requires_grad_(t.requires_grad) for t in case.tensors(torch.float64)]
     out = case.call(*tensors)
     out = out if isinstance(out, tuple) else (out,)
@@ -42,13 +44,19 @@ HELD = [
 ]
 
 
+def devices(backend: str) -> tuple[str, ...]:
+    return import_module(f"b4r_fast.backends.{backend}").DEVICES
+
+
 @pytest.mark.parametrize(("backend", "name"), HELD)
-def test_every_backend_gives_what_the_reference_gives_in_fp64(backend, name):
+def test_every_backend_gives_what_the_reference_gives_in_fp64(backend, name, device):
+    if device.type not in devices(backend):
+        pytest.skip(f"{backend} takes no tensors on {device}")
     results = []
     for chosen, dtype in ((backend, torch.float32), ("reference", torch.float64)):
         torch.manual_seed(2)
         with use_backend(chosen):
-            results.append(run(name, dtype))
+            results.append(run(name, dtype, device))
     for ours, oracle in zip(*results):
         largest = float(oracle.detach()[oracle.isfinite()].abs().max()) if oracle.is_floating_point() else 0.0
         torch.testing.assert_close(ours.to(oracle.dtype), oracle, rtol=0, atol=5e-6 * max(1.0, largest))
@@ -81,9 +89,10 @@ def test_what_is_not_finite_stays_visible(name, value):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_opcheck_passes(name):
+def test_opcheck_passes(name, device):
+    case = cases(device)[name]
     with RecordedCalls() as recorded:
-        CASES[name].call(*CASES[name].tensors(torch.float32))
+        case.call(*case.tensors(torch.float32))
     assert recorded.calls
     for operator, args in recorded.calls:
         torch.library.opcheck(operator, args)
@@ -96,8 +105,8 @@ def test_gradients_are_those_of_finite_differences(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_op_compiles_without_a_graph_break_and_gives_the_same(name):
-    case = CASES[name]
+def test_the_op_compiles_without_a_graph_break_and_gives_the_same(name, device):
+    case = cases(device)[name]
     tensors = case.tensors(torch.float32)
     compiled = torch.compile(case.call, fullgraph=True, backend="aot_eager")
     ours, eager = compiled(*tensors), case.call(*tensors)
@@ -109,16 +118,16 @@ def test_the_op_compiles_without_a_graph_break_and_gives_the_same(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_runs_give_the_same_bits(name):
+def test_two_runs_give_the_same_bits(name, device):
     first, second = [], []
     for results in (first, second):
         torch.manual_seed(1)
-        results.extend(run(name, torch.float32))
+        results.extend(run(name, torch.float32, device))
     assert all(torch.equal(a, b) for a, b in zip(first, second))
 
 
-def test_a_seed_of_none_follows_torchs_generator():
-    x = torch.ones(50, 40)
+def test_a_seed_of_none_follows_torchs_generator(device):
+    x = torch.ones(50, 40, device=device)
     torch.manual_seed(3)
     first, second = ops.dropout(x, dropout_p=0.5), ops.dropout(x, dropout_p=0.5)
     torch.manual_seed(3)
