@@ -10,7 +10,7 @@ RUN ?= runs/ml-100k
 BENCH ?=
 SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -name '*.cpp' -o -name '*.h')
 
-.PHONY: help setup train test check check-gpu format bench wheel clean
+.PHONY: help setup train test check check-gpu gpu-report format bench wheel clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -53,6 +53,9 @@ $(VENV)/ttsem: $(VENV)/installed
 
 check-gpu: setup $(VENV)/ttsem ## run the tests of the Triton kernels once more, through ttsem: 4 minutes
 	TRITON_CACHE_DIR=build/triton $(BIN)/python -m tests.backends.run_in_ttsem
+
+gpu-report: setup ## print what the kernels of a training step need of three GPUs, computed: 3 minutes
+	$(BIN)/python -m tests.backends.gpu_report
 
 format: setup ## format all code
 	$(BIN)/ruff check --fix-only -q .

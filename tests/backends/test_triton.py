@@ -28,7 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning") 
 
 OPERATOR = {"attention_of_some_queries": "attention", "sampled_softmax_loss_with_private_negatives": "sampled_softmax_loss"}
 HELD = [name for name in SHAPED if {OPERATOR.get(name, name), f"{name}_backward"} & set(operators("triton"))]
-DIFFERENTIABLE = [name for name in HELD if name not in ("sample_negatives", "cloze_mask", "topk", "rank")]
+NOT_DIFFERENTIABLE = ("sample_negatives", "cloze_mask", "select_labelled", "token_positions", "topk", "rank")
+DIFFERENTIABLE = [name for name in HELD if name not in NOT_DIFFERENTIABLE]
 ATTENTION = ["attention", "attention_of_some_queries", "joint_attention"]
 
 SIZES = st.builds(
@@ -108,6 +109,24 @@ def test_two_runs_give_the_same_bits(name, device):
     call, shapes = SHAPED[name](Sizes(lengths=(70, 0, 5), head_size=20, dropout_p=0.3, device=device))
     tensors = [torch.randn(shape).to(device) for shape in shapes]
     assert all(map(torch.equal, *(results(call, torch.float32, tensors) for _ in range(2))))
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_gradients_as_autograd_hands_them_over_serve(name, device):
+    """Expanded from one number, as those of a sum are, and strided; inputs that are slices; and none of them is written to."""
+    call, shapes = SHAPED[name](Sizes(lengths=(40, 0, 5), head_size=20, dropout_p=0.3, reduction="none", device=device))
+    tensors = [torch.randn(*shape[:-1], 2 * shape[-1]).to(device)[..., ::2] for shape in shapes]
+    before = [t.clone() for t in tensors]
+    inputs = [t.detach().requires_grad_() for t in tensors]
+    out = call(*inputs)
+    ones = torch.ones(*out.shape[:-1], 2 * out.shape[-1], device=device)
+    contiguous, *others = (
+        torch.autograd.grad(out, inputs, g, retain_graph=True)
+        for g in (ones[..., : out.shape[-1]].contiguous(), torch.ones((), device=device).expand(out.shape), ones[..., ::2])
+    )
+    assert all(torch.equal(ours, theirs) for other in others for ours, theirs in zip(other, contiguous))
+    assert all(map(torch.equal, tensors, before))
+    assert (ones == 1).all()
 
 
 @pytest.mark.parametrize("lengths", [(), (0, 0, 0)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from b4r_fast import ops, use_backend
+from b4r_fast import backends, ops, use_backend
 from b4r_fast.backends.cpu.instruction_sets import SUPPORTED
 
 from .native import assert_passes_in
@@ -41,7 +41,7 @@ def test_dropout_drops_probabilities_and_scales_the_others():
     torch.testing.assert_close(dropped[kept], plain[kept] / 0.75)
 
 
-def masks_are_those_of_the_reference():
+def masks_are_those_of_the_reference(chosen: str = "cpu"):
     """With one-hot values a result is 0 where its probability was dropped, and with one-hot incoming gradients the gradient of v is."""
     lengths = [1, 100, 0, 300, 7]  # keys past an octet, a tile and a block
     random = torch.Generator().manual_seed(1)
@@ -53,7 +53,7 @@ def masks_are_those_of_the_reference():
         inside = (place >= first) & (place < first + 100)
         one_hot[inside, :, place[inside] - first] = 1
         masks = []
-        for backend in ("cpu", "reference"):
+        for backend in (chosen, "reference"):
             v = one_hot.clone().requires_grad_()
             with use_backend(backend):
                 out = ops.attention(q, k, v, cu_seqlens, 300, dropout_p=0.3, seed=torch.tensor(-9_000_000_001))
@@ -65,6 +65,11 @@ def masks_are_those_of_the_reference():
 @pytest.mark.parametrize("isa", SUPPORTED)
 def test_every_instruction_set_drops_the_elements_of_the_reference(isa):
     assert_passes_in(isa, masks_are_those_of_the_reference)
+
+
+@pytest.mark.skipif(not backends()["triton"].startswith("available"), reason=backends()["triton"])
+def test_triton_drops_the_elements_of_the_reference():
+    masks_are_those_of_the_reference("triton")
 
 
 def test_some_queries_get_what_they_get_among_all(device):

@@ -57,6 +57,7 @@ def partial_gradients(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor,
         _backward_kernel[(programs,)](
             dy, x, w, dx, dw, db, n, size_in, size_out,
             BLOCK_OUT=block_columns(size_out), BLOCK_IN=block_columns(size_in), ROWS=rows_of_block, num_warps=warps,
+            num_stages=1,
         )  # fmt: skip
     return dx, dw, db
 

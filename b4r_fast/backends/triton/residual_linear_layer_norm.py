@@ -115,9 +115,10 @@ def fits(kernel: str, w: Tensor) -> bool:
 
 
 def constants(kernel: str, w: Tensor) -> dict[str, int]:
+    """One stage: a program has a block of rows or two, so loads ahead of their use would only take registers."""
     d, size_in = w.shape
     rows, _, warps = tiles.tile(kernel, max(d, size_in), w.dtype)
-    return {"BLOCK_IN": block_columns(size_in), "BLOCK_D": block_columns(d), "ROWS": rows, "num_warps": warps}
+    return {"BLOCK_IN": block_columns(size_in), "BLOCK_D": block_columns(d), "ROWS": rows, "num_warps": warps, "num_stages": 1}
 
 
 def residual_linear_layer_norm(
