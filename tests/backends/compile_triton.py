@@ -17,9 +17,10 @@ from pathlib import Path
 
 import torch
 import triton
+from torch._subclasses import FakeTensor
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
-from triton.runtime.jit import JITFunction
+from triton.runtime.jit import JITFunction, MockTensor
 
 # A100, H100, B200, MI300: warp sizes are NVIDIA's and AMD's.
 TARGETS = {
@@ -100,12 +101,14 @@ def install() -> list[dict]:
     run = JITFunction.run
 
     def run_and_describe(self, *args, grid, warmup, **kwargs):
+        args = [MockTensor(x.dtype) if isinstance(x, FakeTensor) else x for x in args]
         kernel = run(self, *args, grid=grid, warmup=warmup, **kwargs)
         target = list(TARGETS)[driver.active.get_current_device()]
         if (target, kernel.hash) not in described:
             constants = {name: value for name, value in kwargs.items() if isinstance(value, int)}
             module = self.fn.__module__.rpartition(".")[2]
-            row = {"op": module, "kernel": self.fn.__name__, **constants, "target": target, "shared": kernel.metadata.shared}
+            row = {"op": module, "kernel": self.fn.__name__, **constants, "target": target}
+            row |= {"num_warps": kernel.metadata.num_warps, "shared": kernel.metadata.shared}
             described[target, kernel.hash] = row | {"dots": "tt.dot" in kernel.asm["ttir"]} | resources(kernel)
         launched.append(described[target, kernel.hash])
         return kernel

@@ -26,7 +26,6 @@ from rich.table import Table
 from benchmarks.workloads import LENGTHS
 
 from . import compile_triton
-from .launches import launches, training_step
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,9 @@ GPUS = {
     "H100": Gpu("sm_90", products=989e12, bytes=3.35e12, exponentials=132 * 16 * 1.83e9, shared=228 << 10),
     "B200": Gpu("sm_100", products=2250e12, bytes=8.0e12, exponentials=148 * 16 * 1.85e9, shared=228 << 10),
 }
+
+
+UNITS = {"products": 1e9, "exponentials": 1e9, "bytes": 1e6}
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,18 @@ def resident_warps(row: dict, gpu: Gpu) -> int:
     return warps * min(64 // warps, 65536 // registers, gpu.shared // (row["shared"] + 1024), 32)
 
 
-def kernels_of_step(gpu: Gpu) -> list[dict]:
-    compile_triton.choose(gpu.target)
+def launches_of_step() -> tuple[list[str], dict[Gpu, list[dict]]]:
+    """What a step launches, in order, and its kernels as they are compiled for each GPU."""
     launched = compile_triton.install()
-    launches(lambda: training_step(torch.bfloat16), note_kernels=False)
-    return list({id(row): row for row in launched}.values())
+    from .launches import launches, training_step  # only now, as the backend would find no GPU
+
+    kernels = {}
+    for gpu in GPUS.values():
+        compile_triton.choose(gpu.target)
+        launched.clear()
+        launches(lambda: training_step(torch.bfloat16), note_kernels=False)
+        kernels[gpu] = list({id(row): row for row in launched}.values())
+    return launches(lambda: training_step(torch.bfloat16)), kernels
 
 
 def table(title: str, *columns: str) -> Table:
@@ -168,19 +177,20 @@ def report(console: Console) -> None:
     console.print(
         "Computed, not measured: no kernel here has run on a GPU. ML-1M: 256 users, bf16, d=64, 2 layers, 2 heads, 3,416 items.\n"
     )
-    compile_triton.choose("sm_90")
-    names = launches(lambda: training_step(torch.bfloat16))
+    names, rows = launches_of_step()
     kernels = table("Kernels: registers a thread, KiB of shared memory a program, warps resident of 64", "kernel", "blocks", "warps", *GPUS)
-    rows = {gpu: kernels_of_step(gpu) for gpu in GPUS.values()}
+    described = {}  # those that are compiled twice for other tensors and come out alike stand once
     for same in zip(*rows.values(), strict=True):
         row = same[0]
         blocks = ", ".join(f"{name} {size}" for name, size in row.items() if name.isupper() and not isinstance(size, bool))
-        cells = [f"{r['registers']}, {r['shared'] / 1024:.0f}, {resident_warps(r, gpu)}" for gpu, r in zip(rows, same)]
-        kernels.add_row(f"{row['op']} {row['kernel'].strip('_')}", blocks, str(row["num_warps"]), *cells)
+        cells = (f"{r['registers']}, {r['shared'] / 1024:.0f}, {resident_warps(r, gpu)}" for gpu, r in zip(rows, same))
+        described[f"{row['op']} {row['kernel'].strip('_')}", blocks, str(row["num_warps"]), *cells] = None
+    for row in described:
+        kernels.add_row(*row)
     console.print(kernels)
     times = table(
         "Forward and backward: the least time in microseconds, ours and of FlashAttention + cuBLAS + logits in memory",
-        "part", "GFLOP", "Gexp", "MB", *(f"{gpu} {whose}" for gpu in GPUS for whose in ("ours", "theirs")),
+        "part: ours, theirs", "GFLOP", "Gexp", "MB", *(f"{gpu} {whose}" for gpu in GPUS for whose in ("ours", "theirs")),
     )  # fmt: skip
     parts = works()
     for name, pair in parts.items():
@@ -194,8 +204,7 @@ def report(console: Console) -> None:
 
 
 def _cells(pair: tuple[Work, Work]) -> list[str]:
-    return [f"{x[0]:.2g}, {x[1]:.2g}" for x in ([getattr(w, n) / unit for w in pair] for n, unit in
-            (("products", 1e9), ("exponentials", 1e9), ("bytes", 1e6)))]  # fmt: skip
+    return [", ".join(f"{getattr(work, name) / unit:.3g}" for work in pair) for name, unit in UNITS.items()]
 
 
 if __name__ == "__main__":
