@@ -47,7 +47,7 @@ TABLE = {
             "attention tiled": {32: Tile(64, 64, 8), 64: Tile(64, 32, 8), 128: Tile(32, 16, 8)},
             "gelu_ffn forward": {32: Tile(128, 32, 8), 64: Tile(128, 16, 8), 128: Tile(64, 16, 8)},
             "gelu_ffn dx": {32: Tile(64, 64, 8), 64: Tile(32, 32, 8), 128: Tile(64, 16, 8)},
-            "gelu_ffn weights": {32: Tile(128, 16, 8), 64: Tile(32, 16, 8), 128: Tile(16, 16, 8)},
+            "gelu_ffn weights": {32: Tile(128, 16, 8), 64: Tile(16, 64, 8), 128: Tile(16, 16, 8)},
             "linear backward": {64: Tile(32, 0, 8), 128: Tile(16, 0, 16)},
             "layer_norm of product, forward": {32: Tile(128, 0, 4), 64: Tile(64, 0, 8)},
             "layer_norm of product, backward": {32: Tile(64, 0, 8), 64: Tile(16, 0, 4)},
