@@ -161,9 +161,23 @@ def main(target: str, dtype: str) -> None:
         ops.topk(hidden, items, None, 10, exclude=exclude)
         ops.rank(hidden, items, None, exclude[0], exclude=exclude)
 
+    def run_without_bias(sizes: Sizes) -> None:
+        tensors = [torch.randn(sizes.tokens, sizes.hidden), torch.randn(sizes.items, sizes.hidden)]
+        targets, shared = torch.arange(sizes.tokens), torch.arange(9)
+        private = shared.repeat(sizes.tokens, 1)
+        for loss in (
+            lambda h, c: ops.softmax_loss(h, c, None, targets),
+            lambda h, c: ops.softmax_loss(h, c, None, targets, reduction="none"),
+            lambda h, c: ops.sampled_softmax_loss(h, c, None, targets, shared),
+            lambda h, c: ops.sampled_softmax_loss(h, c, None, targets, private),
+        ):
+            results(loss, DTYPES[dtype], tensors)
+
     with use_backend("triton"):
         for sizes in shapes:
             run(sizes)
+        run(replace(shapes[0], dropout_p=0.0))
+        run_without_bias(shapes[0])
         known = len(set(map(id, launched)))
         run(replace(shapes[0], lengths=(199, 28)))
     for i, row in enumerate({id(row): row for row in launched}.values()):

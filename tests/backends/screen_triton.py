@@ -68,10 +68,11 @@ def kernels() -> dict[str, tuple[list[str], Callable]]:
         for size_in in (d, d - 1):  # which is no multiple of 16, so its masks take registers
             a, w = torch.empty(T, size_in, dtype=dtype), torch.empty(d, size_in, dtype=dtype)
             vector = w[:, 0]
-            if backward:
-                residual_linear_layer_norm.residual_linear_layer_norm_backward(x, a, w, x, x, vector, row, row, 0.1, seed)
-            else:
-                residual_linear_layer_norm.residual_linear_layer_norm(a, w, vector, x, vector, vector, 1e-12, 0.1, seed)
+            for dropout_p in (0.1, 0.0):
+                if backward:
+                    residual_linear_layer_norm.residual_linear_layer_norm_backward(x, a, w, x, x, vector, row, row, dropout_p, seed)
+                else:
+                    residual_linear_layer_norm.residual_linear_layer_norm(a, w, vector, x, vector, vector, 1e-12, dropout_p, seed)
             for approximate in ("none", "tanh"):
                 if backward:
                     linear_gelu_layer_norm.linear_gelu_layer_norm_backward(x, a, w, x, vector, row, row, approximate)

@@ -97,7 +97,7 @@ MUTATIONS = (
     Mutation("all ranges stored in one place", gelu_ffn, "part.to(tl.int64) * (2 * f * d + f)", "part.to(tl.int64) * 0"),
     Mutation("panels of the hidden layer not added up", gelu_ffn, "y += tl.dot(a", "y = tl.dot(a"),
     Mutation("masked lanes that are read", gelu_ffn, "m_out, other=0.0)", "m_out)"),
-    Mutation("a gradient that forgets the dropout", residual_linear_layer_norm, "ds = dz * factor", "ds = dz"),
+    Mutation("a gradient that forgets the dropout", residual_linear_layer_norm, "return dz, dz * factor,", "return dz, dz,"),
     Mutation("counts of all splits in one place", rank, "p_counts + split.to(tl.int64) * N + rows", "p_counts + rows"),
 )  # fmt: skip
 

@@ -61,14 +61,11 @@ def residual_gradient(
     dy, z = load_rows(p_dy, rows, R, D, BLOCK_D).to(tl.float32), load_rows(p_x, rows, R, D, BLOCK_D).to(tl.float32)
     sublayer = load_rows(p_sublayer, rows, R, D, BLOCK_D).to(tl.float32)
     mean, rstd = tl.load(p_mean + rows, rows < R, other=0.0), tl.load(p_rstd + rows, rows < R, other=0.0)
+    factor = 1.0
     if DROPOUT:
         factor = dropout_factors(tl.load(p_seed), threshold, scale, rows[:, None], tl.arange(0, BLOCK_D // 8)[None, :], 0)
-        dz, n = gradient(dy, z + sublayer * factor, weight, mean, rstd, m_block, D)
-        ds = dz * factor
-    else:
-        dz, n = gradient(dy, z + sublayer, weight, mean, rstd, m_block, D)
-        ds = dz
-    return dz, ds, tl.sum(dy * n, 0), tl.sum(dy, 0)
+    dz, n = gradient(dy, z + sublayer * factor, weight, mean, rstd, m_block, D)
+    return dz, dz * factor, tl.sum(dy * n, 0), tl.sum(dy, 0)
 
 
 @triton.jit
@@ -115,10 +112,14 @@ def fits(kernel: str, w: Tensor) -> bool:
 
 
 def constants(kernel: str, w: Tensor) -> dict[str, int]:
-    """One stage: a program has a block of rows or two, so loads ahead of their use would only take registers."""
+    """One stage: a program has a block of rows or two, so loads ahead of their use would only take registers.
+
+    All registers that a thread can have: ptxas else spills some to fit another program beside it.
+    """
     d, size_in = w.shape
     rows, _, warps = tiles.tile(kernel, max(d, size_in), w.dtype)
-    return {"BLOCK_IN": block_columns(size_in), "BLOCK_D": block_columns(d), "ROWS": rows, "num_warps": warps, "num_stages": 1}
+    extents = {"BLOCK_IN": block_columns(size_in), "BLOCK_D": block_columns(d), "ROWS": rows, "num_warps": warps, "num_stages": 1}
+    return extents if tiles.on_amd() else extents | {"maxnreg": 255}
 
 
 def residual_linear_layer_norm(

@@ -98,9 +98,12 @@ TABLE = {
 }
 
 
+def on_amd() -> bool:
+    return not INTERPRETED and driver.active.get_current_target().backend == "hip"
+
+
 def _sizes(kernel: str, dtype: torch.dtype) -> dict[int, Tile]:
-    amd = not INTERPRETED and driver.active.get_current_target().backend == "hip"
-    return TABLE["AMD" if amd else "NVIDIA"]["single" if dtype == torch.float32 else "half"][kernel]
+    return TABLE["AMD" if on_amd() else "NVIDIA"]["single" if dtype == torch.float32 else "half"][kernel]
 
 
 def fits(kernel: str, d: int, dtype: torch.dtype) -> bool:
