@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b4r_fast import PackedSequences
+from b4r_fast import BERT4Rec, BERT4RecConfig, PackedSequences
 
 lists = st.lists(st.lists(st.integers(1, 100), max_size=6), max_size=6)
 
@@ -34,3 +34,34 @@ def test_padding_anywhere_is_left_out():
 def test_a_padded_batch_has_two_dimensions():
     with pytest.raises(ValueError, match=r"input_ids must be an integer tensor \(batch, length\)"):
         PackedSequences.from_padded(torch.tensor([1, 2]))
+
+
+@given(lists, st.integers(0, 9), st.integers(6, 8))
+def test_fill_adds_sequences_of_padding_up_to_one_shape(sequences, spare, longest):
+    packed = PackedSequences.from_lists(sequences)
+    tokens, most = packed.values.numel() + spare, len(sequences) + 2
+    filled = packed.fill(tokens, most, longest)
+    assert filled.values.numel() == tokens
+    assert len(filled) == most
+    assert filled.max_seqlen == longest
+    assert filled.to_lists()[: len(sequences)] == sequences
+    padding = filled.to_lists()[len(sequences) :]
+    assert [value for sequence in padding for value in sequence] == [0] * spare
+    assert max(map(len, padding)) <= longest
+
+
+def test_fill_says_what_does_not_fit():
+    packed = PackedSequences.from_lists([[1, 2, 3], [4]])
+    with pytest.raises(ValueError, match="at most 3 tokens, 2 sequences and 5 tokens a sequence, got 4, 2 and 3"):
+        packed.fill(3, 2, 5)
+    with pytest.raises(ValueError, match="8 tokens of padding need 2 sequences, got 1"):
+        packed.fill(12, 3, 5)
+
+
+def test_a_model_takes_padding_after_all_items_and_nowhere_else():
+    model = BERT4Rec(BERT4RecConfig(num_items=9, max_length=5, hidden_size=8, num_heads=1, num_layers=1)).eval()
+    packed = PackedSequences.from_lists([[1, 2, 3], [4]])
+    filled = packed.fill(9, 4, 5)
+    torch.testing.assert_close(model(filled).hidden_states[:4], model(packed).hidden_states)
+    with pytest.raises(ValueError, match="input_ids must be item ids, 1 to 10; got 0"):
+        model(PackedSequences.from_lists([[1, 0, 3], [4]]))

@@ -99,7 +99,7 @@ class BERT4Rec(nn.Module):
         by_popularity = config.loss == "sampled" and config.sampler == "popularity"
         self.register_buffer("item_counts", torch.ones(config.num_items, dtype=torch.int64) if by_popularity else None)
         seeds = 2 + TransformerLayer.SEEDS * config.num_layers
-        self.register_buffer("seed_steps", torch.arange(seeds) * SEED_STEP, persistent=False)
+        self.register_buffer("seed_steps", torch.empty(seeds, dtype=torch.int64), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -112,6 +112,7 @@ class BERT4Rec(nn.Module):
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
             self.item_embedding.weight[PADDING_ID] = 0
+            self.seed_steps.copy_(torch.arange(len(self.seed_steps)) * SEED_STEP)
 
     @property
     def item_embeddings(self) -> Tensor:

@@ -88,3 +88,12 @@ def test_a_probability_outside_0_to_1_is_refused():
     batch = batch_of([3])
     with pytest.raises(ValueError, match=r"mask_prob must lie in \[0, 1\], got 1.5"):
         ops.cloze_mask(batch.values, batch.cu_seqlens, mask_prob=1.5, mask_id=MASK)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu", "triton"])
+def test_padding_is_never_hidden(backend):
+    values, cu_seqlens = torch.tensor([5, 0, 7, 0, 0]), torch.tensor([0, 3, 5], dtype=torch.int32)
+    with use_backend(backend):
+        inputs, labels = ops.cloze_mask(values, cu_seqlens, mask_prob=1.0, mask_id=MASK, seed=torch.tensor(1))
+    assert inputs.tolist() == [MASK, 0, MASK, 0, 0]
+    assert labels.tolist() == [5, -100, 7, -100, -100]

@@ -38,9 +38,5 @@ def reduced_softmax_loss(
     if native.softmax_loss_sum(*addresses(*inputs), *hidden.shape, items.shape[0], *outputs, torch.get_num_threads()):
         return loss * weight, weight, dhidden, ditems, dbias
     losses, dhidden, lse = softmax_loss(hidden, items, bias, targets)
-    return (
-        losses.sum() * weight,
-        weight,
-        dhidden,
-        *softmax_loss_backward(torch.ones_like(losses), hidden, items, bias, targets, losses, lse),
-    )
+    gradients = softmax_loss_backward(torch.ones_like(losses), hidden, items, bias, targets, losses, lse)
+    return losses.sum() * weight, weight, dhidden, *gradients

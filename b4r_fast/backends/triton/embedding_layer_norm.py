@@ -45,7 +45,7 @@ def _forward_kernel(
     tl.store(p_rstd + rows, rstd, rows < T)
 
 
-@triton.jit(do_not_specialize=("T",))
+@triton.jit(do_not_specialize=("T", "num_rows"))
 def _backward_kernel(
     p_dy, p_values, p_positions, p_items, p_positions_table, p_weight, p_mean, p_rstd, p_value_rows, p_dz, p_rows, p_partials, p_seed,
     T, D, num_rows, threshold, scale, ROWS: tl.constexpr, BLOCK_D: tl.constexpr, DROPOUT: tl.constexpr,
