@@ -148,6 +148,8 @@ def main(target: str, dtype: str) -> None:
         Sizes(lengths=(300, 30), heads=2, head_size=128, intermediate=1024, items=3416, dropout_p=0.1),
         Sizes(lengths=(16, 3), heads=1, head_size=64, intermediate=256, items=3416, dropout_p=0.1),
         Sizes(lengths=(16, 3), heads=1, head_size=128, intermediate=256, items=3416, dropout_p=0.1),
+        Sizes(lengths=(200, 3), heads=1, head_size=64, intermediate=256, items=3416, dropout_p=0.1),
+        Sizes(lengths=(100, 3), heads=1, head_size=128, intermediate=256, items=3416, dropout_p=0.1),
     ]
 
     def run(sizes: Sizes) -> None:

@@ -15,7 +15,8 @@ import torch
 
 from .compile_triton import choose, faults, install
 
-FAMILIES = {"NVIDIA": ("sm_80", "sm_90", "sm_100"), "AMD": ("gfx942",)}
+FAMILIES = {"NVIDIA": ("sm_80", "sm_90", "sm_100"), "H100": ("sm_90", "sm_100"), "AMD": ("gfx942",)}
+KERNELS_OF_FAMILY = {"H100": ("attention whole",)}  # of the others all
 PRECISIONS = {"half": torch.bfloat16, "single": torch.float32}
 T, R, V, F = 300, 200, 500, 256
 
@@ -162,13 +163,16 @@ def screen(chosen: list[str]) -> dict:
     table: dict = {}
     for family, targets in FAMILIES.items():
         for precision, dtype in PRECISIONS.items():
-            for kernel, (names, call) in ((name, made) for name, made in kernels().items() if name in chosen or not chosen):
+            of_family = KERNELS_OF_FAMILY.get(family, kernels())
+            for kernel in (name for name in of_family if name in chosen or not chosen):
+                names, call = kernels()[kernel]
                 for d in columns_of(kernel):
                     for candidate in candidates(kernel):
                         if precision == "single" and candidate[0] * (candidate[1] or d) * d > SINGLE_MOST:
                             continue
                         small, tried = {1 << 20: tiles.Tile(16, 16, 4)}, {1 << 20: tiles.Tile(*candidate)}
-                        tiles.TABLE = {family: {precision: {key: tried if key == kernel else small for key in kernels()}}}
+                        blocks = {precision: {key: tried if key == kernel else small for key in kernels()}}
+                        tiles.TABLE = {"H100": blocks, "NVIDIA": blocks, "AMD": blocks}
                         ROWS[0] = candidate[0]
                         if all(_fits(launched, target, names, call, d, dtype) for target in targets):
                             table.setdefault(family, {}).setdefault(precision, {}).setdefault(kernel, {})[d] = candidate

@@ -59,6 +59,11 @@ TABLE = {
             "topk": {64: Tile(16, 128, 8), 128: Tile(16, 64, 8), 256: Tile(16, 32, 8)},
         },
     },
+    # What H100 and B200 have otherwise: twice the A100's shared memory.
+    "H100": {
+        "half": {"attention whole": {32: Tile(256, 32, 8), 64: Tile(256, 16, 8), 128: Tile(128, 16, 8)}},
+        "single": {},
+    },
     "AMD": {
         "half": {
             "attention forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
@@ -102,8 +107,16 @@ def on_amd() -> bool:
     return not INTERPRETED and driver.active.get_current_target().backend == "hip"
 
 
+def _families() -> tuple[str, ...]:
+    """The parts of TABLE for this GPU: the first entry counts. Architectures 9.x and 10.x are H100 and B200; 12.x has less memory."""
+    if on_amd():
+        return ("AMD",)
+    return ("H100", "NVIDIA") if not INTERPRETED and driver.active.get_current_target().arch // 10 in (9, 10) else ("NVIDIA",)
+
+
 def _sizes(kernel: str, dtype: torch.dtype) -> dict[int, Tile]:
-    return TABLE["AMD" if on_amd() else "NVIDIA"]["single" if dtype == torch.float32 else "half"][kernel]
+    precision = "single" if dtype == torch.float32 else "half"
+    return next(TABLE[family][precision][kernel] for family in _families() if kernel in TABLE[family][precision])
 
 
 def fits(kernel: str, d: int, dtype: torch.dtype) -> bool:
