@@ -112,8 +112,8 @@ def fits(kernel: str, w: Tensor) -> bool:
 
 
 def constants(kernel: str, w: Tensor) -> dict[str, int]:
-    """Backward: one stage, as a program has a block of rows or two, and loads ahead of their use would only take registers; and all registers
-    that a thread can have, or else ptxas spills some to fit another program beside it.
+    """Backward: one stage, as a program has a block of rows or two, and loads ahead of their use would only take registers; and all the
+    registers that a thread can have, or else ptxas spills some to fit another program beside it.
     """
     d, size_in = w.shape
     rows, _, warps = tiles.tile(kernel, max(d, size_in), w.dtype)
