@@ -10,7 +10,7 @@ from b4r_fast import use_backend
 # Two units in the last place of fp32, the least that an error is held to: a few numbers may happen to come out exact in PyTorch.
 LEAST = 2.0**-22
 
-# The least for the backends: where PyTorch happens to sum in many lanes, as in a product with one row, a chain is some roundings behind; and
+# The least for the backends: where PyTorch happens to sum in many lanes, as in a product with one row, a chain is some roundings behind;
 # the more so where an op joins several, whose sums may nearly cancel (the gradient of residual_ffn_layer_norm for 14 tokens: 5.1e-7).
 FLOOR = 1e-6
 
