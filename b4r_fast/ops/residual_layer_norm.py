@@ -10,6 +10,7 @@ from .registration import define, differentiate
 
 
 def fake_statistics(x):
+    """Two numbers a row, at least fp32."""
     mean = x.new_empty(x.shape[0], dtype=torch.promote_types(x.dtype, torch.float32))
     return mean, torch.empty_like(mean)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .philox import random_words
 
-PADDING = 0
+PADDING, IGNORED = 0, -100
 TOKENS, SEQUENCES = 0, 1  # the fourth counter word
 
 
@@ -27,4 +27,4 @@ def cloze_mask(values: Tensor, cu_seqlens: Tensor, mask_prob: float, last_only: 
     last = torch.arange(values.numel(), device=values.device) == ends[sequence] - 1
     is_last_only = random_words(seed, batch, SEQUENCES) < round(last_only * 2**32)
     hidden = torch.where(is_last_only[sequence], last, hidden) & (values != PADDING)
-    return values.masked_fill(hidden, mask_id), values.masked_fill(~hidden, -100)
+    return values.masked_fill(hidden, mask_id), values.masked_fill(~hidden, IGNORED)

@@ -44,8 +44,7 @@ def compose(held: Mapping[str, Callable]) -> dict[str, Callable]:
         approximate: str, dropout_p: float, seed: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
         dx, dsublayer, dweight, dbias = residual_layer_norm_backward(dy, x, sublayer, weight, mean, rstd, dropout_p, seed)
-        dx_of_ffn, *dweights = gelu_ffn_backward(dsublayer, x, w1, b1, w2, approximate)
-        dw1, db1, dw2, db2 = dweights
+        dx_of_ffn, dw1, db1, dw2, db2 = gelu_ffn_backward(dsublayer, x, w1, b1, w2, approximate)
         return dx.add_(dx_of_ffn), dw1, db1, dw2, db2, dweight, dbias
 
     def linear_gelu_layer_norm(
