@@ -20,6 +20,15 @@ def need(tools: list[str], name: str, install: str) -> None:
         sys.exit(f"error: b4r_fast needs {name} to build; install it with {install}, then try again")
 
 
+def jobs() -> int:
+    """Compilers that run at once: one for each core, but no more than have 2 GiB of memory each, which nvcc may take."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):  # not on this system
+        return 1
+    return max(1, min(os.cpu_count() or 1, memory >> 31))
+
+
 class CMakeBuild(build_ext):
     def run(self) -> None:
         import pybind11
@@ -27,18 +36,26 @@ class CMakeBuild(build_ext):
         compiler = "`apt install g++`, `dnf install gcc-c++` or `xcode-select --install`, or set CXX"
         need([os.environ.get("CXX", "").partition(" ")[0], "c++", "g++", "clang++"], "a C++17 compiler", compiler)
         need(["cmake"], "CMake 3.18 or newer", "`pip install cmake`")
+        cuda = os.environ.get("B4R_FAST_CUDA", "AUTO").upper()
+        if cuda not in ("AUTO", "ON", "OFF"):
+            sys.exit(f"error: B4R_FAST_CUDA must be AUTO, ON or OFF, got {cuda}")
+        if cuda == "ON":
+            toolkit = "developer.nvidia.com/cuda-downloads and put it on PATH, or set CUDACXX, or leave B4R_FAST_CUDA=ON out"
+            need([os.environ.get("CUDACXX", ""), "nvcc", "/usr/local/cuda/bin/nvcc"], "nvcc with B4R_FAST_CUDA=ON", toolkit)
         ninja = shutil.which("ninja")
         # One folder a generator, and the program named anew: pip's isolated builds each have their own ninja, gone afterwards.
         build = Path(self.build_temp).resolve() / ("ninja" if ninja else "make")
         generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
-        output = Path(self.get_ext_fullpath(self.extensions[0].name)).resolve().parent
-        configure = [f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DB4R_OUTPUT={output}"]
+        backends = Path(self.get_ext_fullpath(self.extensions[0].name)).resolve().parents[1]
+        configure = [f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DB4R_OUTPUT={backends}"]
+        configure += [f"-DB4R_FAST_CUDA={cuda}", f"-DB4R_FAST_CUDA_ARCHS={os.environ.get('B4R_FAST_CUDA_ARCHS', '')}"]
         try:
             options = shlex.split(os.environ.get("CMAKE_ARGS", ""))
             subprocess.run(["cmake", "-S", ROOT, "-B", build, *generator, *configure, *options], check=True)
-            subprocess.run(["cmake", "--build", build, "--parallel"], check=True)
+            subprocess.run(["cmake", "--build", build, "--parallel", str(jobs())], check=True)
         except subprocess.CalledProcessError:
-            sys.exit("error: the native modules of b4r_fast did not build; CMake's lines above say why")
+            without = "" if cuda == "OFF" else "; B4R_FAST_CUDA=OFF builds without CUDA"
+            sys.exit(f"error: the native modules of b4r_fast did not build; CMake's lines above say why{without}")
 
 
 setup(

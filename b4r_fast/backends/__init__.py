@@ -72,19 +72,24 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 @functools.cache
-def _find(operator: str, device: str, dtype: torch.dtype, preferred: str | None) -> Callable:
+def _find(operator: str, device: str, dtype: torch.dtype, preferred: str | None, besides: str | None) -> Callable:
     order = DEFAULT_ORDER.get(device, ("reference",))
     for name in (preferred, *order) if preferred else order:
+        if name == besides:
+            continue
         backend = _load(name)
         if not backend.UNAVAILABLE and device in backend.DEVICES and dtype in backend.DTYPES and operator in backend.OPERATORS:
             return backend.OPERATORS[operator]
     raise NotImplementedError(f"no backend holds {operator} for {dtype} on {device}")
 
 
-def implementation(operator: str, tensor: torch.Tensor) -> Callable:
-    """The function that runs this operator for tensors like this one, which decides by its device and dtype."""
+def implementation(operator: str, tensor: torch.Tensor, *, besides: str | None = None) -> Callable:
+    """The function that runs this operator for tensors like this one, which decides by its device and dtype.
+
+    besides: a backend that asks this for what it leaves to others.
+    """
     dtype = tensor.dtype if tensor.is_floating_point() else torch.float32
-    return _find(operator, tensor.device.type, dtype, _preferred)
+    return _find(operator, tensor.device.type, dtype, _preferred, besides)
 
 
 if name := os.environ.get("B4R_FAST_BACKEND"):

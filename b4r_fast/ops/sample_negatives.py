@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -14,11 +12,11 @@ SAMPLERS = ("log_uniform", "uniform", "popularity")
 
 
 def _fake(shape, num_items, sampler, counts, seed):
-    return seed.new_empty(shape)
+    return seed.new_empty(shape), seed.new_empty(shape, dtype=torch.float32)
 
 
 _sample_op = define(
-    "sample_negatives(SymInt[] shape, SymInt num_items, str sampler, Tensor? counts, Tensor seed) -> Tensor",
+    "sample_negatives(SymInt[] shape, SymInt num_items, str sampler, Tensor? counts, Tensor seed) -> (Tensor rows, Tensor log_q)",
     _fake,
     like=4,
 )
@@ -55,15 +53,4 @@ def sample_negatives(
         check_tensors(torch.int64, {"num_items": num_items}, seed, counts=(counts, "num_items"))
         if readable(counts) and (counts.min() < 0 or counts.sum() == 0):
             raise ValueError("counts must not be negative, and at least one must be positive")
-    rows = _sample_op(shape, num_items, sampler, counts, seed)
-    return rows, _log_expected(rows, shape[-1], num_items, sampler, counts)
-
-
-def _log_expected(rows: Tensor, draws: int, num_items: int, sampler: str, counts: Tensor | None) -> Tensor:
-    """log(K q): q the probability of each row under the sampler."""
-    if sampler == "uniform":
-        return torch.full(rows.shape, math.log(draws / num_items), device=rows.device)
-    if sampler == "log_uniform":
-        return (torch.log1p(1.0 / (rows + 1.0).double()) * (draws / math.log(num_items + 1))).log().float()
-    assert counts is not None
-    return (counts[rows] * (draws / counts.sum().double())).log().float()
+    return _sample_op(shape, num_items, sampler, counts, seed)

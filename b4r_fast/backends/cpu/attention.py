@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..addresses import addresses
 from ..reference.attention import heads_together, split_joint
-from .instruction_sets import addresses, native, native_dropout
+from .instruction_sets import native, native_dropout
 
 
 def _places(*tensors: Tensor) -> list[int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .instruction_sets import addresses, native
+from ..addresses import addresses
+from .instruction_sets import native
 
 
 def cloze_mask(values: Tensor, cu_seqlens: Tensor, mask_prob: float, last_only: float, mask_id: int, seed: Tensor) -> tuple[Tensor, Tensor]:

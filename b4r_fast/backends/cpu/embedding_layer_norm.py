@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .instruction_sets import addresses, native, native_dropout
+from ..addresses import addresses
+from .instruction_sets import native, native_dropout
 
 
 def embedding_layer_norm(

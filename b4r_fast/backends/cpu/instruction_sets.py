@@ -27,16 +27,6 @@ else:
     native = importlib.import_module(f"._{ISA}", __package__)
 
 
-def addresses(*tensors: Tensor | None) -> list[int]:
-    """What the native functions take: where the elements start, 0 for None. The tensors must be contiguous, and outlive the call."""
-    return [0 if t is None else t.data_ptr() for t in tensors]
-
-
-def contiguous(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
-    """The tensors, copied where they are not contiguous."""
-    return tuple(None if t is None else t.contiguous() for t in tensors)
-
-
 def native_dropout(dropout_p: float, seed: Tensor | None) -> tuple[int, int]:
     """The seed and threshold that the native functions take; threshold 0 drops nothing."""
     return (0, 0) if seed is None else (int(seed), dropout_threshold(dropout_p))

@@ -7,11 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from ..reference.sample_negatives import EXP2_TAYLOR
+from ..reference.sample_negatives import EXP2_TAYLOR, with_log_q
 from .instruction_sets import native
 
 
-def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Tensor | None, seed: Tensor) -> Tensor:
+def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Tensor | None, seed: Tensor) -> tuple[Tensor, Tensor]:
     rows = seed.new_empty(shape)
     draws, last = (rows.data_ptr(), rows.numel()), (int(seed), torch.get_num_threads())
     if sampler == "log_uniform":
@@ -23,4 +23,4 @@ def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Ten
     else:
         cumulative = counts.cumsum(0)
         native.sample_popularity(*draws, cumulative.data_ptr(), num_items, *last)
-    return rows
+    return with_log_q(rows, num_items, sampler, counts)

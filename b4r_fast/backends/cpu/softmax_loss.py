@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..addresses import addresses, contiguous
 from ..reference.softmax_loss import weight_of_a_row
-from .instruction_sets import addresses, contiguous, native
+from .instruction_sets import native
 
 
 def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .instruction_sets import addresses, contiguous, native
+from ..addresses import addresses, contiguous
+from .instruction_sets import native
 
 
 def topk(

@@ -16,7 +16,7 @@ from .philox import random_fractions, random_integers
 EXP2_TAYLOR = tuple(math.log(2) ** n / math.factorial(n) for n in range(14))
 
 
-def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Tensor | None, seed: Tensor) -> Tensor:
+def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Tensor | None, seed: Tensor) -> tuple[Tensor, Tensor]:
     count = math.prod(shape)
     if sampler == "log_uniform":
         rows = _log_uniform(random_fractions(seed, count), num_items)
@@ -25,7 +25,19 @@ def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Ten
     else:
         cumulative = counts.cumsum(0)
         rows = torch.searchsorted(cumulative, random_integers(seed, count) % cumulative[-1:], right=True)
-    return rows.reshape(shape)
+    return with_log_q(rows.reshape(shape), num_items, sampler, counts)
+
+
+def with_log_q(rows: Tensor, num_items: int, sampler: str, counts: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The rows, and log(K q), float32: K the last size, q the probability of each row under the sampler."""
+    draws = rows.shape[-1]
+    if sampler == "uniform":
+        return rows, torch.full(rows.shape, math.log(draws / num_items), device=rows.device)
+    if counts is None:
+        expected = torch.log1p(1.0 / (rows + 1.0).double()) * (draws / math.log(num_items + 1))
+    else:
+        expected = counts[rows] * (draws / counts.sum().double())
+    return rows, expected.log().float()
 
 
 def _log_uniform(u: Tensor, num_items: int) -> Tensor:

@@ -21,6 +21,12 @@ def exclude_from(z: Tensor, block: slice, exclude: Tensor | None, exclude_offset
     return z
 
 
+def sorted_lists(exclude: Tensor, offsets: Tensor, num_items: int) -> Tensor:
+    """row * num_items + item for every entry of the rows' lists, ascending: sorted within the rows, which stay where they are."""
+    row = torch.searchsorted(offsets, torch.arange(exclude.shape[0], device=exclude.device), right=True) - 1
+    return (row * num_items + exclude).sort()[0]
+
+
 def topk(
     hidden: Tensor,
     items: Tensor,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
-from collections.abc import Callable
 
 import torch
+
+from ..devices import on_its_device
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICES = ("cpu", "cuda") if INTERPRETED else ("cuda",)
@@ -21,17 +21,6 @@ def _why_not() -> str | None:
     if not INTERPRETED and not torch.cuda.is_available():
         return "torch finds no GPU; TRITON_INTERPRET=1 runs the kernels, slowly, on the CPU"
     return None
-
-
-def _on_its_device(operator: Callable) -> Callable:
-    """Triton launches on the current device, an operator's tensors may be on another."""
-
-    @functools.wraps(operator)
-    def run(*args):
-        with torch.cuda.device_of(next(x for x in args if isinstance(x, torch.Tensor))):
-            return operator(*args)
-
-    return run
 
 
 UNAVAILABLE = _why_not()
@@ -60,7 +49,7 @@ if UNAVAILABLE is None:
     )
 
     OPERATORS = {
-        operator.__name__: _on_its_device(operator)
+        operator.__name__: on_its_device(operator)
         for operator in (
             adamw_rows.adamw_rows,
             attention.attention,

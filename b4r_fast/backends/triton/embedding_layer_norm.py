@@ -15,9 +15,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..devices import PROGRAMS
 from .layer_norm import BACKWARD_ELEMENTS, FORWARD_ELEMENTS, blocks, gradient, normalise
 from .philox import dropout_arguments, dropout_factors
-from .rows import PROGRAMS, block_offsets, load_rows, segment_sum, store_rows, sum_partials
+from .rows import block_offsets, load_rows, segment_sum, store_rows, sum_partials
 
 
 @triton.jit

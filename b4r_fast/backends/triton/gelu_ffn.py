@@ -22,8 +22,9 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import reference
+from ..devices import cut
 from . import tiles
-from .rows import block_columns, cut, load_rows, split_sums, store_rows, sum_partials
+from .rows import block_columns, load_rows, split_sums, store_rows, sum_partials
 
 FUSED_COLUMNS = 128
 

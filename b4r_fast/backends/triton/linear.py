@@ -14,8 +14,9 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import reference
+from ..devices import PROGRAMS
 from . import tiles
-from .rows import PROGRAMS, block_columns, load_rows, split_sums, store_rows, sum_partials
+from .rows import block_columns, load_rows, split_sums, store_rows, sum_partials
 
 MOST_IN = 64
 # Of kernels that leave a whole dw each: one a multiprocessor.

@@ -14,8 +14,10 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import reference
+from ..devices import cut
+from ..reference.topk import sorted_lists
 from . import tiles
-from .rows import block_columns, cut, load_rows
+from .rows import block_columns, load_rows
 from .softmax_loss import MOST_COLUMNS
 
 
@@ -78,12 +80,6 @@ def _excluded_kernel(
         counts = first[None, :] & (item[None, :] != target[:, None]) & ~(z < z_target[:, None])
         count += tl.sum(counts.to(tl.int64), 1)
     tl.store(p_counts + row, tl.max(count, 0))
-
-
-def sorted_lists(exclude: Tensor, offsets: Tensor, num_items: int) -> Tensor:
-    """row * num_items + item for every entry of the rows' lists, ascending: sorted within the rows, which stay where they are."""
-    row = torch.searchsorted(offsets, torch.arange(exclude.shape[0], device=exclude.device), right=True) - 1
-    return (row * num_items + exclude).sort()[0]
 
 
 def _first_places(exclude: Tensor, offsets: Tensor, num_items: int) -> tuple[Tensor, Tensor]:

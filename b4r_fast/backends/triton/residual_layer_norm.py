@@ -14,9 +14,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..devices import PROGRAMS
 from .layer_norm import BACKWARD_ELEMENTS, FORWARD_ELEMENTS, blocks, gradient, normalise
 from .philox import dropout_arguments, dropout_factors
-from .rows import PROGRAMS, block_offsets, sum_partials
+from .rows import block_offsets, sum_partials
 
 
 @triton.jit

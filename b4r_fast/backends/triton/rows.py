@@ -11,8 +11,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Programs that a launch should have: two for each of the 132 multiprocessors of an H100.
-PROGRAMS = 264
 # Elements of the blocks of _segment_sum_kernel.
 SEGMENT_ELEMENTS = 1024
 # Extents of the blocks of _sum_partials_kernel.
@@ -22,12 +20,6 @@ PARTIALS, SUM_COLUMNS = 32, 64
 def block_columns(d: int) -> int:
     """Columns of a block: a power of two, and 16 at least, as tl.dot takes them."""
     return max(16, triton.next_power_of_2(d))
-
-
-def cut(blocks: int, beside: int) -> tuple[int, int]:
-    """In how many runs to cut some blocks, for PROGRAMS where there are `beside` programs without, and how many blocks a run has."""
-    runs = max(1, min(blocks, PROGRAMS // max(beside, 1)))
-    return runs, triton.cdiv(blocks, runs)
 
 
 @triton.jit

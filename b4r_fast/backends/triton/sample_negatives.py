@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..reference.sample_negatives import EXP2_TAYLOR
+from ..reference.sample_negatives import EXP2_TAYLOR, with_log_q
 from .philox import random_pairs
 from .rows import lower_bound
 
@@ -55,7 +55,7 @@ def _log_uniform_kernel(p_rows, p_seed, p_log2, count, V, BLOCK: tl.constexpr):
     tl.store(p_rows + draws, tl.minimum(tl.maximum(row, 0), V - 1), draws < count)
 
 
-def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Tensor | None, seed: Tensor) -> Tensor:
+def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Tensor | None, seed: Tensor) -> tuple[Tensor, Tensor]:
     count = math.prod(shape)
     rows = torch.empty(shape, dtype=torch.int64, device=seed.device)
     grid = (triton.cdiv(count, BLOCK),)
@@ -67,4 +67,4 @@ def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Ten
         _uniform_kernel[grid](rows, seed, count, num_items, BLOCK=BLOCK)
     else:
         _popularity_kernel[grid](rows, counts.cumsum(0), seed, count, num_items, num_items.bit_length() + 1, BLOCK=BLOCK)
-    return rows
+    return with_log_q(rows, num_items, sampler, counts)

@@ -17,8 +17,9 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import reference
+from ..addresses import contiguous
 from .rows import block_columns, segment_sum
-from .softmax_loss import LOG2E, MOST_COLUMNS, backward_columns, contiguous, forward_columns, join_target, one_minus_exp
+from .softmax_loss import LOG2E, MOST_COLUMNS, backward_columns, forward_columns, join_target, one_minus_exp
 
 PRIVATE_ELEMENTS = 4096  # of a block of negatives
 

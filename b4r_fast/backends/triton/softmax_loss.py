@@ -23,8 +23,10 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import reference
+from ..addresses import contiguous
+from ..devices import cut
 from . import tiles
-from .rows import block_columns, cut, load_rows, split_sums, sum_partials
+from .rows import block_columns, load_rows, split_sums, sum_partials
 
 # Exponents turn to base 2 last, when they are near 0 where it counts.
 LOG2E = tl.constexpr(1.4426950408889634)
@@ -258,10 +260,6 @@ def backward_columns(
         )  # fmt: skip
     ditems, *dbias = split_sums(gradients[0] if ranges == 1 else sum_partials(gradients, dtype=dtype), shapes)
     return ditems, dbias[0] if dbias else None
-
-
-def contiguous(*tensors: Tensor | None) -> tuple:
-    return tuple(None if x is None else x.contiguous() for x in tensors)
 
 
 def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,9 +19,10 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import reference
+from ..devices import cut
+from ..reference.topk import sorted_lists
 from . import tiles
-from .rank import sorted_lists
-from .rows import block_columns, cut, load_rows, lower_bound
+from .rows import block_columns, load_rows, lower_bound
 from .softmax_loss import MOST_COLUMNS
 
 MOST_KEPT = 128

@@ -1,0 +1,68 @@
+"""Glue to csrc/cuda/sampled_softmax_loss.cu, which has the maths, for negatives of each row's own.
+
+Shared ones are a product of matrices, as softmax_loss is, and so are left to what serves that.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .. import implementation
+from ..addresses import addresses, contiguous
+from .module import DTYPES, native, stream
+
+
+def _is_ours(hidden: Tensor, negatives: Tensor) -> bool:
+    in_vectors = hidden.shape[1] * hidden.element_size() % 16 == 0
+    return negatives.dim() == 2 and hidden.shape[1] <= native.most_columns(DTYPES[hidden.dtype], in_vectors)
+
+
+def _rows(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor, log_q: Tensor | None):
+    tensors = addresses(hidden, items, bias, targets, negatives, log_q)
+    return native.SampledRows(DTYPES[hidden.dtype], *tensors, *negatives.shape, hidden.shape[1])
+
+
+def sampled_softmax_loss(
+    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor, log_q: Tensor | None, sparse: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    if not _is_ours(hidden, negatives):
+        others = implementation("sampled_softmax_loss", hidden, besides="cuda")
+        return others(hidden, items, bias, targets, negatives, log_q, sparse)
+    tensors = contiguous(hidden, items, bias, targets, negatives, log_q)
+    hidden = tensors[0]
+    loss, lse = (hidden.new_empty(hidden.shape[0], dtype=torch.float32) for _ in range(2))
+    dhidden = torch.empty_like(hidden)
+    native.sampled_softmax_loss(_rows(*tensors), *addresses(loss, dhidden, lse), stream(hidden))
+    return loss, dhidden, lse
+
+
+def sampled_softmax_loss_backward(
+    dloss: Tensor,
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    negatives: Tensor,
+    log_q: Tensor | None,
+    loss: Tensor,
+    lse: Tensor,
+    target_rows: Tensor,
+    negative_rows: Tensor,
+    num_rows: int,
+) -> tuple[Tensor, Tensor | None]:
+    inputs = (hidden, items, bias, targets, negatives, log_q)
+    if not _is_ours(hidden, negatives):
+        others = implementation("sampled_softmax_loss_backward", hidden, besides="cuda")
+        return others(dloss, *inputs, loss, lse, target_rows, negative_rows, num_rows)
+    tensors = contiguous(*inputs)
+    incoming = [t.float().contiguous() for t in (dloss, loss, lse)]
+    # Rows without a target add to none.
+    add_to = torch.cat((negative_rows, target_rows[:, None]), 1).masked_fill(targets[:, None] < 0, -1)
+    ordered, order = add_to.flatten().sort(stable=True)
+    ditems = items.new_zeros(num_rows, items.shape[1])
+    dbias = None if bias is None else bias.new_zeros(num_rows)
+    rows = _rows(*tensors)
+    partials = hidden.new_empty(rows.partials_size(), dtype=torch.float32)
+    native.sampled_softmax_loss_backward(rows, *addresses(*incoming, ordered, order, ditems, dbias, partials), stream(hidden))
+    return ditems, dbias
