@@ -1,4 +1,5 @@
-"""Shared by all tests. Without a GPU, Triton's kernels run in its interpreter, which must be chosen before triton is imported."""
+"""Shared by all tests. Without a GPU, Triton's kernels run in its interpreter, which must be chosen before triton is imported, and the CUDA
+kernels as they are compiled for the CPU (tests/cuda_on_cpu), whose module must be there before the backend is imported."""
 
 import os
 from pathlib import Path
@@ -6,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from . import cuda_on_cpu
+
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+    cuda_on_cpu.install()
 
 GPU = "cuda" if torch.cuda.is_available() else None
 
