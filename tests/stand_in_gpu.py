@@ -2,7 +2,8 @@
 
     B4R_FAST_STAND_IN=1 pytest -m gpu
 
-Triton's kernels run in its interpreter, everything else on the CPU, and what takes tensors of both devices raises as it does on a GPU.
+Triton's kernels run in its interpreter, the CUDA ones as they are compiled for the CPU, everything else on the CPU, and what takes
+tensors of both devices raises as it does on a GPU.
 Sparse tensors, inference mode, torch.compile and opcheck are beyond it. In a process of its own: torch has one such device, and keeps it.
 """
 
@@ -57,6 +58,9 @@ class OnStandIn(torch.Tensor):
     def tolist(self):
         return self.held.tolist()
 
+    def data_ptr(self):
+        return self.held.data_ptr()
+
     @classmethod
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
         return _dispatch(function, args, kwargs or {})
@@ -104,7 +108,7 @@ def _implementation(function, tensor):
 
 def install() -> None:
     """Before tests run."""
-    from b4r_fast.backends import DEFAULT_ORDER, reference, triton
+    from b4r_fast.backends import DEFAULT_ORDER, cuda, reference, triton
 
     from .backends import hardened_interpreter
 
@@ -114,7 +118,7 @@ def install() -> None:
     torch.as_tensor = lambda data, dtype=None, device=None: as_tensor(data, dtype=dtype, device="cpu").to(
         device or torch.get_default_device()
     )
-    reference.DEVICES = triton.DEVICES = (*triton.DEVICES, NAME)
+    reference.DEVICES = triton.DEVICES = cuda.DEVICES = (*triton.DEVICES, NAME)
     DEFAULT_ORDER[NAME] = DEFAULT_ORDER["cuda"]
     hardened_interpreter.install()
     call = hardened_interpreter.GridExecutor.__call__

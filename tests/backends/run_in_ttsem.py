@@ -17,7 +17,7 @@ from triton.runtime.jit import JITFunction
 from ttsem.sanitize import session
 
 TESTS = (
-    *("tests/backends/test_triton.py", "tests/backends/test_triton_mutations.py", "tests/backends/test_ttsem.py"),
+    *("tests/backends/test_gpu_kernels.py", "tests/backends/test_triton_mutations.py", "tests/backends/test_ttsem.py"),
     *("tests/ops/test_registration.py", "tests/ops/test_residual_layer_norm.py"),  # of every backend
     *("-k", "triton or ttsem"),
 )

@@ -20,6 +20,10 @@ WEAK void __tsan_destroy_fiber(void*);
 WEAK void __tsan_switch_to_fiber(void*, unsigned);
 WEAK void __tsan_acquire(void*);
 WEAK void __tsan_release(void*);
+WEAK void AnnotateIgnoreReadsBegin(const char*, int);
+WEAK void AnnotateIgnoreReadsEnd(const char*, int);
+WEAK void AnnotateIgnoreWritesBegin(const char*, int);
+WEAK void AnnotateIgnoreWritesEnd(const char*, int);
 WEAK void __sanitizer_start_switch_fiber(void**, const void*, size_t);
 WEAK void __sanitizer_finish_switch_fiber(void*, const void**, size_t*);
 #undef WEAK
@@ -36,6 +40,21 @@ void acquire(void* what) {
 }
 void release(void* what) {
   if (__tsan_release) __tsan_release(what);
+}
+
+// While the scheduler allocates and frees: else ThreadSanitizer would see it write what blocks have used, which nothing orders.
+struct Unseen {
+  Unseen() {
+    if (AnnotateIgnoreReadsBegin) AnnotateIgnoreReadsBegin(__FILE__, __LINE__), AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+  }
+  ~Unseen() {
+    if (AnnotateIgnoreReadsEnd) AnnotateIgnoreWritesEnd(__FILE__, __LINE__), AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+  }
+};
+
+// Not memcpy, which sanitizers look into: registers of lanes know no races.
+void copy_unseen(void* to, const void* from, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i) static_cast<volatile unsigned char*>(to)[i] = static_cast<const volatile unsigned char*>(from)[i];
 }
 
 enum class State { ready, at_block_barrier, at_collective, ended };
@@ -199,6 +218,7 @@ void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void
   if (count > 1024 || count % kWarpSize != 0) throw std::runtime_error("a block must have whole warps, and 1,024 threads at most");
   const char *seed = std::getenv("B4R_CUDA_ON_CPU_ORDER");
   std::mt19937 shuffle(seed != nullptr ? static_cast<unsigned>(std::atoi(seed)) : 0);
+  const Unseen unseen;
   Launch launch;
   launch.body = &body;
   struct Current {
@@ -216,7 +236,6 @@ void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void
       void* memory;
       if (posix_memalign(&memory, 128, shared_bytes) != 0) throw std::bad_alloc();
       shared.reset(std::memset(memory, 0xFF, shared_bytes));
-      release(&launch.begin);  // after what ThreadSanitizer takes for a write
     }
     launch.shared = shared.get();
     launch.warps = std::vector<Warp>(count / kWarpSize);
@@ -238,11 +257,15 @@ void wait_for_block() {
 const unsigned char* meet(Collective kind, const void* mine, size_t bytes) {
   Thread& thread = *current->running;
   auto& slots = current->warps[thread.number / kWarpSize].slots[thread.collectives++ % 2];
-  if (bytes > 0) std::memcpy(slots[thread.number % kWarpSize], mine, bytes);
+  copy_unseen(slots[thread.number % kWarpSize], mine, bytes);
   thread.collective = kind;
   thread.state = State::at_collective;
   yield();
   return slots[0];
+}
+
+void read_slot(const unsigned char* slots, int lane, size_t offset, void* to, size_t bytes) {
+  copy_unseen(to, slots + lane * kSlotBytes + offset, bytes);
 }
 
 void wait_for_warp() {

@@ -45,9 +45,10 @@ void wait_for_block();
 // What the lanes of a warp do together.
 enum class Collective { barrier, shuffle, vote, reduction, load_matrices, multiply_add };
 
-// Leaves up to 64 bytes, waits for the other lanes, and returns theirs: 64 bytes a lane, until this lane's next but one collective. Orders
+// Leaves up to 64 bytes, waits for the other lanes, and returns what read_slot reads theirs from, until this lane's next collective. Orders
 // no memory; wait_for_warp does.
 const unsigned char* meet(Collective kind, const void* mine, size_t bytes);
+void read_slot(const unsigned char* slots, int lane, size_t offset, void* to, size_t bytes);
 void wait_for_warp();
 
 // Ends the launch with this message.

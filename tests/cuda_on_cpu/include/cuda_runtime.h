@@ -58,7 +58,7 @@ To bits(From x) {
 template <class T>
 T left_by(const unsigned char* slots, int lane, int index = 0) {
   T value;
-  std::memcpy(&value, slots + 64 * lane + sizeof(T) * index, sizeof value);
+  read_slot(slots, lane, sizeof(T) * index, &value, sizeof value);
   return value;
 }
 

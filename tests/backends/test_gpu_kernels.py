@@ -1,5 +1,9 @@
-"""The Triton kernels, in the interpreter where there is no GPU: as accurate as the reference, in every dtype, whatever the sizes."""
+"""The kernels for GPUs: as accurate as the reference, in every dtype, whatever the sizes.
 
+Where there is no GPU, Triton's run in its interpreter, and the CUDA ones as they are compiled for the CPU (tests/cuda_on_cpu).
+"""
+
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -8,29 +12,47 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from b4r_fast import BERT4Rec, BERT4RecConfig, PackedSequences, ops, use_backend
-from b4r_fast.backends import backends, operators
+from b4r_fast.backends import backends, cuda, operators
 
 from ..ops.accuracy import assert_as_accurate_as_the_reference, error, results
 from ..ops.native import POISON, poison
 from ..ops.shaped import SHAPED, Sizes
 
-if not backends()["triton"].startswith("available"):
-    pytest.skip(backends()["triton"], allow_module_level=True)
+BACKENDS = [name for name in ("triton", "cuda") if backends()[name].startswith("available")]
+DEVICES = {"cuda": cuda.DEVICES}
+if "triton" in BACKENDS:
+    from b4r_fast.backends import triton
+    from b4r_fast.backends.triton import tiles
 
-from b4r_fast.backends.triton import DEVICES, tiles
+    from . import hardened_interpreter
 
-if not torch.cuda.is_available():
-    from .hardened_interpreter import install
-
-    install()
+    DEVICES["triton"] = triton.DEVICES
+    if not torch.cuda.is_available():
+        hardened_interpreter.install()
 
 pytestmark = pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")  # a softmax over nothing but the target
 
 OPERATOR = {"attention_of_some_queries": "attention", "sampled_softmax_loss_with_private_negatives": "sampled_softmax_loss"}
-HELD = [name for name in SHAPED if {OPERATOR.get(name, name), f"{name}_backward"} & set(operators("triton"))]
+HELD = {
+    backend: [name for name in SHAPED if {OPERATOR.get(name, name), f"{name}_backward"} & set(operators(backend))] for backend in BACKENDS
+}
 NOT_DIFFERENTIABLE = ("sample_negatives", "cloze_mask", "select_labelled", "token_positions", "topk", "rank")
-DIFFERENTIABLE = [name for name in HELD if name not in NOT_DIFFERENTIABLE]
 ATTENTION = ["attention", "attention_of_some_queries", "joint_attention"]
+
+
+def kernels(which=lambda name: True):
+    """Every backend with every op of these that it holds."""
+    held = [(backend, name) for backend in BACKENDS for name in HELD[backend] if which(name)]
+    return pytest.mark.parametrize(("backend", "name"), held, ids=[f"{backend}-{name}" for backend, name in held])
+
+
+def differentiable(name: str) -> bool:
+    return name not in NOT_DIFFERENTIABLE
+
+
+def backends_with(name: str):
+    return pytest.mark.parametrize("backend", [backend for backend in BACKENDS if name in HELD[backend]])
+
 
 SIZES = st.builds(
     Sizes,
@@ -46,46 +68,53 @@ SIZES = st.builds(
 
 
 @pytest.fixture(autouse=True)
-def _triton(device):
+def _backend(backend, device):
     """Memory that nobody has written is full of NaN: an accuracy that is right has read none."""
-    if device.type not in DEVICES:
+    if device.type not in DEVICES[backend]:
         pytest.skip("compiled for a GPU, the kernels take no tensors of the CPU")
-    with use_backend("triton"), pytest.MonkeyPatch.context() as patch:
+    with use_backend(backend), pytest.MonkeyPatch.context() as patch:
         poison(patch)
         yield
 
 
-@pytest.mark.parametrize("name", HELD)
+def small_blocks(backend: str):
+    """In which most shapes take several, and programs that meet at their edges; those of CUDA are as they are compiled."""
+    if backend != "triton":
+        return nullcontext()
+    patch = pytest.MonkeyPatch()
+    patch.setattr(tiles, "tile", lambda *_: tiles.Tile(32, 16, 4))
+    patch.setattr(tiles, "fits", lambda *_: True)
+    return patch.context()
+
+
+@kernels()
 @settings(derandomize=True, deadline=None, max_examples=5, phases=[Phase.generate])  # shrinking would take minutes
 @given(SIZES)
-def test_any_sizes_are_as_accurate_as_pytorch(name, device, sizes):
-    """In small blocks, so that most shapes take several, and programs that meet at their edges."""
+def test_any_sizes_are_as_accurate_as_pytorch(backend, name, device, sizes):
     torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "tile", lambda *_: tiles.Tile(32, 16, 4))
-        patch.setattr(tiles, "fits", lambda *_: True)
+    with small_blocks(backend):
         assert_as_accurate_as_the_reference(*SHAPED[name](replace(sizes, device=device)), device=device)
 
 
 # A head below the 16 columns that a product takes, the paper's, and the largest; lengths past every block, and past what the backward holds
 # of a sequence.
 @pytest.mark.parametrize(("head_size", "lengths"), [(8, (70, 0, 33)), (32, (257, 3)), (64, (130, 1)), (128, (70, 5))])
-@pytest.mark.parametrize("name", ATTENTION)
-def test_every_form_of_attention_is_as_accurate_as_pytorch(name, head_size, lengths, device):
+@kernels(lambda name: name in ATTENTION)
+def test_every_form_of_attention_is_as_accurate_as_pytorch(backend, name, head_size, lengths, device):
     sizes = Sizes(lengths=lengths, heads=1, head_size=head_size, dropout_p=0.2, device=device)
     assert_as_accurate_as_the_reference(*SHAPED[name](sizes), device=device, draws=1)
 
 
 @pytest.mark.parametrize("hidden", [96, 160, 256])
-@pytest.mark.parametrize("name", [name for name in HELD if name not in ATTENTION])
-def test_wide_rows_are_as_accurate_as_pytorch(name, hidden, device):
+@kernels(lambda name: name not in ATTENTION)
+def test_wide_rows_are_as_accurate_as_pytorch(backend, name, hidden, device):
     sizes = Sizes(lengths=(40, 30), heads=1, head_size=hidden, intermediate=4 * hidden, items=100, device=device)
     assert_as_accurate_as_the_reference(*SHAPED[name](sizes), device=device, draws=1)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_halves_are_as_accurate_as_pytorchs(name, dtype, device):
+@kernels(differentiable)
+def test_halves_are_as_accurate_as_pytorchs(backend, name, dtype, device):
     """Against the reference in the same dtype, which rounds between its steps; both against the reference in fp64 on the same halves."""
     sizes = Sizes(lengths=(50, 21), head_size=32, intermediate=70, items=100, negatives=30, dropout_p=0.1, device=device)
     call, shapes = SHAPED[name](sizes)
@@ -96,23 +125,23 @@ def test_halves_are_as_accurate_as_pytorchs(name, dtype, device):
         assert error(ours, exact) <= max(2 * error(other, exact), 2 * torch.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("name", HELD)
-def test_everything_is_written(name, device):
+@kernels()
+def test_everything_is_written(backend, name, device):
     """Outputs and workspaces filled with NaN, or a strange integer, before the kernels run come back without any."""
     call, shapes = SHAPED[name](Sizes(lengths=(70, 0, 5), head_size=20, dropout_p=0.3, device=device))
     tensors = [torch.randn(shape).to(device) for shape in shapes]
     assert all((t.isfinite() & (t != POISON)).all() for t in results(call, torch.float32, tensors))
 
 
-@pytest.mark.parametrize("name", HELD)
-def test_two_runs_give_the_same_bits(name, device):
+@kernels()
+def test_two_runs_give_the_same_bits(backend, name, device):
     call, shapes = SHAPED[name](Sizes(lengths=(70, 0, 5), head_size=20, dropout_p=0.3, device=device))
     tensors = [torch.randn(shape).to(device) for shape in shapes]
     assert all(map(torch.equal, *(results(call, torch.float32, tensors) for _ in range(2))))
 
 
-@pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_gradients_as_autograd_hands_them_over_serve(name, device):
+@kernels(differentiable)
+def test_gradients_as_autograd_hands_them_over_serve(backend, name, device):
     """Expanded from one number, as those of a sum are, and strided; inputs that are slices; and none of them is written to."""
     call, shapes = SHAPED[name](Sizes(lengths=(40, 0, 5), head_size=20, dropout_p=0.3, reduction="none", device=device))
     tensors = [torch.randn(*shape[:-1], 2 * shape[-1]).to(device)[..., ::2] for shape in shapes]
@@ -130,8 +159,8 @@ def test_gradients_as_autograd_hands_them_over_serve(name, device):
 
 
 @pytest.mark.parametrize("lengths", [(), (0, 0, 0)])
-@pytest.mark.parametrize("name", HELD)
-def test_zero_tokens_give_nothing_and_gradients_of_0(name, lengths, device):
+@kernels()
+def test_zero_tokens_give_nothing_and_gradients_of_0(backend, name, lengths, device):
     call, shapes = SHAPED[name](Sizes(lengths=lengths, dropout_p=0.3, device=device))
     out, *gradients = results(call, torch.float32, [torch.randn(shape).to(device) for shape in shapes])
     if name != "sample_negatives":  # which knows no tokens
@@ -139,12 +168,13 @@ def test_zero_tokens_give_nothing_and_gradients_of_0(name, lengths, device):
     assert all((g == 0).all() for g in gradients)
 
 
-@pytest.mark.parametrize("name", [name for name in HELD if "softmax" in name or name in ("embedding_layer_norm", "topk", "rank")])
-def test_a_catalogue_of_one_item_serves(name, device):
+@kernels(lambda name: "softmax" in name or name in ("embedding_layer_norm", "topk", "rank"))
+def test_a_catalogue_of_one_item_serves(backend, name, device):
     assert_as_accurate_as_the_reference(*SHAPED[name](Sizes(items=1, device=device)), device=device)
 
 
-def test_offsets_of_tokens_that_lie_far_apart_do_not_overflow(device):
+@backends_with("attention")
+def test_offsets_of_tokens_that_lie_far_apart_do_not_overflow(backend, device):
     """One token, so nothing lies there; but the block's other rows have offsets past 2^31."""
     q, k, v = (torch.randn(1, 1, 16).to(device).as_strided((1, 1, 16), (1 << 28, 16, 1)).requires_grad_() for _ in range(3))
     out = ops.attention(q, k, v, torch.tensor([0, 1], dtype=torch.int32, device=device), 1)
@@ -152,21 +182,25 @@ def test_offsets_of_tokens_that_lie_far_apart_do_not_overflow(device):
     assert torch.equal(torch.autograd.grad(out.sum(), v)[0], torch.ones_like(v))
 
 
+@backends_with("sample_negatives")
 @pytest.mark.parametrize("sampler", ["uniform", "log_uniform", "popularity"])
-def test_it_draws_the_negatives_of_the_reference(sampler, device):
+def test_it_draws_the_negatives_of_the_reference(backend, sampler, device):
     seed = torch.tensor(-77_000_000_001, device=device)
     counts = torch.arange(1000, device=device) % 7 if sampler == "popularity" else None
 
     def draw():
-        return ops.sample_negatives((70, 9), 1000, sampler=sampler, counts=counts, seed=seed)[0]
+        return ops.sample_negatives((70, 9), 1000, sampler=sampler, counts=counts, seed=seed)
 
     with use_backend("reference"):
-        expected = draw()
-    assert torch.equal(draw(), expected)
+        rows, log_q = draw()
+    ours = draw()
+    assert torch.equal(ours[0], rows)
+    torch.testing.assert_close(ours[1], log_q, rtol=1e-6, atol=1e-6)
 
 
+@backends_with("topk")
 @pytest.mark.parametrize("k", [1, 10, 70, 200])
-def test_topk_leaves_out_what_is_excluded_and_breaks_ties_by_row(k, device):
+def test_topk_leaves_out_what_is_excluded_and_breaks_ties_by_row(backend, k, device):
     hidden, items, bias = (t.to(device) for t in (torch.randn(3, 8).round(), torch.randn(90, 8).round(), torch.zeros(90)))
     items[40:50] = items[30:40]
     bias[7], bias[8] = torch.nan, -torch.inf
@@ -178,7 +212,8 @@ def test_topk_leaves_out_what_is_excluded_and_breaks_ties_by_row(k, device):
     torch.testing.assert_close(ours[0], scores, equal_nan=True)
 
 
-def test_rank_leaves_out_what_is_excluded_once(device):
+@backends_with("rank")
+def test_rank_leaves_out_what_is_excluded_once(backend, device):
     hidden, items, bias = (torch.randn(shape).round().to(device) for shape in ((5, 8), (90, 8), (90,)))
     bias[7] = torch.nan
     exclude = torch.tensor([3, 1, 3, 89, 0, 5, 7, 20], device=device), torch.tensor([0, 4, 4, 8, 8, 8], dtype=torch.int32, device=device)
@@ -188,21 +223,22 @@ def test_rank_leaves_out_what_is_excluded_once(device):
     assert torch.equal(ops.rank(hidden, items, bias, targets, exclude=exclude), expected)
 
 
-def test_a_model_trains_as_in_the_reference(device):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_model_trains_as_in_the_reference(backend, device):
     config = BERT4RecConfig(num_items=40, max_length=12, hidden_size=16, num_layers=2, num_heads=2, hidden_dropout=0.1)
     batch = PackedSequences.from_lists([[1, 5, 9, 41, 7], [41], [3, 41, 8, 2, 2, 41, 6]]).to(device)
     labels = torch.where(batch.values == 41, batch.values.roll(1) % 40 + 1, -100)
     losses = {}
-    for backend in ("reference", "triton"):
+    for name in ("reference", backend):
         torch.manual_seed(0)
         model = BERT4Rec(config).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-        losses[backend] = []
+        losses[name] = []
         for step in range(3):
-            with use_backend(backend):
+            with use_backend(name):
                 loss = model(batch, labels, seed=torch.tensor(step, device=device)).loss
                 optimizer.zero_grad()
                 loss.backward()
             optimizer.step()
-            losses[backend].append(loss.item())
-    torch.testing.assert_close(losses["triton"], losses["reference"], rtol=1e-4, atol=1e-5)
+            losses[name].append(loss.item())
+    torch.testing.assert_close(losses[backend], losses["reference"], rtol=1e-4, atol=1e-5)
