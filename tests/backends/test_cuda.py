@@ -83,15 +83,15 @@ def assert_loss_is_accurate(dtype, device, *, negatives: torch.Tensor, num_items
         assert error(ours, exact) <= max(2 * error(other, exact), 2 * torch.finfo(dtype).eps)
 
 
-# Rows that are aligned to 16 bytes, and rows that are not.
-@pytest.mark.parametrize("d", [24, 9])
+# Rows that are aligned to 16 bytes, of several stages of columns; and rows that are not.
+@pytest.mark.parametrize("d", [72, 9])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_small_topk_is_exact(dtype, d, device):
     assert_topk_is_exact(dtype, device, users=9, num_items=300, d=d, k=40)
     assert_topk_is_exact(dtype, device, users=2, num_items=200, d=d, k=70)
 
 
-@pytest.mark.parametrize("d", [24, 9])
+@pytest.mark.parametrize("d", [72, 9])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_small_rank_is_exact(dtype, d, device):
     assert_rank_is_exact(dtype, device, users=9, num_items=300, d=d)

@@ -59,17 +59,17 @@ MUTATIONS = (
         "small_rank", "address", {}, OVERFLOW,
     ),
     Mutation(
-        "shared memory that was not asked for", "rank.cu", "scores_bytes<T, kOneUser>(in.d) + sizeof(Targets)", "scores_bytes<T, kOneUser>(in.d)",
+        "shared memory that was not asked for", "rank.cu", "kOneUser>(in.d) + sizeof(Targets)", "kOneUser>(in.d)",
         "small_rank", "address", {}, OVERFLOW,
     ),
     Mutation("a sum that is not rescaled", "sampled_softmax_loss.cu", "    total *= fade;\n", "", "small_loss"),
     Mutation("hits that count", "sampled_softmax_loss.cu", "if (item[u] != target)", "if (true)", "small_loss"),
     Mutation("a bias dropped", "scores.cuh", "z + to_float(bias[item])", "z + 0.0f * to_float(bias[item])", "small_topk"),
     Mutation(
-        "lanes that leave a loop apart", "sampled_softmax_loss.cu", "start = 0; start < in.num_negatives", "start = group; start < in.num_negatives",
+        "lanes that leave a loop apart", "sampled_softmax_loss.cu", "start = 0; start < in", "start = group; start < in",
         "any_number_of_negatives", sees="lanes of a warp wait",
     ),
-    Mutation("a draw that forgets its second word", "sample_negatives.cu", "uint64_t{high} << 31 | low >> 1", "uint64_t{high} << 31", "small_samples"),
+    Mutation("a draw that forgets a word", "sample_negatives.cu", "{high} << 31 | low >> 1", "{high} << 31", "small_samples"),
 )  # fmt: skip
 
 

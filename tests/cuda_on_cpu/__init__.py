@@ -57,7 +57,7 @@ def preloaded(sanitizer: str) -> str:
 def run_tests(*arguments: str, module: Path, sanitizer: str = "", seconds: int = 280, **mode) -> subprocess.CompletedProcess:
     """pytest in a process of its own, with a module of the kernels; for ThreadSanitizer without random places in memory, where it can."""
     fixed = ["setarch", "-R"] if sanitizer == "thread" and subprocess.run(["setarch", "-R", "true"], check=False).returncode == 0 else []
-    command = [*fixed, sys.executable, "-m", "pytest", "-m", "not gpu", "-x", "-p", "no:cacheprovider", *arguments]
+    command = [*fixed, sys.executable, "-m", "pytest", "-m", "not gpu", "-x", "-s", "-p", "no:cacheprovider", *arguments]
     variables = environment(sanitizer, **mode) | {"B4R_CUDA_ON_CPU": str(module), "LD_PRELOAD": preloaded(sanitizer)}
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.run(command, cwd=Path(__file__).parents[2], env=variables, timeout=seconds, **output)

@@ -61,7 +61,7 @@ enum class State { ready, at_block_barrier, at_collective, ended };
 
 struct Warp {
   unsigned char slots[2][kWarpSize][kSlotBytes];  // of this collective and the last one, which some may still read
-  char barrier;
+  char barriers[2];
 };
 
 struct Thread {
@@ -72,7 +72,7 @@ struct Thread {
   int number;
   State state = State::ready;
   Collective collective = Collective::barrier;
-  unsigned collectives = 0;
+  unsigned collectives = 0, barriers = 0;
   std::deque<std::pair<int, Copy>> copies;  // by group
   int group = 0;
 };
@@ -101,7 +101,7 @@ struct Launch {
   const void* scheduler_stack = nullptr;
   size_t scheduler_stack_bytes = 0;
   std::string fault;
-  char block_barrier, begin, end;
+  char barriers[2], begin, end;
 };
 Launch* current = nullptr;
 
@@ -247,11 +247,13 @@ void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void
   acquire(&launch.end);
 }
 
+// Two of each barrier in turn: a fast thread comes to the next one before a slow one has left this, and must not be in its past.
 void wait_for_block() {
-  release(&current->block_barrier);
+  char* barrier = &current->barriers[current->running->barriers++ % 2];
+  release(barrier);
   current->running->state = State::at_block_barrier;
   yield();
-  acquire(&current->block_barrier);
+  acquire(barrier);
 }
 
 const unsigned char* meet(Collective kind, const void* mine, size_t bytes) {
@@ -269,7 +271,8 @@ void read_slot(const unsigned char* slots, int lane, size_t offset, void* to, si
 }
 
 void wait_for_warp() {
-  char* barrier = &current->warps[current->running->number / kWarpSize].barrier;
+  Thread& thread = *current->running;
+  char* barrier = &current->warps[thread.number / kWarpSize].barriers[thread.collectives % 2];
   release(barrier);
   meet(Collective::barrier, nullptr, 0);
   acquire(barrier);
