@@ -1,4 +1,4 @@
-"""What the Triton kernels of a training step would need of three GPUs, and how long at least, computed without one.
+"""What the Triton kernels of a training step, and the CUDA kernels, would need of three GPUs, and how long at least, computed without one.
 
     python -m tests.backends.gpu_report      # or make gpu-report
 
@@ -9,7 +9,9 @@ is faster, and none has been measured.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from rich.table import Table
 from benchmarks.workloads import LENGTHS
 
 from . import compile_triton
+from .cuda_resources import module
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,7 @@ def report(console: Console) -> None:
     for row in described:
         kernels.add_row(*row)
     console.print(kernels)
+    console.print(cuda_table() if module() else "CUDA kernels: not built here, for want of nvcc", style=None)
     times = table(
         "Forward and backward: the least time in microseconds, ours and of FlashAttention + cuBLAS + logits in memory",
         "part: ours, theirs", "GFLOP", "Gexp", "MB", *(f"{gpu} {whose}" for gpu in GPUS for whose in ("ours", "theirs")),
@@ -201,6 +205,29 @@ def report(console: Console) -> None:
     console.print(f"Launches of a step, masks, dropout and AdamW included: {len(names)}", style="bold")
     for name, count in Counter(names).most_common():
         console.print(f"  {count:2} {name}")
+
+
+def cuda_kernels() -> list[dict]:
+    """Of the CUDA kernels that are launched at this shape: a row for each and each GPU. In a process of its own, which finds no GPU."""
+    done = subprocess.run([sys.executable, "-m", "tests.backends.cuda_resources"], capture_output=True, text=True, check=True)
+    return [row["launched"] for row in map(json.loads, done.stdout.splitlines()) if "launched" in row]
+
+
+def cuda_table() -> Table:
+    made = table(
+        "CUDA kernels, d=64, all dtypes: registers a thread, KiB of shared memory a block, warps resident of 64, tensor-core instructions",
+        "kernel", "warps", *GPUS,
+    )  # fmt: skip
+    names: dict[str, dict[str, dict]] = {}
+    for row in cuda_kernels():
+        names.setdefault(f"{row['op']} {row['kernel']}", {})[row["arch"]] = row | {"num_warps": row["threads"] // 32}
+    for name, rows in sorted(names.items()):
+        cells = []
+        for gpu in GPUS.values():
+            row = rows[gpu.target]
+            cells.append(f"{row['registers']}, {row['shared'] / 1024:.0f}, {resident_warps(row, gpu)}, {row['tensor_core']}")
+        made.add_row(name, str(rows["sm_80"]["num_warps"]), *cells)
+    return made
 
 
 def _cells(pair: tuple[Work, Work]) -> list[str]:

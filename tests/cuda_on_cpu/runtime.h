@@ -37,6 +37,10 @@ int lane();
 // body() once for every thread of every block.
 void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body);
 
+// Whether launches are written to the file that B4R_CUDA_ON_CPU_LAUNCHES names, and not run: a line each, with the kernel's place in the module,
+// blocks, threads, and bytes of shared memory.
+bool only_noted(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes);
+
 // Of the running block.
 void* shared_memory();
 
