@@ -8,7 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/ml-100k
 BENCH ?=
-SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -name '*.cpp' -o -name '*.h')
+SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -type f)
+# What clang-format formats.
+NATIVE := $(shell find csrc tests/cuda_on_cpu -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 .PHONY: help setup train test check check-gpu gpu-report format bench wheel clean
 
@@ -42,7 +44,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.cpp' -o -name '*.h')
+	@$(BIN)/clang-format --dry-run --Werror $(NATIVE)
 
 # Young, and for this alone. It asks for Python 3.12, and runs on 3.11; all it depends on, numpy, is here.
 $(VENV)/ttsem: $(VENV)/installed
@@ -60,7 +62,7 @@ gpu-report: setup ## print what the kernels of a training step need of three GPU
 format: setup ## format all code
 	$(BIN)/ruff check --fix-only -q .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $$(find csrc -name '*.cpp' -o -name '*.h')
+	@$(BIN)/clang-format -i $(NATIVE)
 
 bench: setup ## measure everything beside its peers: 10 minutes; BENCH=--full for all of it, hours
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
@@ -71,4 +73,4 @@ wheel: setup ## build a wheel into dist/
 	$(BIN)/pip wheel -q --disable-pip-version-check --no-deps -w dist .
 
 clean: ## remove the environment and what was built
-	rm -rf $(VENV) .venv-peers build dist *.egg-info b4r_fast/backends/cpu/*.so
+	rm -rf $(VENV) .venv-peers build dist *.egg-info b4r_fast/backends/*/*.so

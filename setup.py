@@ -40,8 +40,8 @@ class CMakeBuild(build_ext):
         if cuda not in ("AUTO", "ON", "OFF"):
             sys.exit(f"error: B4R_FAST_CUDA must be AUTO, ON or OFF, got {cuda}")
         if cuda == "ON":
-            toolkit = "developer.nvidia.com/cuda-downloads and put it on PATH, or set CUDACXX, or leave B4R_FAST_CUDA=ON out"
-            need([os.environ.get("CUDACXX", ""), "nvcc", "/usr/local/cuda/bin/nvcc"], "nvcc with B4R_FAST_CUDA=ON", toolkit)
+            toolkit = "developer.nvidia.com/cuda-downloads, with nvcc on PATH or in CUDACXX, or leave B4R_FAST_CUDA=ON out"
+            need([os.environ.get("CUDACXX", ""), "nvcc"], "nvcc with B4R_FAST_CUDA=ON", toolkit)
         ninja = shutil.which("ninja")
         # One folder a generator, and the program named anew: pip's isolated builds each have their own ninja, gone afterwards.
         build = Path(self.build_temp).resolve() / ("ninja" if ninja else "make")

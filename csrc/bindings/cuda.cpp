@@ -34,7 +34,8 @@ PYBIND11_MODULE(_cuda, m) {
   }));
   m.def(
       "sample_uniform",
-      [](const cuda::Draws& draws, int64_t num_items, Address stream) { cuda::sample_uniform(draws, num_items, stream); }, without_gil());
+      [](const cuda::Draws& draws, int64_t num_items, Address stream) { cuda::sample_uniform(draws, num_items, stream); },
+      without_gil());
   m.def(
       "sample_log_uniform",
       [](const cuda::Draws& draws, int64_t num_items, double log2_size, Address exp2, Address stream) {
@@ -50,8 +51,8 @@ PYBIND11_MODULE(_cuda, m) {
       without_gil());
 
   py::class_<cuda::SampledRows>(m, "SampledRows")
-      .def(py::init([](cuda::Dtype dtype, Address hidden, Address items, Address bias, Address targets, Address negatives, Address log_q,
-                       int64_t rows, int64_t num_negatives, int64_t d) {
+      .def(py::init([](cuda::Dtype dtype, Address hidden, Address items, Address bias, Address targets, Address negatives,
+                       Address log_q, int64_t rows, int64_t num_negatives, int64_t d) {
         return cuda::SampledRows{dtype, hidden, items, bias, targets, negatives, log_q, rows, num_negatives, d};
       }))
       .def("partials_size", &cuda::partials_size);
@@ -72,9 +73,7 @@ PYBIND11_MODULE(_cuda, m) {
 
   py::class_<cuda::ScoredItems>(m, "ScoredItems")
       .def(py::init([](cuda::Dtype dtype, Address hidden, Address items, Address bias, int64_t users, int64_t num_items, int64_t d,
-                       int64_t splits) {
-        return cuda::ScoredItems{dtype, hidden, items, bias, users, num_items, d, splits};
-      }));
+                       int64_t splits) { return cuda::ScoredItems{dtype, hidden, items, bias, users, num_items, d, splits}; }));
   m.def("users_of_block", &cuda::users_of_block);
   m.def(
       "topk",

@@ -2,10 +2,9 @@
 // sequence; a sequence whose own word is below the threshold of last_only hides its last item alone; padding, 0, never is:
 // docs/cloze_mask.md.
 //
-// values, inputs, labels: (T,). A warp takes a sequence: one walk over its words finds the smallest, the second draws them again and
-// writes. 24 bytes and 1/2 a call of Philox a token, so the memory is the limit.
+// values, inputs, labels: (T,). A warp takes a sequence: one walk over its words finds the smallest, the second draws them again
+// and writes. 24 bytes and 1/2 a call of Philox a token, so the memory is the limit.
 #include "cuda/cloze_mask.h"
-
 #include "cuda/launch.cuh"
 #include "cuda/philox.cuh"
 
@@ -34,8 +33,8 @@ __device__ __forceinline__ void for_tokens(uint64_t seed, int64_t begin, int64_t
 }
 
 __global__ void __launch_bounds__(kWarps * 32)
-    mask_kernel(const int64_t* values, const int32_t* cu_seqlens, int64_t* inputs, int64_t* labels, int64_t sequences, uint64_t threshold,
-                uint64_t last_threshold, int64_t mask_id, const int64_t* p_seed) {
+    mask_kernel(const int64_t* values, const int32_t* cu_seqlens, int64_t* inputs, int64_t* labels, int64_t sequences,
+                uint64_t threshold, uint64_t last_threshold, int64_t mask_id, const int64_t* p_seed) {
   const int64_t sequence = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
   if (sequence >= sequences) return;
   const uint64_t seed = static_cast<uint64_t>(*p_seed);
@@ -54,10 +53,10 @@ __global__ void __launch_bounds__(kWarps * 32)
 
 }  // namespace
 
-void cloze_mask(const int64_t* values, const int32_t* cu_seqlens, int64_t* inputs, int64_t* labels, int64_t sequences, uint64_t threshold,
-                uint64_t last_threshold, int64_t mask_id, const int64_t* seed, Stream stream) {
-  launch("cloze_mask", mask_kernel, blocks_of(sequences, kWarps), kWarps * 32, 0, stream, values, cu_seqlens, inputs, labels, sequences,
-         threshold, last_threshold, mask_id, seed);
+void cloze_mask(const int64_t* values, const int32_t* cu_seqlens, int64_t* inputs, int64_t* labels, int64_t sequences,
+                uint64_t threshold, uint64_t last_threshold, int64_t mask_id, const int64_t* seed, Stream stream) {
+  launch("cloze_mask", mask_kernel, blocks_of(sequences, kWarps), kWarps * 32, 0, stream, values, cu_seqlens, inputs, labels,
+         sequences, threshold, last_threshold, mask_id, seed);
 }
 
 }  // namespace b4r::cuda

@@ -34,9 +34,12 @@ inline bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 
 template <class Call>
 void for_dtype(Dtype dtype, const Call& call) {
   switch (dtype) {
-    case Dtype::fp32: return call(float{});
-    case Dtype::bf16: return call(__nv_bfloat16{});
-    case Dtype::fp16: return call(__half{});
+    case Dtype::fp32:
+      return call(float{});
+    case Dtype::bf16:
+      return call(__nv_bfloat16{});
+    case Dtype::fp16:
+      return call(__half{});
   }
 }
 

@@ -1,12 +1,11 @@
-// rank_i = 1 + the number of items j, not the target and not excluded, with not z_ij < z_it, z_ij = h_i . C_j + b_j: docs/rank.md. The
-// target is not below itself, so it counts itself, and is the 1.
+// rank_i = 1 + the number of items j, not the target and not excluded, with not z_ij < z_it, z_ij = h_i . C_j + b_j: docs/rank.md.
+// The target is not below itself, so it counts itself, and is the 1.
 //
-// hidden (N, d), items (V, d). A block takes kUsers users and a split of the items: scores the targets, then walks over its items and
-// counts in the registers that hold the scores. What is excluded is scored once more, a block a user, and taken off. 2 N V d operations;
-// C is read once for every kUsers users, from L2 where it fits there. Counts are integers: their order does not matter.
-#include "cuda/rank.h"
-
+// hidden (N, d), items (V, d). A block takes kUsers users and a split of the items: scores the targets, then walks over its items
+// and counts in the registers that hold the scores. What is excluded is scored once more, a block a user, and taken off. 2 N V d
+// operations; C is read once for every kUsers users, from L2 where it fits there. Counts are integers: their order does not matter.
 #include "cuda/launch.cuh"
+#include "cuda/rank.h"
 #include "cuda/scores.cuh"
 
 namespace b4r::cuda {
@@ -22,8 +21,8 @@ struct Targets {
 
 // z of every user with the user's own target. Begins and ends with a barrier.
 template <class T, int USERS, class TargetOf>
-__device__ __forceinline__ void score_targets(const Catalogue<T>& catalogue, int users, const TargetOf& target_of, unsigned char* shared,
-                                              Targets* targets) {
+__device__ __forceinline__ void score_targets(const Catalogue<T>& catalogue, int users, const TargetOf& target_of,
+                                              unsigned char* shared, Targets* targets) {
   if (threadIdx.x < kUsers) targets->z[threadIdx.x] = NAN, targets->count[threadIdx.x] = 0;
   __syncthreads();
   for_scores<T, USERS>(catalogue, users, target_of, shared, [&](const Tile<T, USERS>& tile, int64_t) {
@@ -47,8 +46,8 @@ __device__ __forceinline__ void add_counts(const int (&counts)[Tile::kUsersOfThr
 
 template <class T>
 __global__ void __launch_bounds__(kScoreThreads, 2)
-    count_kernel(Catalogue<T> catalogue, const T* hidden, const int64_t* p_targets, int64_t* p_counts, int64_t users, int64_t num_items,
-                 int64_t splits, int64_t items_of_split) {
+    count_kernel(Catalogue<T> catalogue, const T* hidden, const int64_t* p_targets, int64_t* p_counts, int64_t users,
+                 int64_t num_items, int64_t splits, int64_t items_of_split) {
   unsigned char* shared = shared_memory<unsigned char>();
   auto* targets = reinterpret_cast<Targets*>(shared + scores_bytes<T, kUsers>(catalogue.d));
   const int64_t split = blockIdx.x % splits, first_user = blockIdx.x / splits * kUsers;
@@ -61,7 +60,8 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
   int counts[OfUsers::kUsersOfThread] = {};
   const int64_t begin = split * items_of_split, end = min(begin + items_of_split, num_items);
   for_scores<T, kUsers>(
-      catalogue, end - begin, [&](int64_t item) { return begin + item; }, shared, [&](const OfUsers& tile, int64_t first) {
+      catalogue, end - begin, [&](int64_t item) { return begin + item; }, shared,
+      [&](const OfUsers& tile, int64_t first) {
         tile.for_each([&](int slot, int place, float z) {
           const int64_t item = begin + first + place;
           if (item < end) counts[slot] += !(catalogue.biased(z, item) < targets->z[tile.user(slot)]);
@@ -74,8 +74,9 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
 constexpr int kOneUser = 8;  // the narrowest tile; one of its users exists
 
 template <class T>
-__global__ void __launch_bounds__(kScoreThreads, 2) excluded_kernel(Catalogue<T> catalogue, const T* hidden, const int64_t* p_targets,
-                                                                 const int64_t* exclude, const int32_t* offsets, int64_t* ranks) {
+__global__ void __launch_bounds__(kScoreThreads, 2)
+    excluded_kernel(Catalogue<T> catalogue, const T* hidden, const int64_t* p_targets, const int64_t* exclude,
+                    const int32_t* offsets, int64_t* ranks) {
   unsigned char* shared = shared_memory<unsigned char>();
   auto* targets = reinterpret_cast<Targets*>(shared + scores_bytes<T, kOneUser>(catalogue.d));
   const int64_t user = blockIdx.x, begin = offsets[user], size = offsets[user + 1] - begin, target = p_targets[user];
@@ -87,7 +88,8 @@ __global__ void __launch_bounds__(kScoreThreads, 2) excluded_kernel(Catalogue<T>
   using OfUser = Tile<T, kOneUser>;
   int counts[OfUser::kUsersOfThread] = {};
   for_scores<T, kOneUser>(
-      catalogue, size, [&](int64_t place) { return list[place]; }, shared, [&](const OfUser& tile, int64_t first) {
+      catalogue, size, [&](int64_t place) { return list[place]; }, shared,
+      [&](const OfUser& tile, int64_t first) {
         tile.for_each([&](int slot, int item, float z) {
           const int64_t place = first + item;
           if (tile.user(slot) != 0 || place >= size) return;
@@ -104,13 +106,14 @@ __global__ void __launch_bounds__(kScoreThreads, 2) excluded_kernel(Catalogue<T>
 void count_not_below(const ScoredItems& in, const int64_t* targets, int64_t* counts, Stream stream) {
   for_elements(in, [&](auto catalogue, const auto* hidden) {
     using T = typename decltype(catalogue)::Element;
-    launch("rank", count_kernel<T>, blocks_of(in.users, kUsers) * in.splits, kScoreThreads, scores_bytes<T, kUsers>(in.d) + sizeof(Targets),
-           stream, catalogue, hidden, targets, counts, in.users, in.num_items, in.splits, items_of_split(in));
+    launch("rank", count_kernel<T>, blocks_of(in.users, kUsers) * in.splits, kScoreThreads,
+           scores_bytes<T, kUsers>(in.d) + sizeof(Targets), stream, catalogue, hidden, targets, counts, in.users, in.num_items,
+           in.splits, items_of_split(in));
   });
 }
 
-void subtract_excluded(const ScoredItems& in, const int64_t* targets, const int64_t* exclude, const int32_t* offsets, int64_t* ranks,
-                       Stream stream) {
+void subtract_excluded(const ScoredItems& in, const int64_t* targets, const int64_t* exclude, const int32_t* offsets,
+                       int64_t* ranks, Stream stream) {
   for_elements(in, [&](auto catalogue, const auto* hidden) {
     using T = typename decltype(catalogue)::Element;
     launch("rank_excluded", excluded_kernel<T>, in.users, kScoreThreads, scores_bytes<T, kOneUser>(in.d) + sizeof(Targets), stream,

@@ -1,18 +1,17 @@
 // Item rows drawn with replacement from [0, V), the reference's rows: docs/sample_negatives.md. Integers, and doubles whose every
 // product and sum is rounded on its own. With each row comes log(K q), q its probability.
 //
-// A thread makes one call of Philox, whose four words are two draws. 12 bytes a draw are written; uniform draws are bound by that, and
-// log-uniform ones by some 40 operations in fp64. By popularity a draw u of [0, total) is the first row whose running sum passes it: a
-// binary search, which a guide shortens (Chen and Asau 1974). The guide cuts [0, total) into G parts of equal, power-of-two width and
-// has for each the first row that passes its beginning; between two of these the search takes log2(V / G) steps, as a rule. It is
-// made anew for every call, by a search a part: G = count / 8 costs an eighth of the steps that it saves.
-#include "cuda/sample_negatives.h"
-
+// A thread makes one call of Philox, whose four words are two draws. 12 bytes a draw are written; uniform draws are bound by that,
+// and log-uniform ones by some 40 operations in fp64. By popularity a draw u of [0, total) is the first row whose running sum
+// passes it: a binary search, which a guide shortens (Chen and Asau 1974). The guide cuts [0, total) into G parts of equal,
+// power-of-two width and has for each the first row that passes its beginning; between two of these the search takes log2(V / G)
+// steps, as a rule. It is made anew for every call, by a search a part: G = count / 8 costs an eighth of the steps that it saves.
 #include <algorithm>
 #include <cmath>
 
 #include "cuda/launch.cuh"
 #include "cuda/philox.cuh"
+#include "cuda/sample_negatives.h"
 
 namespace b4r::cuda {
 namespace {

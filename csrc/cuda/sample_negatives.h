@@ -5,8 +5,8 @@
 
 namespace b4r::cuda {
 
-// Where draws go. rows: (count,) item rows. log_q: (count,), the log of how often each is expected among `expected` draws. seed: one
-// int64, on the device.
+// Where draws go. rows: (count,) item rows. log_q: (count,), the log of how often each is expected among `expected` draws. seed:
+// one int64, on the device.
 struct Draws {
   int64_t* rows;
   float* log_q;

@@ -1,20 +1,19 @@
-// The softmax loss over a target t and K negatives n_k of each row's own: z_k = h . C_(n_k) + b_(n_k) - log q_k, z_t = h . C_t + b_t. With m,
-// s and O the maximum, sum and weighted sum of rows of C, over the negatives that are not the target, x = log s + m - z_t and
-// q = sigmoid(x): loss = softplus(x), dloss/dh = q (O / s - C_t), lse = x + z_t + softplus(-x). Backward, for row r of the table, over
-// its entries: dC_r = sum dz h, db_r = sum dz, where dz = e^(z - lse) dloss for a negative, -q dloss for a target.
+// The softmax loss over a target t and K negatives n_k of each row's own: z_k = h . C_(n_k) + b_(n_k) - log q_k, z_t = h . C_t +
+// b_t. With m, s and O the maximum, sum and weighted sum of rows of C, over the negatives that are not the target, x = log s + m -
+// z_t and q = sigmoid(x): loss = softplus(x), dloss/dh = q (O / s - C_t), lse = x + z_t + softplus(-x). Backward, for row r of the
+// table, over its entries: dC_r = sum dz h, db_r = sum dz, where dz = e^(z - lse) dloss for a negative, -q dloss for a target.
 //
 // hidden (N, d), items (V, d), negatives (N, K). A group of G lanes holds a row, 16 bytes a lane and piece. Accumulation is fp32.
 //
 //   forward    a block for a row of h. Each of its groups takes negatives, several at a time; the rows that it has read serve for z
 //              and, e^z known, for O. K d numbers are read and 4 K d operations made: L2, or the memory beyond it, is the limit
 //   backward   entries come sorted by the row that they add to. A warp takes 32 of them: of a run of one row it reads C_r once, and
-//              for every entry h, out of which come z, dz and what is added: no logit is stored. N K d numbers are read, 4 operations
-//              on each. Runs that end in other warps leave partial sums
+//              for every entry h, out of which come z, dz and what is added: no logit is stored. N K d numbers are read, 4
+//              operations on each. Runs that end in other warps leave partial sums
 //   join       adds up the partial sums of every run that has some, in order: no atomics, the same bits every time
-#include "cuda/sampled_softmax_loss.h"
-
 #include "cuda/element.cuh"
 #include "cuda/launch.cuh"
+#include "cuda/sampled_softmax_loss.h"
 
 namespace b4r::cuda {
 namespace {
@@ -175,7 +174,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     float others[kNumbers];
 #pragma unroll
     for (int i = 0; i < kNumbers; ++i) others[i] = __shfl_xor_sync(kWarp, sums.mixed[i], offset);
-    sums.add(__shfl_xor_sync(kWarp, sums.most, offset), __shfl_xor_sync(kWarp, sums.total, offset), [&](int i) { return others[i]; });
+    sums.add(__shfl_xor_sync(kWarp, sums.most, offset), __shfl_xor_sync(kWarp, sums.total, offset),
+             [&](int i) { return others[i]; });
   }
   constexpr int kOfWarp = 2 + kNumbers * kLanes;
   float* shared = shared_memory<float>();
@@ -219,14 +219,15 @@ struct Incoming {
 };
 
 template <class Row>
-__global__ void __launch_bounds__(kThreads) backward_kernel(Sampled<typename Row::Element> in, Incoming incoming,
-                                                            typename Row::Element* ditems, typename Row::Element* dbias,
-                                                            float* partials) {
+__global__ void __launch_bounds__(kThreads)
+    backward_kernel(Sampled<typename Row::Element> in, Incoming incoming, typename Row::Element* ditems,
+                    typename Row::Element* dbias, float* partials) {
   using T = typename Row::Element;
   constexpr int kLanes = Row::kLanes, kNumbers = Row::kNumbers, kGroups = 32 / kLanes;
   const int64_t chunk = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32, begin = chunk * kEntries;
   if (begin >= incoming.entries) return;
-  const int lane = threadIdx.x % 32, group = lane / kLanes, count = static_cast<int>(min(int64_t{kEntries}, incoming.entries - begin));
+  const int lane = threadIdx.x % 32, group = lane / kLanes,
+            count = static_cast<int>(min(int64_t{kEntries}, incoming.entries - begin));
   const int64_t at = begin + min(lane, count - 1);
   const int64_t own_row = incoming.ordered[at], own_entry = incoming.order[at];
   const int64_t before = begin > 0 ? incoming.ordered[begin - 1] : -1;
@@ -285,8 +286,8 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(Sampled<typename Row
   }
 }
 
-// A block for a chunk of entries, which has work where a run begins in the chunk and goes on behind it. partials: of chunk c, the sum of
-// the run that began before it stands at 2 c, that of the one that goes on behind it, if it begins there, at 2 c + 1.
+// A block for a chunk of entries, which has work where a run begins in the chunk and goes on behind it. partials: of chunk c, the
+// sum of the run that began before it stands at 2 c, that of the one that goes on behind it, if it begins there, at 2 c + 1.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     join_kernel(const int64_t* ordered, int64_t entries, int64_t d, const float* partials, T* ditems, T* dbias) {
@@ -327,14 +328,18 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T>
 Sampled<T> sampled(const SampledRows& in) {
-  return {static_cast<const T*>(in.hidden), static_cast<const T*>(in.items), static_cast<const T*>(in.bias), in.targets, in.negatives,
-          static_cast<const T*>(in.log_q),  in.num_negatives,                in.d};
+  return {static_cast<const T*>(in.hidden),
+          static_cast<const T*>(in.items),
+          static_cast<const T*>(in.bias),
+          in.targets,
+          in.negatives,
+          static_cast<const T*>(in.log_q),
+          in.num_negatives,
+          in.d};
 }
 
 template <class T>
 constexpr int kVector = 16 / sizeof(T);
-
-
 
 // call(Row{}) for the narrowest row of at least d columns: in vectors where every row is aligned to 16 bytes.
 template <class Call>
@@ -363,15 +368,16 @@ void sampled_softmax_loss(const SampledRows& in, float* loss, void* dhidden, flo
     using Row = decltype(row);
     using T = typename Row::Element;
     const size_t shared = kWarps * (2 + Row::kNumbers * Row::kLanes) * sizeof(float);
-    launch("sampled_softmax_loss", forward_kernel<Row>, in.rows, kThreads, shared, stream, sampled<T>(in), loss, static_cast<T*>(dhidden),
-           lse);
+    launch("sampled_softmax_loss", forward_kernel<Row>, in.rows, kThreads, shared, stream, sampled<T>(in), loss,
+           static_cast<T*>(dhidden), lse);
   });
 }
 
 int64_t partials_size(const SampledRows& in) { return 2 * blocks_of(in.rows * (in.num_negatives + 1), kEntries) * (in.d + 1); }
 
-void sampled_softmax_loss_backward(const SampledRows& in, const float* dloss, const float* loss, const float* lse, const int64_t* ordered,
-                                   const int64_t* order, void* ditems, void* dbias, float* partials, Stream stream) {
+void sampled_softmax_loss_backward(const SampledRows& in, const float* dloss, const float* loss, const float* lse,
+                                   const int64_t* ordered, const int64_t* order, void* ditems, void* dbias, float* partials,
+                                   Stream stream) {
   const int64_t entries = in.rows * (in.num_negatives + 1), chunks = blocks_of(entries, kEntries);
   for_row(in, [&](auto row) {
     using Row = decltype(row);

@@ -23,10 +23,11 @@ void sampled_softmax_loss(const SampledRows& in, float* loss, void* dhidden, flo
 // Of partials, how many numbers the backward wants.
 int64_t partials_size(const SampledRows& in);
 
-// dloss, loss, lse: (N,) fp32. ordered, order: (N (K + 1),), the row of the gradient that every entry adds to, none if negative, sorted,
-// and which entry that is; entry n (K + 1) + k is negative k of row n, its target where k = K. ditems: (rows, d), dbias: (rows,) or null:
-// zeros, of dtype; what no entry adds to stays. partials: workspace.
-void sampled_softmax_loss_backward(const SampledRows& in, const float* dloss, const float* loss, const float* lse, const int64_t* ordered,
-                                   const int64_t* order, void* ditems, void* dbias, float* partials, Stream stream);
+// dloss, loss, lse: (N,) fp32. ordered, order: (N (K + 1),), the row of the gradient that every entry adds to, none if negative,
+// sorted, and which entry that is; entry n (K + 1) + k is negative k of row n, its target where k = K. ditems: (rows, d), dbias:
+// (rows,) or null: zeros, of dtype; what no entry adds to stays. partials: workspace.
+void sampled_softmax_loss_backward(const SampledRows& in, const float* dloss, const float* loss, const float* lse,
+                                   const int64_t* ordered, const int64_t* order, void* ditems, void* dbias, float* partials,
+                                   Stream stream);
 
 }  // namespace b4r::cuda

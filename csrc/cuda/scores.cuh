@@ -1,9 +1,9 @@
 // Scores of items for users, z_ij = h_i . C_j, in tiles of kItems items by USERS users that no memory but registers holds.
 //
 // A block has its users' rows in shared memory, and walks over items: kDepth columns of kItems rows at a time come by asynchronous
-// copies, the next ones while these are used. Halves are multiplied in tensor cores, fp32 by fused multiply-adds in the order of the columns
-// (ieee). A score depends on its user's and its item's row alone, not on where they stand in a tile: so equal items have equal scores,
-// whatever walks over them.
+// copies, the next ones while these are used. Halves are multiplied in tensor cores, fp32 by fused multiply-adds in the order of
+// the columns (ieee). A score depends on its user's and its item's row alone, not on where they stand in a tile: so equal items
+// have equal scores, whatever walks over them.
 #pragma once
 
 #include "cuda/element.cuh"
@@ -12,7 +12,7 @@
 namespace b4r::cuda {
 
 constexpr int kScoreWarps = 8, kScoreThreads = kScoreWarps * 32;
-constexpr int kStageBytes = 128;  // of each item: kDepth columns
+constexpr int kStageBytes = 128;             // of each item: kDepth columns
 constexpr int kRowBytes = kStageBytes + 16;  // rows lie apart, so that neither loads of matrices nor of 16 bytes meet in a bank
 
 // items: (V, d), bias: (V,) or null.
@@ -153,11 +153,11 @@ __device__ __forceinline__ void load_users(const T* hidden, int count, int64_t d
   commit_copies();
 }
 
-// use(tile, first) for the items item_of(first), item_of(first + 1), ..., kItems at a time; those from `count` on do not exist, and have
-// scores of 0. All threads call it, and use, which may have barriers in it.
+// use(tile, first) for the items item_of(first), item_of(first + 1), ..., kItems at a time; those from `count` on do not exist, and
+// have scores of 0. All threads call it, and use, which may have barriers in it.
 template <class T, int USERS, class ItemOf, class Use>
-__device__ __forceinline__ void for_scores(const Catalogue<T>& catalogue, int64_t count, const ItemOf& item_of, unsigned char* shared,
-                                           const Use& use) {
+__device__ __forceinline__ void for_scores(const Catalogue<T>& catalogue, int64_t count, const ItemOf& item_of,
+                                           unsigned char* shared, const Use& use) {
   constexpr int kNumbers = 16 / sizeof(T), kPieces = kStageBytes / 16;
   const int64_t d = catalogue.d, stride = user_bytes<T>(d);
   const int parts = static_cast<int>((d + kDepth<T> - 1) / kDepth<T>);
@@ -204,7 +204,8 @@ void for_elements(const ScoredItems& in, const Call& call) {
   for_dtype(in.dtype, [&](auto element) {
     using T = decltype(element);
     const bool in_vectors = in.d * sizeof(T) % 16 == 0 && aligned(in.items) && aligned(in.hidden);
-    call(Catalogue<T>{static_cast<const T*>(in.items), static_cast<const T*>(in.bias), in.d, in_vectors}, static_cast<const T*>(in.hidden));
+    call(Catalogue<T>{static_cast<const T*>(in.items), static_cast<const T*>(in.bias), in.d, in_vectors},
+         static_cast<const T*>(in.hidden));
   });
 }
 

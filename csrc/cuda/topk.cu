@@ -1,18 +1,19 @@
-// The k best items of each user by z_ij = h_i . C_j + b_j, best first, NaN before all numbers, ties by the lower item: docs/topk.md.
+// The k best items of each user by z_ij = h_i . C_j + b_j, best first, NaN before all numbers, ties by the lower item:
+// docs/topk.md.
 //
-// hidden (N, d), items (V, d). A score and its item are one integer, a key: the score's bits in an order of integers above the item's
-// complement, so that the larger is the better and no two are equal. However keys meet, the k best are the same.
+// hidden (N, d), items (V, d). A score and its item are one integer, a key: the score's bits in an order of integers above the
+// item's complement, so that the larger is the better and no two are equal. However keys meet, the k best are the same.
 //
-//   best    a block takes USERS users and a split of the items. It leaves a tile's scores in shared memory; then each warp, for its users,
-//           lets in what is better than the worst that it keeps and is not excluded. It keeps a sorted list of the best and, beside it, a
-//           buffer of what came since; a full buffer is sorted and merged into the list. Some k ln(V / k) items get in
+//   best    a block takes USERS users and a split of the items. It leaves a tile's scores in shared memory; then each warp, for its
+//   users,
+//           lets in what is better than the worst that it keeps and is not excluded. It keeps a sorted list of the best and, beside
+//           it, a buffer of what came since; a full buffer is sorted and merged into the list. Some k ln(V / k) items get in
 //   merge   a block for a user does the same with the splits' lists
 //
 // 2 N V d operations; C is read once for every USERS users. 8 k bytes are written for a user and split: nothing grows with N V.
-#include "cuda/topk.h"
-
 #include "cuda/launch.cuh"
 #include "cuda/scores.cuh"
+#include "cuda/topk.h"
 
 namespace b4r::cuda {
 namespace {
@@ -57,8 +58,8 @@ __device__ __forceinline__ void order_pairs(int64_t* keys, int count, int stride
   __syncwarp();
 }
 
-// The best keys that a warp has met for a user: in shared memory a list, which descends, and behind it a buffer of those that came since.
-// The threads of the warp call all functions together, and `waiting` and `worst` are the same in all of them.
+// The best keys that a warp has met for a user: in shared memory a list, which descends, and behind it a buffer of those that came
+// since. The threads of the warp call all functions together, and `waiting` and `worst` are the same in all of them.
 struct Best {
   int64_t* list;
   int waiting;    // in the buffer
@@ -129,8 +130,8 @@ constexpr size_t shared_bytes(int64_t d, const Sizes& sizes) {
 
 template <class T, int USERS>
 __global__ void __launch_bounds__(kScoreThreads, 2)
-    best_kernel(Catalogue<T> catalogue, const T* hidden, const int64_t* exclude, const int32_t* offsets, int64_t* p_best, int64_t users,
-                int64_t num_items, int64_t splits, int64_t items_of_split, Sizes sizes) {
+    best_kernel(Catalogue<T> catalogue, const T* hidden, const int64_t* exclude, const int32_t* offsets, int64_t* p_best,
+                int64_t users, int64_t num_items, int64_t splits, int64_t items_of_split, Sizes sizes) {
   constexpr int kUsersOfWarp = USERS / kScoreWarps;
   unsigned char* shared = shared_memory<unsigned char>();
   auto* keys = reinterpret_cast<int64_t*>(shared + scores_bytes<T, USERS>(catalogue.d));
@@ -146,7 +147,8 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
 
   const int64_t begin = split * items_of_split, end = min(begin + items_of_split, num_items);
   for_scores<T, USERS>(
-      catalogue, end - begin, [&](int64_t item) { return begin + item; }, shared, [&](const Tile<T, USERS>& tile, int64_t first) {
+      catalogue, end - begin, [&](int64_t item) { return begin + item; }, shared,
+      [&](const Tile<T, USERS>& tile, int64_t first) {
         tile.for_each([&](int slot, int item, float z) { scores[tile.user(slot) * kScoreStride + item] = z; });
         __syncthreads();
 #pragma unroll
@@ -203,22 +205,23 @@ constexpr int64_t kMostKeptOfMany = 64;  // more would leave room for one block 
 
 int64_t users_of_block(int64_t users, int64_t k) { return users > kFewUsers && k <= kMostKeptOfMany ? kManyUsers : kFewUsers; }
 
-void topk(const ScoredItems& in, int64_t k, const int64_t* exclude, const int32_t* offsets, int64_t* best, void* scores, int64_t* rows,
-          Stream stream) {
+void topk(const ScoredItems& in, int64_t k, const int64_t* exclude, const int32_t* offsets, int64_t* best, void* scores,
+          int64_t* rows, Stream stream) {
   const Sizes sizes = sizes_of(k);
   for_elements(in, [&](auto catalogue, const auto* hidden) {
     using T = typename decltype(catalogue)::Element;
     const auto run = [&](auto users) {
       constexpr int kUsers = decltype(users)::value;
-      launch("topk", best_kernel<T, kUsers>, blocks_of(in.users, kUsers) * in.splits, kScoreThreads, shared_bytes<T, kUsers>(in.d, sizes),
-             stream, catalogue, hidden, exclude, offsets, best, in.users, in.num_items, in.splits, items_of_split(in), sizes);
+      launch("topk", best_kernel<T, kUsers>, blocks_of(in.users, kUsers) * in.splits, kScoreThreads,
+             shared_bytes<T, kUsers>(in.d, sizes), stream, catalogue, hidden, exclude, offsets, best, in.users, in.num_items,
+             in.splits, items_of_split(in), sizes);
     };
     if (users_of_block(in.users, k) == kManyUsers)
       run(std::integral_constant<int, kManyUsers>{});
     else
       run(std::integral_constant<int, kFewUsers>{});
-    launch("topk_merge", merge_kernel<T>, in.users, kScoreThreads, kScoreWarps * sizes.keys() * sizeof(int64_t), stream, best, in.splits,
-           sizes, static_cast<T*>(scores), rows);
+    launch("topk_merge", merge_kernel<T>, in.users, kScoreThreads, kScoreWarps * sizes.keys() * sizeof(int64_t), stream, best,
+           in.splits, sizes, static_cast<T*>(scores), rows);
   });
 }
 

@@ -68,7 +68,10 @@ def compiled() -> list[dict]:
     for found in usage.finditer(_cuobjdump("--dump-resource-usage")):
         arch = found[1] or arch
         if found[2]:
+            file = re.search(r"_([a-z_]+)_cu_", found[2])  # nvcc names what is of one file after it
+            assert file is not None, found[2]
             row = {
+                "op": file[1],
                 "kernel": short_name(_demangled(found[2])),
                 "arch": arch,
                 "registers": int(found[3]),

@@ -1,7 +1,12 @@
+import sys
+
 import pytest
 import torch
 
 from b4r_fast import backends, ops, use_backend
+from b4r_fast.backends import cuda, implementation, triton
+
+backends_package = sys.modules["b4r_fast.backends"]
 
 
 def test_every_backend_is_reported_with_what_it_holds_or_why_not():
@@ -17,9 +22,24 @@ def test_an_unknown_backend_is_refused():
         pass
 
 
-def test_a_backend_that_is_not_available_says_why():
-    with pytest.raises(ValueError, match="backend 'cuda' is not available here: this release has no CUDA"), use_backend("cuda"):
+def test_a_backend_that_is_not_available_says_why(monkeypatch):
+    monkeypatch.setattr(cuda, "UNAVAILABLE", "no GPU")
+    with pytest.raises(ValueError, match="backend 'cuda' is not available here: no GPU"), use_backend("cuda"):
         pass
+
+
+def test_what_a_backend_leaves_to_others_goes_to_the_next_one(monkeypatch):
+    """Of a GPU's tensors: to Triton, and where that is missing to the reference."""
+    monkeypatch.setitem(backends_package.DEFAULT_ORDER, "cpu", ("cuda", "triton", "reference"))
+    x = torch.ones(1)
+    backends_package._find.cache_clear()
+    try:
+        assert implementation("topk", x).__module__ == cuda.__name__ + ".topk"
+        assert implementation("topk", x, besides="cuda").__module__ == triton.__name__ + ".topk"
+        with use_backend("triton"):
+            assert implementation("topk", x).__module__ == triton.__name__ + ".topk"
+    finally:
+        backends_package._find.cache_clear()
 
 
 def test_the_choice_ends_with_the_block_even_after_an_error():

@@ -1,4 +1,5 @@
-// The scheduler of runtime.h. Compiled without sanitizers, which it tells what they cannot know: which fiber runs, and what barriers order.
+// The scheduler of runtime.h. Compiled without sanitizers, which it tells what they cannot know: which fiber runs, and what
+// barriers order.
 #include "runtime.h"
 
 #include <dlfcn.h>
@@ -56,7 +57,8 @@ struct Unseen {
 
 // Not memcpy, which sanitizers look into: registers of lanes know no races.
 void copy_unseen(void* to, const void* from, size_t bytes) {
-  for (size_t i = 0; i < bytes; ++i) static_cast<volatile unsigned char*>(to)[i] = static_cast<const volatile unsigned char*>(from)[i];
+  for (size_t i = 0; i < bytes; ++i)
+    static_cast<volatile unsigned char*>(to)[i] = static_cast<const volatile unsigned char*>(from)[i];
 }
 
 enum class State { ready, at_block_barrier, at_collective, ended };
@@ -226,9 +228,10 @@ bool only_noted(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes) 
 
 void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body) {
   const int count = static_cast<int>(block.x);
-  if (grid.y != 1 || grid.z != 1 || block.y != 1 || block.z != 1) throw std::runtime_error("only grids and blocks of one dimension run here");
+  if (grid.y != 1 || grid.z != 1 || block.y != 1 || block.z != 1)
+    throw std::runtime_error("only grids and blocks of one dimension run here");
   if (count > 1024 || count % kWarpSize != 0) throw std::runtime_error("a block must have whole warps, and 1,024 threads at most");
-  const char *seed = std::getenv("B4R_CUDA_ON_CPU_ORDER");
+  const char* seed = std::getenv("B4R_CUDA_ON_CPU_ORDER");
   std::mt19937 shuffle(seed != nullptr ? static_cast<unsigned>(std::atoi(seed)) : 0);
   const Unseen unseen;
   Launch launch;

@@ -19,7 +19,9 @@ void expect(bool right, const char* what) {
   ++failures;
 }
 
-void run(int blocks, int threads, size_t shared, const std::function<void()>& body) { on_cpu::launch(dim3(blocks), dim3(threads), shared, body); }
+void run(int blocks, int threads, size_t shared, const std::function<void()>& body) {
+  on_cpu::launch(dim3(blocks), dim3(threads), shared, body);
+}
 
 // The launch ends with a fault that says this.
 void expect_fault(const char* says, int threads, const std::function<void()>& body) {
@@ -70,7 +72,8 @@ void collectives() {
     expect(__reduce_add_sync(kAll, value) == 32 * first + 31 * 16, "a sum over the lanes");
     expect(__reduce_min_sync(kAll, static_cast<unsigned>(value)) == static_cast<unsigned>(first), "the least of the lanes");
     // A lane may be one collective ahead of another that still reads.
-    for (int i = 0; i < 9; ++i) expect(__shfl_xor_sync(kAll, value + i, 1) == first + (lane ^ 1) + i, "one shuffle after the other");
+    for (int i = 0; i < 9; ++i)
+      expect(__shfl_xor_sync(kAll, value + i, 1) == first + (lane ^ 1) + i, "one shuffle after the other");
   });
 }
 
@@ -81,9 +84,11 @@ void atomics() {
 }
 
 void numbers() {
-  expect(__float2bfloat16_rn(1.00390625f).bits == 0x3F80 && __float2bfloat16_rn(1.01171875f).bits == 0x3F82, "bf16 rounds ties to even");
+  expect(__float2bfloat16_rn(1.00390625f).bits == 0x3F80 && __float2bfloat16_rn(1.01171875f).bits == 0x3F82,
+         "bf16 rounds ties to even");
   expect(std::isnan(__bfloat162float(__float2bfloat16_rn(NAN))), "bf16 keeps NaN");
-  expect(__half2float(__float2half_rn(65504.0f)) == 65504.0f && std::isinf(__half2float(__float2half_rn(65520.0f))), "fp16 ends at 65504");
+  expect(__half2float(__float2half_rn(65504.0f)) == 65504.0f && std::isinf(__half2float(__float2half_rn(65520.0f))),
+         "fp16 ends at 65504");
   expect(__clzll(0) == 64 && __clzll(1) == 63 && __ffs(8) == 4 && __popc(0xF0u) == 4, "bits are counted");
 }
 
@@ -109,8 +114,8 @@ void copies() {
   });
 }
 
-// PTX manual, "Warp-level matrix load": lanes 8 m to 8 m + 7 name the rows of matrix m, and lane l receives of every matrix the elements
-// 2 (l mod 4) and the next of row l div 4.
+// PTX manual, "Warp-level matrix load": lanes 8 m to 8 m + 7 name the rows of matrix m, and lane l receives of every matrix the
+// elements 2 (l mod 4) and the next of row l div 4.
 template <int MATRICES>
 void loads_of_matrices() {
   run(1, 32, MATRICES * 8 * 16, [] {

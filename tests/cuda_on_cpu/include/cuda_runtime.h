@@ -21,7 +21,7 @@ namespace on_cpu {
 // The number that it is for the thread that reads it.
 struct Coordinate {
   struct X {
-    dim3 Place::*which;
+    dim3 Place::* which;
     operator unsigned() const { return (place().*which).x; }
   } x;
 };

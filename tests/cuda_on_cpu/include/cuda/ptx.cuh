@@ -1,5 +1,5 @@
-// csrc/cuda/ptx.cuh for the CPU: the same functions. Which lane holds which element is written down here once more, as the PTX manual has
-// it for ldmatrix and for mma.m16n8k16; tests/cuda_on_cpu/test_runtime.cpp holds both against its tables.
+// csrc/cuda/ptx.cuh for the CPU: the same functions. Which lane holds which element is written down here once more, as the PTX
+// manual has it for ldmatrix and for mma.m16n8k16; tests/cuda_on_cpu/test_runtime.cpp holds both against its tables.
 #pragma once
 
 #include "cuda_bf16.h"
@@ -18,7 +18,8 @@ inline void copy_now(const on_cpu::Copy& copy) {
 }
 
 inline void copy_async(void* to, const void* from, bool exists) {
-  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0) on_cpu::fault("a misaligned asynchronous copy");
+  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0)
+    on_cpu::fault("a misaligned asynchronous copy");
   const on_cpu::Copy copy = {to, exists ? from : nullptr};
   if (on_cpu::copies_are_eager())
     copy_now(copy);
@@ -44,10 +45,13 @@ void load_matrices(uint32_t (&r)[MATRICES], const void* row) {
 }
 
 inline float half_of(uint32_t pair, int which, __half) { return __half2float({static_cast<uint16_t>(pair >> 16 * which)}); }
-inline float half_of(uint32_t pair, int which, __nv_bfloat16) { return __bfloat162float({static_cast<uint16_t>(pair >> 16 * which)}); }
+inline float half_of(uint32_t pair, int which, __nv_bfloat16) {
+  return __bfloat162float({static_cast<uint16_t>(pair >> 16 * which)});
+}
 
-// a: register i of lane l holds row l div 4 (+ 8 where i is odd), columns 2 (l mod 4) and the next (+ 8 where i >= 2). b: register i of lane
-// l holds rows 2 (l mod 4) and the next (+ 8 i), column l div 4. c: rows l div 4 (+ 8 where i >= 2), columns 2 (l mod 4) + i mod 2.
+// a: register i of lane l holds row l div 4 (+ 8 where i is odd), columns 2 (l mod 4) and the next (+ 8 where i >= 2). b: register
+// i of lane l holds rows 2 (l mod 4) and the next (+ 8 i), column l div 4. c: rows l div 4 (+ 8 where i >= 2), columns 2 (l mod 4)
+// + i mod 2.
 template <class T>
 void multiply_add(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], T type) {
   const uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
