@@ -8,8 +8,14 @@ pytestmark = pytest.mark.skipif(UNAVAILABLE is not None, reason=str(UNAVAILABLE)
 
 
 def test_every_op_and_a_model_pass_on_a_stand_in():
-    chosen = "everything_is_written or leaves_out or of_the_reference or model_trains or two_runs or not_overflow"
-    files = ("backends/test_gpu_kernels.py", "ops/test_registration.py", "ops/test_losses.py", "ops/test_attention.py")
+    chosen = "everything_is_written or leaves_out or of_the_reference or model_trains or two_runs or not_overflow or small"
+    files = (
+        "backends/test_gpu_kernels.py",
+        "backends/test_cuda.py",
+        "ops/test_registration.py",
+        "ops/test_losses.py",
+        "ops/test_attention.py",
+    )
     done = run("-m", "pytest", "-m", "gpu", "-k", chosen, *(f"tests/{file}" for file in files))
     assert done.returncode == 0, done.stdout[-2000:]
     assert "skipped" not in done.stdout
