@@ -56,7 +56,7 @@ def backends_with(name: str):
 
 SIZES = st.builds(
     Sizes,
-    lengths=st.lists(st.integers(0, 70), max_size=4).filter(lambda lengths: max(lengths, default=0) != 1).map(tuple),
+    lengths=st.lists(st.integers(0, 40), max_size=3).filter(lambda lengths: max(lengths, default=0) != 1).map(tuple),
     heads=st.integers(1, 2),
     head_size=st.integers(8, 64),
     intermediate=st.integers(1, 100),
@@ -93,7 +93,7 @@ def small_blocks(backend: str):
 def test_any_sizes_are_as_accurate_as_pytorch(backend, name, device, sizes):
     torch.manual_seed(0)
     with small_blocks(backend):
-        assert_as_accurate_as_the_reference(*SHAPED[name](replace(sizes, device=device)), device=device)
+        assert_as_accurate_as_the_reference(*SHAPED[name](replace(sizes, device=device)), device=device, draws=2, most_draws=4)
 
 
 # A head below the 16 columns that a product takes, the paper's, and the largest; lengths past every block, and past what the backward holds
@@ -105,7 +105,8 @@ def test_every_form_of_attention_is_as_accurate_as_pytorch(backend, name, head_s
     assert_as_accurate_as_the_reference(*SHAPED[name](sizes), device=device, draws=1)
 
 
-@pytest.mark.parametrize("hidden", [96, 160, 256])
+# A part of a block of columns, and all of the largest.
+@pytest.mark.parametrize("hidden", [96, 256])
 @kernels(lambda name: name not in ATTENTION)
 def test_wide_rows_are_as_accurate_as_pytorch(backend, name, hidden, device):
     sizes = Sizes(lengths=(40, 30), heads=1, head_size=hidden, intermediate=4 * hidden, items=100, device=device)
@@ -170,7 +171,7 @@ def test_zero_tokens_give_nothing_and_gradients_of_0(backend, name, lengths, dev
 
 @kernels(lambda name: "softmax" in name or name in ("embedding_layer_norm", "topk", "rank"))
 def test_a_catalogue_of_one_item_serves(backend, name, device):
-    assert_as_accurate_as_the_reference(*SHAPED[name](Sizes(items=1, device=device)), device=device)
+    assert_as_accurate_as_the_reference(*SHAPED[name](Sizes(items=1, device=device)), device=device, most_draws=4)
 
 
 @backends_with("attention")

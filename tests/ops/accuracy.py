@@ -51,14 +51,14 @@ def assert_as_accurate_as_torch(ours: Callable, theirs: Callable, tensors: Seque
 
 
 def assert_as_accurate_as_the_reference(
-    call: Callable, shapes: Sequence[tuple[int, ...]], *, device: torch.device | str = "cpu", draws: int = 4
+    call: Callable, shapes: Sequence[tuple[int, ...]], *, device: torch.device | str = "cpu", draws: int = 4, most_draws: int = 64
 ) -> None:
     """The same for an op, held against itself in the reference, on normal numbers.
 
-    The errors of several draws are taken together, of more where a tensor has a handful of numbers: one may come out exact by luck,
-    or be a sum that nearly cancels.
+    The errors of several draws are taken together, of more, up to most_draws, where a tensor has a handful of numbers: one may come out
+    exact by luck, or be a sum that nearly cancels.
     """
-    draws = max(draws, *(min(64, 256 // max(math.prod(shape), 1)) for shape in shapes), 1)
+    draws = max(draws, *(min(most_draws, 256 // max(math.prod(shape), 1)) for shape in shapes), 1)
     drawn = [[torch.randn(shape).to(device) for shape in shapes] for _ in range(draws)]
 
     def pooled(dtype: torch.dtype) -> list[Tensor]:
