@@ -12,7 +12,9 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -31,6 +33,8 @@ TARGETS = {
 }
 # Bytes that a program may have.
 SHARED_MEMORY = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}
+ATTENTION = ("attention", "attention_of_some_queries", "joint_attention")
+NORMS = ("residual_layer_norm", "embedding_layer_norm", "dropout")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 
@@ -152,10 +156,13 @@ def main(target: str, dtype: str) -> None:
         Sizes(lengths=(100, 3), heads=1, head_size=128, intermediate=256, items=3416, dropout_p=0.1),
     ]
 
-    def run(sizes: Sizes) -> None:
-        for shaped in SHAPED.values():
-            call, sides = shaped(sizes)
+    def run_ops(sizes: Sizes, names: Iterable[str] = SHAPED) -> None:
+        for name in names:
+            call, sides = SHAPED[name](sizes)
             results(call, DTYPES[dtype], [torch.randn(side) for side in sides])
+
+    def run(sizes: Sizes) -> None:
+        run_ops(sizes)
         _, sides = SHAPED["gelu_ffn"](sizes)
         results(lambda *inputs: ops.gelu_ffn(*inputs, approximate="tanh"), DTYPES[dtype], [torch.randn(side) for side in sides])
         exclude = torch.arange(sizes.tokens), torch.arange(sizes.tokens + 1, dtype=torch.int32)
@@ -180,8 +187,15 @@ def main(target: str, dtype: str) -> None:
             run(sizes)
         run(replace(shapes[0], dropout_p=0.0))
         run_without_bias(shapes[0])
+        # What has forms of its own for every size: attention, for heads and lengths; norms, from a few columns to more than a block.
+        for dropout_p in (0.1, 0.0):
+            for head_size, tokens in product((16, 32, 64, 128), (16, 128, 300)):
+                run_ops(Sizes(lengths=(tokens, 3), heads=1, head_size=head_size, dropout_p=dropout_p), ATTENTION)
+            for hidden in (16, 96, 300, 1024, 8192):
+                run_ops(Sizes(lengths=(40, 30), heads=1, head_size=hidden, dropout_p=dropout_p), NORMS)
         known = len(set(map(id, launched)))
-        run(replace(shapes[0], lengths=(199, 28)))
+        for lengths in ((199, 28), (200, 24)):  # no multiple of anything, and one of 16, which a size that is specialised would show
+            run(replace(shapes[0], lengths=lengths))
     for i, row in enumerate({id(row): row for row in launched}.values()):
         print(json.dumps(row | {"dtype": dtype, "anew": i >= known}), flush=True)
 

@@ -10,9 +10,10 @@ FORWARD_ELEMENTS, BACKWARD_ELEMENTS = 4096, 2048
 
 
 def blocks(d: int, elements: int) -> dict[str, int]:
-    """Row and column extents of a block: all columns of as many rows as it may hold elements."""
+    """Row and column extents of a block: all columns of as many rows as it may hold elements. A row that is more has more threads."""
     block_d = max(triton.next_power_of_2(d), 8)
-    return {"ROWS": max(1, elements // block_d), "BLOCK_D": block_d}
+    warps = 4 * max(1, min(8, block_d // elements))
+    return {"ROWS": max(1, elements // block_d), "BLOCK_D": block_d, "num_warps": warps}
 
 
 @triton.jit

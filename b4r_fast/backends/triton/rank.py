@@ -60,7 +60,7 @@ def _count_kernel(
     tl.store(p_counts + split.to(tl.int64) * N + rows, count, rows < N)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("N",))
 def _excluded_kernel(
     p_hidden, p_items, p_bias, p_targets, p_exclude, p_first, p_offsets, p_counts, N, d,
     BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, BIAS: tl.constexpr,

@@ -112,14 +112,12 @@ def fits(kernel: str, w: Tensor) -> bool:
 
 
 def constants(kernel: str, w: Tensor) -> dict[str, int]:
-    """Backward: one stage, as a program has a block of rows or two, and loads ahead of their use would only take registers; and all the
-    registers that a thread can have, or else ptxas spills some to fit another program beside it.
-    """
+    """Backward: one stage, as a program has a block of rows or two, and loads ahead of their use would only take registers."""
     d, size_in = w.shape
     rows, _, warps = tiles.tile(kernel, max(d, size_in), w.dtype)
     extents = {"BLOCK_IN": block_columns(size_in), "BLOCK_D": block_columns(d), "ROWS": rows, "num_warps": warps}
     if kernel == BACKWARD:
-        extents |= {"num_stages": 1} if tiles.on_amd() else {"num_stages": 1, "maxnreg": 255}
+        extents |= {"num_stages": 1} | tiles.all_registers()
     return extents
 
 

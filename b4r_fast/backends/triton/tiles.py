@@ -42,9 +42,9 @@ TABLE = {
             "topk": {64: Tile(16, 128, 4), 128: Tile(16, 128, 4), 256: Tile(16, 128, 8)},
         },
         "single": {
-            "attention forward": {32: Tile(128, 64, 8), 64: Tile(64, 32, 8), 128: Tile(32, 64, 8)},
+            "attention forward": {16: Tile(64, 32, 4), 32: Tile(128, 64, 8), 64: Tile(64, 32, 8), 128: Tile(32, 64, 8)},
             "attention whole": {32: Tile(128, 16, 8), 64: Tile(64, 16, 8), 128: Tile(16, 32, 8)},
-            "attention tiled": {32: Tile(64, 64, 8), 64: Tile(64, 32, 8), 128: Tile(32, 16, 8)},
+            "attention tiled": {32: Tile(64, 64, 8), 64: Tile(32, 32, 8), 128: Tile(16, 16, 8)},
             "gelu_ffn forward": {32: Tile(128, 32, 8), 64: Tile(128, 16, 8), 128: Tile(64, 16, 8)},
             "gelu_ffn dx": {32: Tile(64, 64, 8), 64: Tile(32, 32, 8), 128: Tile(64, 16, 8)},
             "gelu_ffn weights": {32: Tile(128, 16, 8), 64: Tile(16, 64, 8), 128: Tile(16, 16, 8)},
@@ -105,6 +105,11 @@ TABLE = {
 
 def on_amd() -> bool:
     return not INTERPRETED and driver.active.get_current_target().backend == "hip"
+
+
+def all_registers() -> dict[str, int]:
+    """For a launch: all the registers that a thread can have, where ptxas else spills some to fit another program beside it."""
+    return {} if on_amd() else {"maxnreg": 255}
 
 
 def _families() -> tuple[str, ...]:
