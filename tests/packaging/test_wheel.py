@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.timeout(600)  # a build from nothing, CUDA too where there is nvcc
+
 PROGRAM = """
 import b4r_fast, torch
 from b4r_fast.backends.cpu.instruction_sets import ISA
@@ -29,7 +31,7 @@ def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT]
     environment = os.environ | {"B4R_FAST_CUDA_ARCHS": "80"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = folder.glob("*.whl")
     return built
