@@ -19,7 +19,7 @@ from ttsem.sanitize import session
 TESTS = (
     *("tests/backends/test_gpu_kernels.py", "tests/backends/test_triton_mutations.py", "tests/backends/test_ttsem.py"),
     *("tests/ops/test_registration.py", "tests/ops/test_residual_layer_norm.py"),  # of every backend
-    *("-k", "triton or ttsem"),
+    *("-k", "triton or ttsem", "--timeout", "900"),  # of a test, on a machine that does something else too
 )
 
 
