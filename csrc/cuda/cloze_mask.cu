@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kWarps * 32)
   const int64_t begin = cu_seqlens[sequence], end = cu_seqlens[sequence + 1];
   uint32_t least = 0xFFFFFFFFu;
   for_tokens(seed, begin, end, [&](int64_t, uint32_t r) { least = r < least ? r : least; });
-  least = __reduce_min_sync(0xFFFFFFFFu, least);
+  least = __reduce_min_sync(kWarp, least);
   const bool last_only = word(random_words(seed, sequence / 4, kSequences), sequence % 4) < last_threshold;
   for_tokens(seed, begin, end, [&](int64_t token, uint32_t r) {
     const int64_t value = values[token];

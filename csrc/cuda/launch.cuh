@@ -9,6 +9,7 @@
 
 namespace b4r::cuda {
 
+constexpr uint32_t kWarp = 0xFFFFFFFFu;        // the mask of what all lanes do together
 constexpr size_t kSharedByDefault = 48 << 10;  // bytes that a block may have without asking
 
 __host__ __device__ constexpr int64_t blocks_of(int64_t count, int64_t size) { return (count + size - 1) / size; }

@@ -12,6 +12,7 @@
 #include "cuda/launch.cuh"
 #include "cuda/philox.cuh"
 #include "cuda/sample_negatives.h"
+#include "cuda/search.cuh"
 
 namespace b4r::cuda {
 namespace {
@@ -71,14 +72,7 @@ struct Popularity {
 
   // The first row, from low to high, whose running sum passes u; high if none before it does.
   __device__ int64_t first_beyond(int64_t u, int64_t low, int64_t high) const {
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (cumulative[middle] > u)
-        high = middle;
-      else
-        low = middle + 1;
-    }
-    return low;
+    return first_where(low, high, [&](int64_t row) { return cumulative[row] > u; });
   }
 
   __device__ int64_t row(uint32_t low, uint32_t high) const {

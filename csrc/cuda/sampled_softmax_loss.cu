@@ -14,11 +14,11 @@
 #include "cuda/element.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/sampled_softmax_loss.h"
+#include "cuda/search.cuh"
 
 namespace b4r::cuda {
 namespace {
 
-constexpr uint32_t kWarp = 0xFFFFFFFFu;
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kLowest = -1e30f;  // below all logits, and no infinity: its difference to itself is a number
 constexpr int kWarps = 4, kThreads = kWarps * 32;
@@ -296,18 +296,12 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t r = ordered[end - 1];
   if (r < 0 || ordered[end] != r || (begin > 0 && ordered[begin - 1] == r)) return;
   // The chunks that the run goes on into: each begins with it.
-  int64_t low = chunk + 1, high = blocks_of(entries, kEntries);
-  while (low < high) {
-    const int64_t middle = (low + high) / 2;
-    if (ordered[middle * kEntries] == r)
-      low = middle + 1;
-    else
-      high = middle;
-  }
+  const int64_t behind =
+      first_where(chunk + 1, blocks_of(entries, kEntries), [=](int64_t c) { return ordered[c * kEntries] != r; });
   // Each warp adds up a part of them, one after the other.
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int64_t chunks = low - (chunk + 1), part = blocks_of(chunks, kWarps);
-  const int64_t first = chunk + 1 + warp * part, last = min(low, first + part);
+  const int64_t chunks = behind - (chunk + 1), part = blocks_of(chunks, kWarps);
+  const int64_t first = chunk + 1 + warp * part, last = min(behind, first + part);
   float* shared = shared_memory<float>();
   for (int64_t column = lane; column <= d; column += 32) {
     float sum = 0.0f;

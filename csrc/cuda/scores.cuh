@@ -7,6 +7,7 @@
 #pragma once
 
 #include "cuda/element.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/scores.h"
 
 namespace b4r::cuda {
@@ -98,7 +99,7 @@ struct Tile {
   // A count of each slot over the lanes that share its user.
   static __device__ __forceinline__ int sum_of_lanes(int count) {
 #pragma unroll
-    for (int offset = 4; offset < 32; offset *= 2) count += __shfl_xor_sync(0xFFFFFFFFu, count, offset);
+    for (int offset = 4; offset < 32; offset *= 2) count += __shfl_xor_sync(kWarp, count, offset);
     return count;
   }
   static __device__ __forceinline__ bool leads() { return threadIdx.x % 32 < 4; }
@@ -136,7 +137,7 @@ struct Tile<float, USERS> {
     for (int u = 0; u < USERS / 2; ++u) use(u, threadIdx.x % kItems, z[u]);
   }
 
-  static __device__ __forceinline__ int sum_of_lanes(int count) { return __reduce_add_sync(0xFFFFFFFFu, count); }
+  static __device__ __forceinline__ int sum_of_lanes(int count) { return __reduce_add_sync(kWarp, count); }
   static __device__ __forceinline__ bool leads() { return threadIdx.x % 32 == 0; }
 };
 

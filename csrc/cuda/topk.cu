@@ -4,21 +4,20 @@
 // hidden (N, d), items (V, d). A score and its item are one integer, a key: the score's bits in an order of integers above the
 // item's complement, so that the larger is the better and no two are equal. However keys meet, the k best are the same.
 //
-//   best    a block takes USERS users and a split of the items. It leaves a tile's scores in shared memory; then each warp, for its
-//   users,
-//           lets in what is better than the worst that it keeps and is not excluded. It keeps a sorted list of the best and, beside
-//           it, a buffer of what came since; a full buffer is sorted and merged into the list. Some k ln(V / k) items get in
+//   best    a block takes USERS users and a split of the items. It leaves a tile's scores in shared memory; then each warp lets in,
+//           for its users, what is better than the worst that it keeps and is not excluded. It keeps a sorted list of the best and,
+//           beside it, a buffer of what came since; a full buffer is sorted and merged into the list. Some k ln(V / k) get in
 //   merge   a block for a user does the same with the splits' lists
 //
 // 2 N V d operations; C is read once for every USERS users. 8 k bytes are written for a user and split: nothing grows with N V.
 #include "cuda/launch.cuh"
 #include "cuda/scores.cuh"
+#include "cuda/search.cuh"
 #include "cuda/topk.h"
 
 namespace b4r::cuda {
 namespace {
 
-constexpr uint32_t kWarp = 0xFFFFFFFFu;
 constexpr int64_t kNothing = INT64_MIN;  // below the keys of all items
 constexpr int kMostBuffered = 256;
 
@@ -110,15 +109,8 @@ struct Best {
 
 // Whether a sorted list has an item.
 __device__ __forceinline__ bool has(const int64_t* list, int64_t size, int64_t item) {
-  int64_t low = 0, high = size;
-  while (low < high) {
-    const int64_t middle = (low + high) / 2;
-    if (list[middle] < item)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low < size && list[low] == item;
+  const int64_t at = first_where(0, size, [=](int64_t i) { return list[i] >= item; });
+  return at < size && list[at] == item;
 }
 
 constexpr int kScoreStride = kItems + 4;  // of a user's scores, so that the lanes of a store meet in no bank

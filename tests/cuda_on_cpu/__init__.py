@@ -30,7 +30,7 @@ def install() -> None:
     sys.modules[NAME] = load(Path(os.environ.get("B4R_CUDA_ON_CPU") or build()))
 
 
-def environment(sanitizer: str, *, copies: str = "deferred", order: int | None = None) -> dict[str, str]:
+def environment(*, copies: str = "deferred", order: int | None = None) -> dict[str, str]:
     """For a process: how threads run and copies land (runtime.h), and what sanitizers do about what they find."""
     options = {
         "B4R_CUDA_ON_CPU_COPIES": copies,
@@ -58,6 +58,6 @@ def run_tests(*arguments: str, module: Path, sanitizer: str = "", seconds: int =
     """pytest in a process of its own, with a module of the kernels; for ThreadSanitizer without random places in memory, where it can."""
     fixed = ["setarch", "-R"] if sanitizer == "thread" and subprocess.run(["setarch", "-R", "true"], check=False).returncode == 0 else []
     command = [*fixed, sys.executable, "-m", "pytest", "-m", "not gpu", "-x", "-s", "-p", "no:cacheprovider", *arguments]
-    variables = environment(sanitizer, **mode) | {"B4R_CUDA_ON_CPU": str(module), "LD_PRELOAD": preloaded(sanitizer)}
+    variables = environment(**mode) | {"B4R_CUDA_ON_CPU": str(module), "LD_PRELOAD": preloaded(sanitizer)}
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.run(command, cwd=Path(__file__).parents[2], env=variables, timeout=seconds, **output)

@@ -13,8 +13,9 @@ from ..addresses import addresses, contiguous
 from .module import DTYPES, native, stream
 
 
-def _is_ours(hidden: Tensor, negatives: Tensor) -> bool:
-    in_vectors = hidden.shape[1] * hidden.element_size() % 16 == 0
+def _is_ours(hidden: Tensor, items: Tensor, negatives: Tensor) -> bool:
+    places = (hidden.shape[1] * hidden.element_size(), hidden.data_ptr(), items.data_ptr())
+    in_vectors = all(place % 16 == 0 for place in places)  # as the kernels decide: they read fewer columns one by one
     return negatives.dim() == 2 and hidden.shape[1] <= native.most_columns(DTYPES[hidden.dtype], in_vectors)
 
 
@@ -26,7 +27,7 @@ def _rows(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, n
 def sampled_softmax_loss(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor, log_q: Tensor | None, sparse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if not _is_ours(hidden, negatives):
+    if not _is_ours(hidden, items, negatives):
         others = implementation("sampled_softmax_loss", hidden, besides="cuda")
         return others(hidden, items, bias, targets, negatives, log_q, sparse)
     tensors = contiguous(hidden, items, bias, targets, negatives, log_q)
@@ -52,7 +53,7 @@ def sampled_softmax_loss_backward(
     num_rows: int,
 ) -> tuple[Tensor, Tensor | None]:
     inputs = (hidden, items, bias, targets, negatives, log_q)
-    if not _is_ours(hidden, negatives):
+    if not _is_ours(hidden, items, negatives):
         others = implementation("sampled_softmax_loss_backward", hidden, besides="cuda")
         return others(dloss, *inputs, loss, lse, target_rows, negative_rows, num_rows)
     tensors = contiguous(*inputs)
