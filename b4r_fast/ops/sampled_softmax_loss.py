@@ -36,6 +36,7 @@ _backward_op = define(
     " Tensor? log_q, Tensor loss, Tensor lse, Tensor target_rows, Tensor negative_rows, SymInt num_rows)"
     " -> (Tensor ditems, Tensor? dbias)",
     _fake_backward,
+    like=1,  # dloss is fp32 whatever the others are
 )
 
 
@@ -79,8 +80,8 @@ def sampled_softmax_loss(
     """-log softmax over the target and K negatives; differentiable in hidden, items and bias.
 
     hidden: (N, d). items: (V, d). bias: (V,) or None. targets: (N,) int64 rows of items; -100 gives no loss and no gradient.
-    negatives: int64 rows of items, (K,) shared by all rows or (N, K) private. log_q: the shape of negatives, the log of how often each is
-    expected among the K draws (sample_negatives returns it), subtracted from its logit, so that the loss estimates the full softmax
+    negatives: int64 rows of items, (K,) shared by all rows or (N, K) private. log_q: the shape of negatives, float32 or the dtype of
+    hidden, the log of how often each is expected among the K draws (sample_negatives returns it), subtracted from its logit, so that the loss estimates the full softmax
     (Bengio and Senecal 2008); None subtracts nothing. A negative that is the row's own target is left out. reduction as in softmax_loss.
     sparse: the gradients of items and bias are sparse tensors of the rows that targets and negatives name, not dense ones of V rows; not
     under torch.compile, which knows no sparse gradients.
@@ -89,5 +90,6 @@ def sampled_softmax_loss(
     sizes = check_tensors(None, {}, hidden=(hidden, "N d"), items=(items, "V d"), bias=(bias, "V"))
     shape = "K" if isinstance(negatives, Tensor) and negatives.dim() == 1 else "N K"
     check_tensors(torch.int64, sizes, hidden, targets=(targets, "N"), negatives=(negatives, shape))
-    check_tensors(None, sizes, hidden, log_q=(log_q, shape))
+    check_tensors(torch.float32 if getattr(log_q, "dtype", None) == torch.float32 else None, sizes, hidden, log_q=(log_q, shape))
+    log_q = None if log_q is None else log_q.to(torch.promote_types(hidden.dtype, torch.float32))
     return reduce_loss(_forward_op(hidden, items, bias, targets, negatives, log_q, sparse)[0], targets, reduction)

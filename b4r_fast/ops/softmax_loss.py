@@ -38,6 +38,7 @@ _backward_op = define(
     "softmax_loss_backward(Tensor dloss, Tensor hidden, Tensor items, Tensor? bias, Tensor targets, Tensor loss, Tensor lse)"
     " -> (Tensor ditems, Tensor? dbias)",
     _fake_backward,
+    like=1,  # dloss is fp32 whatever the others are
 )
 
 

@@ -70,11 +70,11 @@ template <class T>
 struct Sampled {
   const T *hidden, *items, *bias;
   const int64_t *targets, *negatives;
-  const T* log_q;
+  const float* log_q;
   int64_t num_negatives, d;
 
   __device__ __forceinline__ float bias_of(int64_t item) const { return bias == nullptr ? 0.0f : to_float(bias[item]); }
-  __device__ __forceinline__ float log_q_of(int64_t negative) const { return log_q == nullptr ? 0.0f : to_float(log_q[negative]); }
+  __device__ __forceinline__ float log_q_of(int64_t negative) const { return log_q == nullptr ? 0.0f : log_q[negative]; }
 };
 
 // An entry of the backward: row n's negative k, entry n (K + 1) + k; or its target, where k = K.
@@ -327,7 +327,7 @@ Sampled<T> sampled(const SampledRows& in) {
           static_cast<const T*>(in.bias),
           in.targets,
           in.negatives,
-          static_cast<const T*>(in.log_q),
+          in.log_q,
           in.num_negatives,
           in.d};
 }

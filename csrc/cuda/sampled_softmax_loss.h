@@ -5,12 +5,12 @@
 
 namespace b4r::cuda {
 
-// hidden: (N, d). items: (V, d). bias: (V,) or null. targets: (N,). negatives: (N, K). log_q: (N, K) or null. Elements of dtype.
+// hidden: (N, d). items: (V, d). bias: (V,) or null, elements of dtype. targets: (N,). negatives: (N, K). log_q: (N, K) or null.
 struct SampledRows {
   Dtype dtype;
   const void *hidden, *items, *bias;
   const int64_t *targets, *negatives;
-  const void* log_q;
+  const float* log_q;
   int64_t rows, num_negatives, d;  // N, K, d
 };
 

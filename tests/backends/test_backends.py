@@ -6,6 +6,9 @@ import torch
 from b4r_fast import backends, ops, use_backend
 from b4r_fast.backends import cuda, implementation, triton
 
+from ..ops.accuracy import results
+from ..ops.shaped import SHAPED, Sizes
+
 backends_package = sys.modules["b4r_fast.backends"]
 
 
@@ -54,7 +57,13 @@ def test_the_choice_ends_with_the_block_even_after_an_error():
     assert torch.equal(y(), before)
 
 
-def test_a_dtype_that_the_native_kernels_lack_runs_in_the_reference():
-    x, w = torch.randn(4, 8, dtype=torch.float64), torch.ones(8, dtype=torch.float64)
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", SHAPED)
+def test_a_dtype_that_the_native_kernels_lack_runs_in_the_reference(name, dtype, reduction):
+    call, shapes = SHAPED[name](Sizes(reduction=reduction, dropout_p=0.2))
+    tensors = [torch.randn(shape) for shape in shapes]
     with use_backend("cpu"):
-        assert ops.residual_layer_norm(x, x, w, w, eps=1e-6).dtype == torch.float64
+        ours = results(call, dtype, tensors)
+    with use_backend("reference"):
+        assert all(map(torch.equal, ours, results(call, dtype, tensors)))

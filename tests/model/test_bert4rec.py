@@ -96,9 +96,7 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_trains_saves_and_loads(name, device, tmp_path):
-    model = small(**VARIANTS[name]).to(device)
+def assert_it_learns(model: BERT4Rec, device: torch.device | str) -> None:
     batch, labels = batch_and_labels(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
@@ -109,6 +107,17 @@ def test_every_variant_trains_saves_and_loads(name, device, tmp_path):
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+
+
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+def test_a_model_of_bf16_learns(loss, device):
+    assert_it_learns(small(loss=loss, num_negatives=20).to(device, torch.bfloat16), device)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_trains_saves_and_loads(name, device, tmp_path):
+    model = small(**VARIANTS[name]).to(device)
+    assert_it_learns(model, device)
     model.eval().save_pretrained(tmp_path)
     again = BERT4Rec.from_pretrained(tmp_path).to(device)
     assert again.config == model.config

@@ -149,9 +149,9 @@ def softmax_loss(s: Sizes) -> Shaped:
 
 def sampled_softmax_loss(s: Sizes, *rows: int) -> Shaped:
     negatives = s.rows_of(s.items, *rows, s.negatives)
-    log_q = -negatives.double().log1p()
+    log_q = -negatives.float().log1p()  # of fp32 as sample_negatives returns it, whatever the dtype
     return (
-        lambda h, c, b: ops.sampled_softmax_loss(h, c, b, targets(s), negatives, log_q=log_q.to(h.dtype), reduction=s.reduction),
+        lambda h, c, b: ops.sampled_softmax_loss(h, c, b, targets(s), negatives, log_q=log_q, reduction=s.reduction),
         [(s.tokens, s.hidden), (s.items, s.hidden), (s.items,)],
     )
 
