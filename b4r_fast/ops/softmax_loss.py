@@ -118,6 +118,7 @@ def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Te
     """
     sizes = check_tensors(None, {}, hidden=(hidden, "N d"), items=(items, "V d"), bias=(bias, "V"))
     check_tensors(torch.int64, sizes, hidden, targets=(targets, "N"))
-    if reduction in ("mean", "sum") and torch.is_grad_enabled() and items.requires_grad:
+    # In fp16 the gradient of the sum may overflow where that of the mean does not.
+    if reduction in ("mean", "sum") and torch.is_grad_enabled() and items.requires_grad and items.dtype != torch.float16:
         return _reduced_op(hidden, items, bias, targets, reduction == "mean")[0]
     return reduce_loss(_forward_op(hidden, items, bias, targets)[0], targets, reduction)

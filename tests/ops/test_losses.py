@@ -100,3 +100,11 @@ def test_biases_far_beyond_what_an_exponential_holds_serve(loss, reduction, devi
     torch.testing.assert_close(ours.double(), oracle, rtol=1e-6, atol=0)
     for g, exact in zip(torch.autograd.grad(ours, inputs), torch.autograd.grad(oracle, wide), strict=True):
         torch.testing.assert_close(g.double(), exact, rtol=0, atol=1e-4)
+
+
+def test_the_gradient_of_a_mean_in_fp16_does_not_overflow_where_that_of_the_sum_would(loss, device):
+    hidden = torch.full((4000, 1), 60.0, dtype=torch.float16, device=device)
+    items = torch.zeros(2, 1, dtype=torch.float16, device=device, requires_grad=True)
+    out = loss(hidden, items, None, torch.zeros(4000, dtype=torch.int64, device=device), "mean")
+    ditems = torch.autograd.grad(out, items)[0]
+    torch.testing.assert_close(ditems.float(), torch.tensor([[-30.0], [30.0]], device=device), rtol=1e-2, atol=0)
