@@ -81,8 +81,9 @@ def sampled_softmax_loss(
 
     hidden: (N, d). items: (V, d). bias: (V,) or None. targets: (N,) int64 rows of items; -100 gives no loss and no gradient.
     negatives: int64 rows of items, (K,) shared by all rows or (N, K) private. log_q: the shape of negatives, float32 or the dtype of
-    hidden, the log of how often each is expected among the K draws (sample_negatives returns it), subtracted from its logit, so that the loss estimates the full softmax
-    (Bengio and Senecal 2008); None subtracts nothing. A negative that is the row's own target is left out. reduction as in softmax_loss.
+    hidden, the log of how often each is expected among the K draws (sample_negatives returns it), subtracted from its logit, so that
+    the loss estimates the full softmax (Bengio and Senecal 2008); None subtracts nothing. A negative that is the row's own target is
+    left out. reduction as in softmax_loss.
     sparse: the gradients of items and bias are sparse tensors of the rows that targets and negatives name, not dense ones of V rows; not
     under torch.compile, which knows no sparse gradients.
     Raises ValueError for a wrong shape, dtype, device, target, negative or reduction.
