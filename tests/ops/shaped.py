@@ -179,6 +179,20 @@ def token_positions(s: Sizes) -> Shaped:
     return lambda: ops.token_positions(s.offsets(), s.tokens), []
 
 
+def adamw_rows(s: Sizes) -> Shaped:
+    """What the named rows of the table and its moments become; the others must stay."""
+    rows = torch.arange(0, s.items, 3, device=s.device)[: s.tokens]
+
+    def step(table, exp_avg, exp_avg_sq, gradient):
+        before = torch.stack((table, exp_avg, exp_avg_sq.square())).detach()
+        after = before.clone()
+        ops.adamw_rows(*after, rows, gradient.detach(), lr=0.1, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, step=2)
+        assert torch.equal(before.index_fill(1, rows, 0.0), after.index_fill(1, rows, 0.0))
+        return after[:, rows]
+
+    return step, [*[(s.items, s.hidden)] * 3, (len(rows), s.hidden)]
+
+
 def topk(s: Sizes) -> Shaped:
     return (
         lambda h, c, b: ops.topk(h, c, b, min(3, s.items))[0],
@@ -216,6 +230,7 @@ SHAPED = {
         cloze_mask,
         select_labelled,
         token_positions,
+        adamw_rows,
         topk,
         rank,
     )
