@@ -15,6 +15,7 @@ from .packed import PackedSequences
 # Added to both seeds before every step: odd, so that 2^64 steps have seeds of their own, and no small multiple of the model's SEED_STEP, by
 # which the seeds of one step are apart. From the multiplier of xorshift64* (Vigna 2016).
 NEXT_STEP = 0x2545F4914F6CDD1D
+MOST_HEAD_COLUMNS = 128  # of the attention kernels
 WARM_UP = 3  # steps before the recording, in which kernels are compiled, libraries and the optimizer set up
 
 
@@ -55,6 +56,7 @@ class CapturedStep:
         self.tokens, self.sequences = tokens, sequences + -(-tokens // self.max_length)
         self.batch = PackedSequences.from_lists([]).fill(self.tokens, self.sequences, self.max_length).to(device)
         self.seeds = torch.from_numpy(np.random.SeedSequence(seed).generate_state(2, np.uint64).view(np.int64)).to(device)
+        self.one = torch.ones((), device=device)  # the loss's gradient, which autograd would fill in at every step
         self.steps, self.loss = 0, torch.empty(())
         self.graph: torch.cuda.CUDAGraph | None = None
 
@@ -91,7 +93,7 @@ class CapturedStep:
         hidden = PackedSequences(inputs, self.batch.cu_seqlens, self.max_length)
         loss = self.model(hidden, labels, seed=step_seed, rows=self.rows).loss
         assert loss is not None
-        loss.backward()
+        loss.backward(self.one)
         if self.max_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_norm, foreach=True)
         self.optimizer.step()
@@ -110,5 +112,11 @@ class CapturedStep:
 def _check_capturable(model: BERT4Rec, optimizer: torch.optim.Optimizer) -> None:
     if model.config.sparse_gradients:
         raise ValueError("a model with sparse_gradients cannot be recorded: how many rows a step names is read back; use dense gradients")
+    if model.config.hidden_size > MOST_HEAD_COLUMNS * model.config.num_heads:
+        columns = model.config.hidden_size // model.config.num_heads
+        raise ValueError(
+            f"heads of {columns} columns, at most {MOST_HEAD_COLUMNS} can be recorded: no kernel serves wider ones, and torch's operators"
+            " read the sequences' lengths back; use more heads"
+        )
     if not all(group.get("capturable") for group in optimizer.param_groups):
         raise ValueError("optimizer must be made with capturable=True, as torch.optim.AdamW(..., fused=True, capturable=True)")

@@ -1,4 +1,4 @@
-"""A step of fixed shapes trains as the plain one does. On a GPU it is recorded; here it runs as it would be recorded, on the CPU."""
+"""A step of fixed shapes trains as the plain one does: on a GPU recorded, on the CPU as it would be recorded."""
 
 import math
 
@@ -21,26 +21,30 @@ def models(**changes) -> tuple[BERT4Rec, BERT4Rec]:
 
 
 def adamw(model: BERT4Rec) -> torch.optim.AdamW:
-    return torch.optim.AdamW(model.parameters(), lr=0.01)
+    on_gpu = next(model.parameters()).device.type != "cpu"
+    return torch.optim.AdamW(model.parameters(), lr=0.01, fused=on_gpu, capturable=on_gpu)
 
 
 @pytest.mark.parametrize("changes", [{}, {"norm": "pre", "final_norm": True}, {"loss": "sampled", "num_negatives": 7}])
-def test_padding_to_one_shape_changes_nothing(changes):
-    plain, filled = models(**changes)
+def test_padding_to_one_shape_changes_nothing(changes, device):
+    """Nor does the recording: there are more steps than warm it up."""
+    if device.type != "cpu" and not torch.cuda.is_available():
+        pytest.skip("what stands in for a GPU records nothing")
+    plain, filled = (model.to(device) for model in models(**changes))
     optimizer = adamw(plain)
     step = CapturedStep(filled, adamw(filled), tokens=30, sequences=5, mask_prob=0.3, last_only=0.2, seed=3)
     seeds = step.seeds.clone()
-    for lists in BATCHES:
-        batch = PackedSequences.from_lists(lists)
+    for lists in BATCHES * 2:
+        batch = PackedSequences.from_lists(lists).to(device)
         seeds += NEXT_STEP
         inputs, labels = ops.cloze_mask(batch.values, batch.cu_seqlens, mask_prob=0.3, last_only=0.2, mask_id=41, seed=seeds[0])
         loss = plain(PackedSequences(inputs, batch.cu_seqlens, batch.max_seqlen), labels, seed=seeds[1]).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        torch.testing.assert_close(step(batch), loss.detach())
+        torch.testing.assert_close(step(batch), loss.detach(), rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(filled.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)  # a small gradient moves a weight as much as a large one
 
 
 def test_every_step_has_masks_and_dropout_of_its_own():
@@ -58,6 +62,21 @@ def test_gradients_are_limited_to_the_norm_that_is_asked_for():
     step(PackedSequences.from_lists(BATCHES[0]))
     norm = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters()))
     assert norm == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sparse_gradients": True, "loss": "sampled"}, "use dense gradients"),
+        ({"hidden_size": 320}, "160 columns, at most 128"),
+        ({}, "capturable=True"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused(changes, message):
+    with torch.device("meta"):
+        model = BERT4Rec(BERT4RecConfig(**{**vars(CONFIG), **changes}))
+    with pytest.raises(ValueError, match=message):
+        CapturedStep(model, torch.optim.AdamW(model.parameters()), tokens=30, sequences=5, mask_prob=0.3)
 
 
 def test_a_batch_beyond_the_capacity_is_refused_and_leaves_the_step_alone():

@@ -100,13 +100,31 @@ def _backward_reduced(ctx, dloss, *_):
 differentiate(_reduced_op, _backward_reduced, _setup_reduced)
 
 
+def _fake_total(loss, targets, mean):
+    return loss.new_empty(()), loss.new_empty(())
+
+
+_total_op = define("total_loss(Tensor loss, Tensor targets, bool mean) -> (Tensor total, Tensor weight)", _fake_total)
+
+
+def _setup_total(ctx, inputs, output):
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(output[1])
+    ctx.shape = inputs[0].shape
+
+
+def _backward_total(ctx, dtotal, _):
+    (weight,) = ctx.saved_tensors
+    return (dtotal * weight).expand(ctx.shape), None, None
+
+
+differentiate(_total_op, _backward_total, _setup_total)
+
+
 def reduce_loss(loss: Tensor, targets: Tensor, reduction: str) -> Tensor:
     """Rows -> "none": rows, "sum": their sum, "mean": the mean over rows with a target, 0 when there is none."""
     check_choice("reduction", reduction, ("mean", "sum", "none"))
-    if reduction == "none":
-        return loss
-    total = loss.sum()
-    return total if reduction == "sum" else total / (targets != IGNORED).sum().clamp(min=1)
+    return loss if reduction == "none" else _total_op(loss, targets, reduction == "mean")[0]
 
 
 def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, *, reduction: str = "mean") -> Tensor:

@@ -22,7 +22,7 @@ BACKENDS = [name for name in ("triton", "cuda") if backends()[name].startswith("
 DEVICES = {"cuda": cuda.DEVICES}
 if "triton" in BACKENDS:
     from b4r_fast.backends import triton
-    from b4r_fast.backends.triton import tiles
+    from b4r_fast.backends.triton import rows, tiles
 
     from . import hardened_interpreter
 
@@ -84,6 +84,7 @@ def small_blocks(backend: str):
     patch = pytest.MonkeyPatch()
     patch.setattr(tiles, "tile", lambda *_: tiles.Tile(32, 16, 4))
     patch.setattr(tiles, "fits", lambda *_: True)
+    patch.setattr(rows, "CHUNK", 4)
     return patch.context()
 
 
@@ -174,6 +175,13 @@ def test_a_catalogue_of_one_item_serves(backend, name, device):
     assert_as_accurate_as_the_reference(*SHAPED[name](Sizes(items=1, device=device)), device=device, most_draws=4)
 
 
+@kernels(lambda name: name.startswith("sampled") or name == "embedding_layer_norm")
+def test_rows_that_many_entries_name_are_as_accurate_as_pytorchs(backend, name, device):
+    """As the mask's row is: more than are summed in one piece, and so many that the pieces' order would show."""
+    sizes = Sizes(lengths=(90, 60), items=3, device=device)
+    assert_as_accurate_as_the_reference(*SHAPED[name](sizes), device=device, draws=1, most_draws=2)
+
+
 @backends_with("attention")
 def test_offsets_of_tokens_that_lie_far_apart_do_not_overflow(backend, device):
     """One token, so nothing lies there; but the block's other rows have offsets past 2^31."""
@@ -193,9 +201,9 @@ def test_it_draws_the_negatives_of_the_reference(backend, sampler, device):
         return ops.sample_negatives((70, 9), 1000, sampler=sampler, counts=counts, seed=seed)
 
     with use_backend("reference"):
-        rows, log_q = draw()
+        negatives, log_q = draw()
     ours = draw()
-    assert torch.equal(ours[0], rows)
+    assert torch.equal(ours[0], negatives)
     torch.testing.assert_close(ours[1], log_q, rtol=1e-6, atol=1e-6)
 
 
@@ -207,9 +215,9 @@ def test_topk_leaves_out_what_is_excluded_and_breaks_ties_by_row(backend, k, dev
     bias[7], bias[8] = torch.nan, -torch.inf
     exclude = torch.tensor([3, 1, 3, 89, 0, 5, 7], device=device), torch.tensor([0, 4, 4, 7], dtype=torch.int32, device=device)
     with use_backend("reference"):
-        scores, rows = ops.topk(hidden, items, bias, k, exclude=exclude)
+        scores, best = ops.topk(hidden, items, bias, k, exclude=exclude)
     ours = ops.topk(hidden, items, bias, k, exclude=exclude)
-    assert torch.equal(ours[1], rows)
+    assert torch.equal(ours[1], best)
     torch.testing.assert_close(ours[0], scores, equal_nan=True)
 
 

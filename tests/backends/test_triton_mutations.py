@@ -29,6 +29,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning") 
 
 FOLDER = Path(backend.__file__).parent
 
+NUMBERS, RUN = "numbers", "run"
+
 CU, SEED = torch.tensor([0, 70, 75], dtype=torch.int32), torch.tensor(5)
 N, V, D = 70, 150, 24
 
@@ -74,31 +76,44 @@ def rank(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     return [op.rank(*arguments)], [reference.rank(*arguments)]
 
 
+def rows(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    op.CHUNK = 8
+    values, factors, belongs = torch.randn(N, D), torch.rand(N), torch.arange(N) // 30 - 1
+    ours = op.segment_sum(values, belongs.sort(stable=True), 3, torch.float32, factors=factors)
+    named = belongs >= 0
+    return [ours], [torch.zeros(3, D).index_add(0, belongs[named], (factors[:, None] * values)[named])]
+
+
 @dataclass(frozen=True)
 class Mutation:
-    """fault: what is wrong. check: compares an op with the reference. Of the op's source, `right` is replaced by `wrong`."""
+    """fault: what is wrong. check: compares an op with the reference. Of the op's source, `right` is replaced by `wrong`.
+
+    seen: what must show it, wrong numbers or the run (a race, an access outside), whose numbers may be right.
+    """
 
     fault: str
     check: Callable[[ModuleType], tuple[list[torch.Tensor], list[torch.Tensor]]]
     right: str
     wrong: str
+    seen: str = NUMBERS
 
 
 MUTATIONS = (
     Mutation("a mask that lets one key more in", attention, "key[None, :] < keys, s", "key[None, :] <= keys, s"),
     Mutation("a sum that is not rescaled", attention, "out = out * fade[:, None] +", "out = out +"),
-    Mutation("strides swapped", attention, "q_token, k_token, v_token, out_token, R,", "k_token, q_token, v_token, out_token, R,"),
+    Mutation("strides swapped", attention, "q_token, k_token, v_token, out_token, R,", "k_token, q_token, v_token, out_token, R,", RUN),
     Mutation("dropout by the wrong key", attention, "octets[None, :], head)\n        out", "octets[None, :] + 1, head)\n        out"),
-    Mutation("rows read that do not exist", attention, "p_x + o_x, (tokens[:, None] < end)", "p_x + o_x, (tokens[:, None] < end + 9)"),
+    Mutation("rows read that do not exist", attention, "p_x + o_x, (tokens[:, None] < end)", "p_x + o_x, (tokens[:, None] < end + 9)", RUN),
     Mutation("a bias dropped", softmax_loss, "z += tl.load(p_bias + columns", "z += 0.0 * tl.load(p_bias + columns"),
     Mutation("a split that is not rescaled", softmax_loss, "total = total * fade + tl.load(p_total", "total = total + tl.load(p_total"),
     Mutation("the target counted twice", softmax_loss, "== target[:, None])\n        z", "== target[:, None] - 1)\n        z"),
     Mutation("ranges of rows that overlap", softmax_loss, "begin = part * rows_of_range", "begin = part * (rows_of_range - 1)"),
-    Mutation("all ranges stored in one place", gelu_ffn, "part.to(tl.int64) * (2 * f * d + f)", "part.to(tl.int64) * 0"),
+    Mutation("all ranges stored in one place", gelu_ffn, "part.to(tl.int64) * (2 * f * d + f)", "part.to(tl.int64) * 0", RUN),
     Mutation("panels of the hidden layer not added up", gelu_ffn, "y += tl.dot(a", "y = tl.dot(a"),
     Mutation("masked lanes that are read", gelu_ffn, "m_out, other=0.0)", "m_out)"),
     Mutation("a gradient that forgets the dropout", residual_linear_layer_norm, "return dz, dz * factor,", "return dz, dz,"),
-    Mutation("counts of all splits in one place", rank, "p_counts + split.to(tl.int64) * N + rows", "p_counts + rows"),
+    Mutation("counts of all splits in one place", rank, "p_counts + split.to(tl.int64) * N + rows", "p_counts + rows", RUN),
+    Mutation("a chunk that is another row's too", rows, "tl.cdiv(begin, CHUNK), end", "begin // CHUNK, end"),
 )  # fmt: skip
 
 
@@ -114,18 +129,19 @@ def load(op: str, source: str, folder: Path) -> ModuleType:
     return module
 
 
-def is_right(check: Callable, module: ModuleType) -> bool:
+def seen(check: Callable, module: ModuleType) -> str | None:
+    """What shows a fault, if there is one."""
     torch.manual_seed(0)
     try:
         ours, expected = check(module)
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
     except AssertionError:
-        return False
+        return NUMBERS
     except Exception as error:
         if Fault.__name__ not in repr(error):  # nor ttsem's KernelFault: a mutation that is no program
             raise
-        return False
-    return True
+        return RUN
+    return None
 
 
 @pytest.fixture(autouse=True)
@@ -133,9 +149,9 @@ def _small_blocks(monkeypatch):
     monkeypatch.setattr(tiles, "tile", lambda *_: tiles.Tile(32, 16, 4))
 
 
-@pytest.mark.parametrize("check", [attention, softmax_loss, gelu_ffn, residual_linear_layer_norm, rank])
+@pytest.mark.parametrize("check", [attention, softmax_loss, gelu_ffn, residual_linear_layer_norm, rank, rows])
 def test_without_a_fault_none_is_found(check, tmp_path):
-    assert is_right(check, load(check.__name__, (FOLDER / f"{check.__name__}.py").read_text(), tmp_path))
+    assert seen(check, load(check.__name__, (FOLDER / f"{check.__name__}.py").read_text(), tmp_path)) is None
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.fault)
@@ -144,4 +160,5 @@ def test_a_planted_fault_is_found(mutation, tmp_path):
         pytest.skip("ttsem reads 0 there")
     source = (FOLDER / f"{mutation.check.__name__}.py").read_text()
     assert source.count(mutation.right) == 1, "the mutation no longer fits the source"
-    assert not is_right(mutation.check, load(mutation.check.__name__, source.replace(mutation.right, mutation.wrong), tmp_path))
+    module = load(mutation.check.__name__, source.replace(mutation.right, mutation.wrong), tmp_path)
+    assert seen(mutation.check, module) == mutation.seen

@@ -15,7 +15,7 @@ from .residual_layer_norm import residual_layer_norm, residual_layer_norm_backwa
 from .sample_negatives import sample_negatives
 from .sampled_softmax_loss import sampled_softmax_loss, sampled_softmax_loss_backward
 from .select_labelled import select_labelled
-from .softmax_loss import reduced_softmax_loss, softmax_loss, softmax_loss_backward
+from .softmax_loss import reduced_softmax_loss, softmax_loss, softmax_loss_backward, total_loss
 from .token_positions import token_positions
 from .topk import topk
 
@@ -50,6 +50,7 @@ _PARTS = {
         softmax_loss_backward,
         token_positions,
         topk,
+        total_loss,
     )
 }
 OPERATORS = _PARTS | compose(_PARTS)

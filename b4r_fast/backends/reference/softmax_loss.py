@@ -74,11 +74,16 @@ def weight_of_a_row(targets: Tensor, mean: bool, dtype: torch.dtype) -> Tensor:
     return (targets >= 0).sum().clamp(min=1).to(dtype).reciprocal()
 
 
+def total_loss(loss: Tensor, targets: Tensor, mean: bool) -> tuple[Tensor, Tensor]:
+    """The sum or mean of the losses (), and what a row counts in it ()."""
+    weight = weight_of_a_row(targets, mean, loss.dtype)
+    return loss.sum() * weight, weight
+
+
 def reduced_softmax_loss(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, mean: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     """The sum or mean of the losses (), what a row counts in it (), and the gradients of their sum: dhidden, ditems, dbias."""
     loss, dhidden, lse = softmax_loss(hidden, items, bias, targets)
-    weight = weight_of_a_row(targets, mean, loss.dtype)
     gradients = softmax_loss_backward(torch.ones_like(loss), hidden, items, bias, targets, loss, lse)
-    return loss.sum() * weight, weight, dhidden, *gradients
+    return *total_loss(loss, targets, mean), dhidden, *gradients

@@ -82,5 +82,6 @@ if UNAVAILABLE is None:
             softmax_loss.softmax_loss_backward,
             token_positions.token_positions,
             topk.topk,
+            softmax_loss.total_loss,
         )
     }

@@ -204,15 +204,14 @@ def _strides(*tensors: Tensor) -> tuple[int, ...]:
 
 
 def _constants(d: int, blocks: tiles.Tile, drops: bool) -> dict[str, int | bool]:
-    rows, keys, warps = blocks
-    return {"D": d, "BLOCK_D": block_columns(d), "ROWS": rows, "KEYS": keys, "DROPOUT": drops, "num_warps": warps}
+    return {"D": d, "BLOCK_D": block_columns(d), "ROWS": blocks.rows, "KEYS": blocks.columns, "DROPOUT": drops} | blocks.options
 
 
 def _whole(d: int, dtype: torch.dtype, most_rows: int) -> tiles.Tile | None:
     """Blocks for a backward that holds all rows of a sequence at once; None where they do not fit into registers."""
-    most, keys, warps = tiles.tile("attention whole", d, dtype)
-    rows = max(min(64, most), triton.next_power_of_2(most_rows))  # so many warps have too little to share below that
-    return tiles.Tile(rows, keys, warps) if rows <= most else None
+    blocks = tiles.tile("attention whole", d, dtype)
+    rows = max(min(64, blocks.rows), triton.next_power_of_2(most_rows))  # so many warps have too little to share below that
+    return blocks._replace(rows=rows) if rows <= blocks.rows else None
 
 
 def attention(
@@ -279,8 +278,6 @@ def _write_gradients(
     blocks = tiles.tile("attention tiled", d, q.dtype)
     blocks_q, blocks_k = triton.cdiv(max_seqlen_q, blocks.rows), triton.cdiv(max_seqlen_k, blocks.columns)
     constants = _constants(d, blocks, drops)
-    if q.dtype == torch.float32:
-        constants |= tiles.all_registers()
     if blocks_k:
         _backward_keys_kernel[(units * blocks_k,)](
             *inputs, dk, dv, *offsets, *inputs_strides, *_strides(dk, dv), rows, heads, blocks_k, scale, threshold, keep_scale, **constants

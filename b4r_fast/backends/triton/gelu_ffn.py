@@ -150,10 +150,10 @@ def _dweight_kernel(
     tl.store(p_partials + 2 * f * d + hidden, db1, hidden < f)
 
 
-def constants(kernel: str, x: Tensor, approximate: str) -> dict[str, int | bool]:
-    d = x.shape[1]
-    rows, hidden, warps = tiles.tile(kernel, d, x.dtype)
-    return {"BLOCK_D": block_columns(d), "ROWS": rows, "HIDDEN": hidden, "TANH": approximate == "tanh", "num_warps": warps}
+def constants(kernel: str, w1: Tensor, approximate: str) -> dict[str, int | bool]:
+    f, d = w1.shape
+    block = tiles.tile(kernel, d, w1.dtype, f)
+    return {"BLOCK_D": block_columns(d), "ROWS": block.rows, "HIDDEN": block.columns, "TANH": approximate == "tanh"} | block.options
 
 
 def gelu_ffn(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, approximate: str) -> Tensor:
@@ -163,7 +163,7 @@ def gelu_ffn(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, approxim
     x, w1, b1, w2, b2 = (t.contiguous() for t in (x, w1, b1, w2, b2))
     y = torch.empty_like(x)
     if rows:
-        extents = constants("gelu_ffn forward", x, approximate)
+        extents = constants("gelu_ffn forward", w1, approximate)
         _forward_kernel[(triton.cdiv(rows, extents["ROWS"]),)](x, w1, b1, w2, b2, y, rows, d, w1.shape[0], **extents)
     return y
 
@@ -171,7 +171,7 @@ def gelu_ffn(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, approxim
 def weight_partials(dy: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, approximate: str) -> Tensor:
     """(ranges, 2 f d + f): what ranges of rows add to dw1, dw2 and db1."""
     (rows, d), f = x.shape, w1.shape[0]
-    extents = constants("gelu_ffn weights", x, approximate)
+    extents = constants("gelu_ffn weights", w1, approximate)
     panels = triton.cdiv(f, extents["HIDDEN"])
     ranges, blocks = cut(triton.cdiv(rows, extents["ROWS"]), panels)
     partials = x.new_empty((ranges, 2 * f * d + f), dtype=torch.float32)
@@ -188,7 +188,7 @@ def gelu_ffn_backward(
         return reference.gelu_ffn_backward(dy, x, w1, b1, w2, approximate)
     dy, x, w1, b1, w2 = (t.contiguous() for t in (dy, x, w1, b1, w2))
     f, dx = w1.shape[0], torch.empty_like(x)
-    extents = constants("gelu_ffn dx", x, approximate)
+    extents = constants("gelu_ffn dx", w1, approximate)
     row_blocks = triton.cdiv(rows, extents["ROWS"])
     db2 = x.new_empty((row_blocks, d), dtype=torch.float32)
     if rows:

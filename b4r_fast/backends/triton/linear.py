@@ -44,21 +44,21 @@ def _backward_kernel(
 
 def fits(w: Tensor) -> bool:
     """Whether a program can hold all of dw."""
-    return w.shape[1] <= MOST_IN and tiles.fits("linear backward", w.shape[0], w.dtype)
+    return w.shape[1] <= MOST_IN and tiles.fits("linear backward", w.shape[0], w.dtype, w.shape[1])
 
 
 def partial_gradients(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """dx, and what the programs add to dw (P, out in) and to db (P, out)."""
     n, (size_out, size_in) = x.shape[0], w.shape
-    rows_of_block, _, warps = tiles.tile("linear backward", size_out, x.dtype)
-    programs = min(WEIGHT_PROGRAMS, triton.cdiv(n, rows_of_block))
+    block = tiles.tile("linear backward", size_out, x.dtype, size_in)
+    programs = min(WEIGHT_PROGRAMS, triton.cdiv(n, block.rows))
     dx = x.new_empty(x.shape)
     dw, db = (x.new_empty((programs, size), dtype=torch.float32) for size in (size_out * size_in, size_out))
     if n:
         _backward_kernel[(programs,)](
             dy, x, w, dx, dw, db, n, size_in, size_out,
-            BLOCK_OUT=block_columns(size_out), BLOCK_IN=block_columns(size_in), ROWS=rows_of_block, num_warps=warps,
-            num_stages=1,
+            BLOCK_OUT=block_columns(size_out), BLOCK_IN=block_columns(size_in), ROWS=block.rows, num_stages=1,
+            **block.options,
         )  # fmt: skip
     return dx, dw, db
 

@@ -97,11 +97,12 @@ def rank(
         return reference.rank(hidden, items, bias, targets, exclude, exclude_offsets)
     hidden, items, targets = hidden.contiguous(), items.contiguous(), targets.contiguous()
     (n, d), v = hidden.shape, items.shape[0]
-    block, _, warps = tiles.tile("rank", d, hidden.dtype)  # as many rows as items
+    tile = tiles.tile("rank", d, hidden.dtype)
+    block = tile.rows  # and as many items
     row_blocks, item_blocks = triton.cdiv(n, block), triton.cdiv(v, block)
     splits, blocks_of_split = cut(item_blocks, row_blocks)
     counts = targets.new_empty((splits, n))
-    constants = {"BLOCK": block, "BLOCK_D": block_columns(d), "BIAS": bias is not None, "num_warps": warps}
+    constants = {"BLOCK": block, "BLOCK_D": block_columns(d), "BIAS": bias is not None} | tile.options
     inputs = (hidden, items, hidden if bias is None else bias.contiguous(), targets)
     if n == 0:
         return torch.empty_like(targets)

@@ -81,7 +81,7 @@ def residual_ffn_layer_norm(
     y, sublayer = (x.new_empty(x.shape) for _ in range(2))
     mean, rstd = (x.new_empty(rows, dtype=torch.float32) for _ in range(2))
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, x)
-    extents = constants("residual_ffn forward", x, approximate)
+    extents = constants("residual_ffn forward", w1, approximate)
     if rows:
         _forward_kernel[(triton.cdiv(rows, extents["ROWS"]),)](
             *tensors, y, sublayer, mean, rstd, seed, rows, d, w1.shape[0], eps, threshold, scale, **extents, DROPOUT=drops
@@ -111,7 +111,7 @@ def residual_ffn_layer_norm_backward(
     (rows, d), f = x.shape, w1.shape[0]
     dx, ds = x.new_empty(x.shape), x.new_empty(x.shape)
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, x)
-    extents = constants("residual_ffn dx", x, approximate)
+    extents = constants("residual_ffn dx", w1, approximate)
     row_blocks = triton.cdiv(rows, extents["ROWS"])
     partials = x.new_empty((row_blocks, 3 * d), dtype=torch.float32)
     if rows:

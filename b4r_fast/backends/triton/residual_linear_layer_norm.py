@@ -108,17 +108,17 @@ def _backward_kernel(
 
 
 def fits(kernel: str, w: Tensor) -> bool:
-    return tiles.fits(kernel, max(w.shape), w.dtype)
+    """Whether w (d, in) is about as wide as high, as in a model, and the table has a block for it."""
+    d, size_in = w.shape
+    return block_columns(d) == block_columns(size_in) and tiles.fits(kernel, d, w.dtype, size_in)
 
 
 def constants(kernel: str, w: Tensor) -> dict[str, int]:
     """Backward: one stage, as a program has a block of rows or two, and loads ahead of their use would only take registers."""
     d, size_in = w.shape
-    rows, _, warps = tiles.tile(kernel, max(d, size_in), w.dtype)
-    extents = {"BLOCK_IN": block_columns(size_in), "BLOCK_D": block_columns(d), "ROWS": rows, "num_warps": warps}
-    if kernel == BACKWARD:
-        extents |= {"num_stages": 1} | tiles.all_registers()
-    return extents
+    block = tiles.tile(kernel, d, w.dtype, size_in)
+    extents = {"BLOCK_IN": block_columns(size_in), "BLOCK_D": block_columns(d), "ROWS": block.rows} | block.options
+    return extents | {"num_stages": 1} if kernel == BACKWARD else extents
 
 
 def residual_linear_layer_norm(

@@ -11,8 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Elements of the blocks of _segment_sum_kernel.
-SEGMENT_ELEMENTS = 1024
+# Elements of the blocks of entries that are summed at once, and entries of a chunk of a row that has more.
+SEGMENT_ELEMENTS, CHUNK = 1024, 128
 # Extents of the blocks of _sum_partials_kernel.
 PARTIALS, SUM_COLUMNS = 32, 64
 
@@ -94,15 +94,11 @@ def lower_bound(p_sorted, wanted, low, high, steps):
     return low
 
 
-@triton.jit(do_not_specialize=("entries", "steps", "values"))
-def _segment_sum_kernel(
-    p_values, p_factors, p_ordered, p_order, p_sums, d, entries, steps, values, per_value,
-    BLOCK_D: tl.constexpr, ENTRIES: tl.constexpr, FACTORS: tl.constexpr,
-):  # fmt: skip
-    segment, columns, two = tl.program_id(0), tl.arange(0, BLOCK_D), tl.arange(0, 2)
-    bounds = lower_bound(p_ordered, segment + two, two * 0, two * 0 + entries, steps)
-    begin, end = tl.min(bounds, 0), tl.max(bounds, 0)
-    total = tl.zeros((BLOCK_D,), tl.float32)
+@triton.jit
+def _add_entries(
+    total, p_values, p_factors, p_order, begin, end, d, values, per_value, columns, ENTRIES: tl.constexpr, FACTORS: tl.constexpr
+):
+    """total (columns,), and what the entries at places begin to end add to it."""
     for start in range(begin, end, ENTRIES):
         places = start + tl.arange(0, ENTRIES)
         entry = tl.load(p_order + places, places < end, other=0)
@@ -111,6 +107,46 @@ def _segment_sum_kernel(
         if FACTORS:
             x *= tl.load(p_factors + entry, places < end, other=0.0)[:, None]
         total += tl.sum(x, 0)
+    return total
+
+
+@triton.jit(do_not_specialize=("values",))
+def _chunk_sum_kernel(
+    p_values, p_factors, p_ordered, p_order, p_chunks, d, values, per_value,
+    BLOCK_D: tl.constexpr, ENTRIES: tl.constexpr, CHUNK: tl.constexpr, FACTORS: tl.constexpr,
+):  # fmt: skip
+    """chunks (entries div CHUNK, d): the sum of a chunk of entries if all belong to one row."""
+    chunk, columns = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK_D)
+    begin = chunk * CHUNK
+    row = tl.load(p_ordered + begin)
+    if (row < 0) | (row != tl.load(p_ordered + begin + CHUNK - 1)):
+        return
+    total = tl.zeros((BLOCK_D,), tl.float32)
+    total = _add_entries(
+        total, p_values, p_factors, p_order, begin, begin + CHUNK, d, values, per_value, columns, ENTRIES, FACTORS
+    )  # fmt: skip
+    tl.store(p_chunks + chunk * d + columns, total, columns < d)
+
+
+@triton.jit(do_not_specialize=("entries", "steps", "values"))
+def _segment_sum_kernel(
+    p_values, p_factors, p_ordered, p_order, p_chunks, p_sums, d, entries, steps, values, per_value,
+    BLOCK_D: tl.constexpr, ENTRIES: tl.constexpr, CHUNK: tl.constexpr, FACTORS: tl.constexpr,
+):  # fmt: skip
+    """A row: its entries up to the first chunk that is all its own, those chunks, and the entries after them."""
+    segment, columns, two = tl.program_id(0), tl.arange(0, BLOCK_D), tl.arange(0, 2).to(tl.int64)
+    bounds = lower_bound(p_ordered, segment + two, two * 0, two * 0 + entries, steps)
+    begin, end = tl.min(bounds, 0), tl.max(bounds, 0)
+    first, last = tl.cdiv(begin, CHUNK), end // CHUNK
+    alone = tl.minimum(first * CHUNK, end)
+    total = tl.zeros((BLOCK_D,), tl.float32)
+    total = _add_entries(total, p_values, p_factors, p_order, begin, alone, d, values, per_value, columns, ENTRIES, FACTORS)
+    for start in range(first, last, ENTRIES):
+        chunk = start + tl.arange(0, ENTRIES)
+        m_block = (chunk[:, None] < last) & (columns[None, :] < d)
+        total += tl.sum(tl.load(p_chunks + chunk[:, None] * d + columns[None, :], m_block, other=0.0), 0)
+    rest = tl.maximum(last * CHUNK, alone)
+    total = _add_entries(total, p_values, p_factors, p_order, rest, end, d, values, per_value, columns, ENTRIES, FACTORS)
     tl.store(p_sums + segment.to(tl.int64) * d + columns, total.to(p_sums.dtype.element_ty), columns < d)
 
 
@@ -120,16 +156,21 @@ def segment_sum(
     """(num_rows, d): row r is the sum over its entries e of factors[e] values[e div per_value mod n].
 
     rows: the row that each entry belongs to, none if negative, as rows.sort(stable=True) gives them and their order. values: (n, d).
-    factors: (entries,) fp32, 1 if None. Each row's are added up in their order: no atomics, the same bits every time.
+    factors: (entries,) fp32, 1 if None. No atomics, the same bits every time. Many entries may belong to one row, as all masked tokens do:
+    those are first summed in chunks, by programs of their own.
     """
     n, d = values.shape
     ordered, order = rows
     entries = order.shape[0]
     sums = values.new_empty((num_rows, d), dtype=dtype)
     block_d = block_columns(d)
+    chunks = values.new_empty((entries // CHUNK, d), dtype=torch.float32)
+    factors_or_any = values if factors is None else factors
+    constants = {"BLOCK_D": block_d, "ENTRIES": max(1, SEGMENT_ELEMENTS // block_d), "CHUNK": CHUNK, "FACTORS": factors is not None}
+    if len(chunks):
+        _chunk_sum_kernel[(len(chunks),)](values, factors_or_any, ordered, order, chunks, d, max(n, 1), per_value, **constants)
     if num_rows:
         _segment_sum_kernel[(num_rows,)](
-            values, values if factors is None else factors, ordered, order, sums, d, entries, entries.bit_length(), max(n, 1), per_value,
-            BLOCK_D=block_d, ENTRIES=max(1, SEGMENT_ELEMENTS // block_d), FACTORS=factors is not None,
-        )  # fmt: skip
+            values, factors_or_any, ordered, order, chunks, sums, d, entries, entries.bit_length(), max(n, 1), per_value, **constants
+        )
     return sums

@@ -151,7 +151,6 @@ def _merge_kernel(
 
 @triton.jit(do_not_specialize=("N",))
 def _total_kernel(p_loss, p_targets, p_totals, N, MEAN: tl.constexpr, ROWS: tl.constexpr):
-    """The losses' sum or mean, what a row counts in it, and 1."""
     total = tl.zeros((ROWS,), tl.float32)
     count = tl.zeros((ROWS,), tl.int32)
     for start in range(0, N, ROWS):
@@ -171,7 +170,7 @@ def _backward_kernel(
     p_dloss, p_hidden, p_items, p_bias, p_ids, p_targets, p_loss, p_lse, p_gradients, N, V, d, dloss_row, size, column_blocks,
     rows_of_range, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BIAS: tl.constexpr, SAMPLED: tl.constexpr,
 ):  # fmt: skip
-    """gradients (ranges, size): ditems (V, d), then dbias (V,). dloss: dloss_row numbers from row to row, 0 if there is one for all.
+    """gradients (ranges, size): ditems (V, d), then dbias (V,). dloss: dloss_row numbers from row to row, 0 if all have one.
 
     A target that is a column of a sample is left out: its gradient is added apart.
     """
@@ -212,8 +211,8 @@ def forward_columns(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """loss (N,) and lse (N,) in fp32 and dhidden (N, d), of targets that are rows of items against columns, a sample if ids are given."""
     n, d, v = *hidden.shape, columns.shape[0]
-    rows_of_block, columns_of_block, warps = tiles.tile("softmax_loss forward", d, hidden.dtype)
-    row_blocks, column_blocks, block_d = triton.cdiv(n, rows_of_block), triton.cdiv(v, columns_of_block), block_columns(d)
+    block = tiles.tile("softmax_loss forward", d, hidden.dtype)
+    row_blocks, column_blocks, block_d = triton.cdiv(n, block.rows), triton.cdiv(v, block.columns), block_columns(d)
     splits, blocks_of_split = cut(column_blocks, row_blocks)
     # Each for itself: where slices of one tensor lie would depend on n, and Triton compiles for how an address is aligned.
     most, total = (hidden.new_empty((splits, n), dtype=torch.float32) for _ in range(2))
@@ -223,8 +222,8 @@ def forward_columns(
     if n:
         _forward_kernel[(row_blocks * splits,)](
             hidden, columns, hidden if column_bias is None else column_bias, targets if ids is None else ids, targets, most, total, mixed,
-            n, v, d, splits, blocks_of_split * columns_of_block, BLOCK_D=block_d, ROWS=rows_of_block, COLUMNS=columns_of_block,
-            num_warps=warps, BIAS=column_bias is not None, SAMPLED=ids is not None,
+            n, v, d, splits, blocks_of_split * block.columns, BLOCK_D=block_d, ROWS=block.rows, COLUMNS=block.columns,
+            BIAS=column_bias is not None, SAMPLED=ids is not None, **block.options,
         )  # fmt: skip
         _merge_kernel[(triton.cdiv(n, MERGE_ROWS),)](
             hidden, items, hidden if bias is None else bias, targets, most, total, mixed, loss, dhidden, lse, n, d, splits,
@@ -244,10 +243,13 @@ def backward_columns(
     ids: Tensor | None,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of columns (V, d) and of bias (V,); of a sample without what targets add. dloss: (N,), or () for all rows."""
+    """The gradients of columns (V, d) and of bias (V,); of a sample without what targets add.
+
+    dloss: (N,) of any stride, or () for all rows.
+    """
     n, d, v = *hidden.shape, columns.shape[0]
-    rows_of_block, columns_of_block, warps = tiles.tile("softmax_loss backward", d, hidden.dtype)
-    row_blocks, column_blocks = triton.cdiv(n, rows_of_block), triton.cdiv(v, columns_of_block)
+    block = tiles.tile("softmax_loss backward", d, hidden.dtype)
+    row_blocks, column_blocks = triton.cdiv(n, block.rows), triton.cdiv(v, block.columns)
     ranges, blocks_of_range = cut(row_blocks, column_blocks)
     shapes = [(v, d)] if bias is None else [(v, d), (v,)]
     size = 16 * triton.cdiv(v * d + (0 if bias is None else v), 16)  # so that every range begins at an address for wide stores
@@ -255,8 +257,8 @@ def backward_columns(
     if v:
         _backward_kernel[(column_blocks * ranges,)](
             dloss, hidden, columns, hidden if bias is None else bias, targets if ids is None else ids, targets, loss, lse, gradients,
-            n, v, d, dloss.dim(), size, column_blocks, blocks_of_range * rows_of_block, BLOCK_D=block_columns(d), ROWS=rows_of_block,
-            COLUMNS=columns_of_block, num_warps=warps, BIAS=bias is not None, SAMPLED=ids is not None,
+            n, v, d, dloss.stride(0) if dloss.dim() else 0, size, column_blocks, blocks_of_range * block.rows, BLOCK_D=block_columns(d),
+            ROWS=block.rows, COLUMNS=block.columns, BIAS=bias is not None, SAMPLED=ids is not None, **block.options,
         )  # fmt: skip
     ditems, *dbias = split_sums(gradients[0] if ranges == 1 else sum_partials(gradients, dtype=dtype), shapes)
     return ditems, dbias[0] if dbias else None
@@ -274,8 +276,20 @@ def softmax_loss_backward(
 ) -> tuple[Tensor, Tensor | None]:
     if hidden.shape[1] > MOST_COLUMNS:
         return reference.softmax_loss_backward(dloss, hidden, items, bias, targets, loss, lse)
-    dloss, hidden, items, bias, targets, loss, lse = contiguous(dloss, hidden, items, bias, targets, loss, lse)
+    hidden, items, bias, targets, loss, lse = contiguous(hidden, items, bias, targets, loss, lse)
     return backward_columns(dloss, hidden, items, bias, targets, loss, lse, None, items.dtype)
+
+
+def _totals(losses: Tensor, targets: Tensor, mean: bool) -> Tensor:
+    """The losses' sum or mean, what a row counts in it, and 1."""
+    totals = losses.new_empty(3)
+    _total_kernel[(1,)](losses, targets, totals, losses.shape[0], MEAN=mean, ROWS=TOTAL_ROWS)
+    return totals
+
+
+def total_loss(loss: Tensor, targets: Tensor, mean: bool) -> tuple[Tensor, Tensor]:
+    totals = _totals(*contiguous(loss, targets), mean)
+    return totals[0], totals[1]
 
 
 def reduced_softmax_loss(
@@ -285,7 +299,5 @@ def reduced_softmax_loss(
         return reference.reduced_softmax_loss(hidden, items, bias, targets, mean)
     hidden, items, bias, targets = contiguous(hidden, items, bias, targets)
     losses, dhidden, lse = forward_columns(hidden, items, bias, targets, items, bias, None)
-    totals = losses.new_empty(3)
-    _total_kernel[(1,)](losses, targets, totals, losses.shape[0], MEAN=mean, ROWS=TOTAL_ROWS)
-    loss, weight, one = totals.unbind()
+    loss, weight, one = _totals(losses, targets, mean).unbind()
     return loss, weight, dhidden, *backward_columns(one, hidden, items, bias, targets, losses, lse, None, items.dtype)

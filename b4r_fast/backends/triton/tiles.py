@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -14,12 +16,19 @@ from .rows import block_columns
 class Tile(NamedTuple):
     """Rows and columns of a block of products (logits, scores, hidden activations), and how many warps share it.
 
-    columns: 0 where a block has all there are.
+    columns: 0 where a block has all there are. all_registers: a thread may have all that there are for one, where ptxas else spills some
+    to fit another program beside it.
     """
 
     rows: int
     columns: int
     warps: int
+    all_registers: bool = False
+
+    @property
+    def options(self) -> dict[str, int]:
+        """For a launch."""
+        return {"num_warps": self.warps} | (all_registers() if self.all_registers else {})
 
 
 TABLE = {
@@ -33,7 +42,7 @@ TABLE = {
             "gelu_ffn weights": {32: Tile(128, 64, 8), 64: Tile(128, 32, 8), 128: Tile(128, 32, 8)},
             "linear backward": {64: Tile(128, 0, 8), 128: Tile(128, 0, 8), 256: Tile(32, 0, 8)},
             "layer_norm of product, forward": {32: Tile(128, 0, 4), 64: Tile(128, 0, 4), 128: Tile(128, 0, 8)},
-            "layer_norm of product, backward": {32: Tile(128, 0, 8), 64: Tile(64, 0, 8)},
+            "layer_norm of product, backward": {32: Tile(128, 0, 8, True), 64: Tile(64, 0, 8, True)},
             "residual_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 32, 8), 128: Tile(128, 32, 8)},
             "residual_ffn dx": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(64, 32, 8)},
             "softmax_loss forward": {64: Tile(128, 64, 8), 128: Tile(128, 64, 8), 256: Tile(64, 64, 8)},
@@ -44,13 +53,13 @@ TABLE = {
         "single": {
             "attention forward": {16: Tile(64, 32, 4), 32: Tile(128, 64, 8), 64: Tile(64, 32, 8), 128: Tile(32, 64, 8)},
             "attention whole": {32: Tile(128, 16, 8), 64: Tile(64, 16, 8), 128: Tile(16, 32, 8)},
-            "attention tiled": {32: Tile(64, 64, 8), 64: Tile(32, 32, 8), 128: Tile(16, 16, 8)},
+            "attention tiled": {32: Tile(64, 64, 8, True), 64: Tile(32, 32, 8, True), 128: Tile(16, 16, 8, True)},
             "gelu_ffn forward": {32: Tile(128, 32, 8), 64: Tile(128, 16, 8), 128: Tile(64, 16, 8)},
             "gelu_ffn dx": {32: Tile(64, 64, 8), 64: Tile(32, 32, 8), 128: Tile(64, 16, 8)},
             "gelu_ffn weights": {32: Tile(128, 16, 8), 64: Tile(16, 64, 8), 128: Tile(16, 16, 8)},
             "linear backward": {64: Tile(32, 0, 8), 128: Tile(16, 0, 16)},
             "layer_norm of product, forward": {32: Tile(128, 0, 4), 64: Tile(64, 0, 8)},
-            "layer_norm of product, backward": {32: Tile(64, 0, 8), 64: Tile(16, 0, 4)},
+            "layer_norm of product, backward": {32: Tile(64, 0, 8, True), 64: Tile(16, 0, 4, True)},
             "residual_ffn forward": {32: Tile(128, 32, 8), 64: Tile(64, 32, 8), 128: Tile(64, 16, 8)},
             "residual_ffn dx": {32: Tile(128, 16, 8), 64: Tile(32, 64, 8), 128: Tile(16, 64, 4)},
             "softmax_loss forward": {64: Tile(64, 32, 8), 128: Tile(32, 64, 8), 256: Tile(16, 16, 8)},
@@ -119,16 +128,18 @@ def _families() -> tuple[str, ...]:
     return ("H100", "NVIDIA") if not INTERPRETED and driver.active.get_current_target().arch // 10 in (9, 10) else ("NVIDIA",)
 
 
-def _sizes(kernel: str, dtype: torch.dtype) -> dict[int, Tile]:
+def _sizes(kernel: str, dtype: torch.dtype, sizes: Sequence[int]) -> dict[int, Tile]:
     precision = "single" if dtype == torch.float32 else "half"
-    return next(TABLE[family][precision][kernel] for family in _families() if kernel in TABLE[family][precision])
+    forms = [f"{precision}, unaligned"] if any(size % 16 for size in sizes) else []
+    places = product([*forms, precision], _families())
+    return next(TABLE[family][form][kernel] for form, family in places if kernel in TABLE[family].get(form, {}))
 
 
-def fits(kernel: str, d: int, dtype: torch.dtype) -> bool:
-    """Whether there is a block of the kernel, for d columns of the operands, that does not spill."""
-    return block_columns(d) <= max(_sizes(kernel, dtype))
+def fits(kernel: str, d: int, dtype: torch.dtype, *others: int) -> bool:
+    """Whether there is a block of the kernel, for operands of these sizes (as for tile), that does not spill."""
+    return block_columns(d) <= max(_sizes(kernel, dtype, (d, *others)))
 
 
-def tile(kernel: str, d: int, dtype: torch.dtype) -> Tile:
-    """kernel: as in TABLE. d: columns of the operands."""
-    return next(t for most, t in _sizes(kernel, dtype).items() if block_columns(d) <= most)
+def tile(kernel: str, d: int, dtype: torch.dtype, *others: int) -> Tile:
+    """kernel: as in TABLE. d: columns of the operands. others: what else separates numbers that lie one below the other."""
+    return next(t for most, t in _sizes(kernel, dtype, (d, *others)).items() if block_columns(d) <= most)

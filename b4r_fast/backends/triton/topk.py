@@ -8,7 +8,7 @@ in which none is better than its row's worst costs a comparison; in others, excl
 the place of its worst until none is better. torch joins the splits. Bytes beside h and C: 8 k for a row and split: nothing grows with N V.
 2 N V d operations; C is read once for every block of rows.
 
-More than MOST_KEPT best, and lists of candidates, are left to the reference, which sorts a block of logits.
+More than KEPT[-1] best, and lists of candidates, are left to the reference, which sorts a block of logits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from . import tiles
 from .rows import block_columns, load_rows, lower_bound
 from .softmax_loss import MOST_COLUMNS
 
-MOST_KEPT = 128
+KEPT = (16, 128)  # places for the best of a row: few forms, so that all can be compiled ahead
 LOWEST, HIGHEST = tl.constexpr(-(2**63)), tl.constexpr(2**63 - 1)
 
 
@@ -93,12 +93,12 @@ def topk(
     candidates: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     (n, d), v = hidden.shape, items.shape[0]
-    if candidates is not None or k > MOST_KEPT or d > MOST_COLUMNS:
+    if candidates is not None or k > KEPT[-1] or d > MOST_COLUMNS:
         return reference.topk(hidden, items, bias, k, exclude, exclude_offsets, candidates)
     hidden, items = hidden.contiguous(), items.contiguous()
-    rows_of_block, items_of_block, warps = tiles.tile("topk", d, hidden.dtype)
-    row_blocks = triton.cdiv(n, rows_of_block)
-    splits, blocks_of_split = cut(triton.cdiv(v, items_of_block), row_blocks)
+    block = tiles.tile("topk", d, hidden.dtype)
+    row_blocks = triton.cdiv(n, block.rows)
+    splits, blocks_of_split = cut(triton.cdiv(v, block.columns), row_blocks)
     best = torch.empty((n, splits * k), dtype=torch.int64, device=hidden.device)
     lists, offsets, steps = best, best, 0
     if exclude is not None and exclude_offsets is not None and exclude.shape[0]:
@@ -107,11 +107,11 @@ def topk(
     if n:
         _best_kernel[(row_blocks * splits,)](
             hidden, items, hidden if bias is None else bias.contiguous(), lists, offsets, best, n, v, d, splits,
-            blocks_of_split * items_of_block, steps, k, ROWS=rows_of_block, ITEMS=items_of_block,
-            KEPT=triton.next_power_of_2(k), num_warps=warps, BLOCK_D=block_columns(d), BIAS=bias is not None, EXCLUDE=steps > 0,
+            blocks_of_split * block.columns, steps, k, ROWS=block.rows, ITEMS=block.columns, BLOCK_D=block_columns(d),
+            KEPT=next(most for most in KEPT if k <= most), BIAS=bias is not None, EXCLUDE=steps > 0, **block.options,
         )  # fmt: skip
     keys = best.topk(k, dim=1)[0]
-    found = keys >= LOWEST.value + MOST_KEPT
+    found = keys >= LOWEST.value + KEPT[-1]
     ordered = (keys >> 32).int()
     scores = torch.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered).view(torch.float32)
     rows = torch.where(found, 0xFFFFFFFF - (keys & 0xFFFFFFFF), -1)
