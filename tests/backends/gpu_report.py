@@ -157,7 +157,8 @@ def resident_warps(row: dict, gpu: Gpu) -> int:
 
 def launches_of_step() -> tuple[list[str], dict[Gpu, list[dict]]]:
     """What a step launches, in order, and its kernels as they are compiled for each GPU."""
-    launched = compile_triton.install()
+    launched: list[dict] = []
+    compile_triton.install(launched.append)
     from .launches import launches, training_step  # only now, as the backend would find no GPU
 
     kernels = {}

@@ -2,6 +2,7 @@
 sequence; a sequence whose own word is below the threshold of last_only hides its last item alone; padding, 0, never is. docs/cloze_mask.md.
 
 values, inputs, labels: (T,) int64. A program a sequence: one walk finds the smallest word, the second draws them again and writes.
+8 bytes read and 16 written a token, two calls of Philox, some 70 integer operations each: on an H100 the bytes take as long.
 """
 
 from __future__ import annotations

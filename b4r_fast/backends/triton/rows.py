@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .target import all_registers
+
 # Elements of the blocks of entries that are summed at once, and entries of a chunk of a row that has more.
 SEGMENT_ELEMENTS, CHUNK = 1024, 128
 # Extents of the blocks of _sum_partials_kernel.
@@ -167,6 +169,7 @@ def segment_sum(
     chunks = values.new_empty((entries // CHUNK, d), dtype=torch.float32)
     factors_or_any = values if factors is None else factors
     constants = {"BLOCK_D": block_d, "ENTRIES": max(1, SEGMENT_ELEMENTS // block_d), "CHUNK": CHUNK, "FACTORS": factors is not None}
+    constants |= all_registers()
     if len(chunks):
         _chunk_sum_kernel[(len(chunks),)](values, factors_or_any, ordered, order, chunks, d, max(n, 1), per_value, **constants)
     if num_rows:

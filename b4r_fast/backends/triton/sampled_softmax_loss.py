@@ -18,9 +18,9 @@ from torch import Tensor
 
 from .. import reference
 from ..addresses import contiguous
-from . import tiles
 from .rows import block_columns, segment_sum
 from .softmax_loss import LOG2E, MOST_COLUMNS, backward_columns, forward_columns, join_target, one_minus_exp
+from .target import all_registers
 
 PRIVATE_ELEMENTS = 4096  # of a block of negatives
 
@@ -91,7 +91,7 @@ def _private(hidden: Tensor, bias: Tensor | None, log_q: Tensor | None) -> tuple
     """Tensors for bias and log q (any, where there is none), and the kernels' constants."""
     block_d = block_columns(hidden.shape[1])
     constants = {"BLOCK_D": block_d, "KEYS": max(1, PRIVATE_ELEMENTS // block_d), "BIAS": bias is not None, "LOG_Q": log_q is not None}
-    constants |= tiles.all_registers()
+    constants |= all_registers()
     return (hidden if bias is None else bias, hidden if log_q is None else log_q), constants
 
 

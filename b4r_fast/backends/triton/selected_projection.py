@@ -2,7 +2,7 @@
 
 Backward: dx = djoint w_kv, and to the rows that are named, each once, dqueries + dq w_q is added; dw, db as in linear. x: (T, d).
 queries, q: (R, d). joint: (T, 2 d). Two passes of linear's kernel, two sums of partials, and one pass over the named rows, which are
-distinct and so need no atomics: no gradient of a part of w is padded or joined.
+distinct and so need no atomics: no gradient of a part of w is padded or joined. Operations 4 d^2 (2 T + R). Numbers moved: 4 T d + 7 R d.
 """
 
 from __future__ import annotations

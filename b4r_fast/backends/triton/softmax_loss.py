@@ -32,7 +32,7 @@ from .rows import block_columns, load_rows, split_sums, sum_partials
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 
-MERGE_ROWS = 16
+MERGE_ROWS, MERGE_ELEMENTS = 16, 2048  # of a block, at most
 TOTAL_ROWS = 1024
 
 MOST_COLUMNS = 256  # of hidden and items; the reference serves larger ones
@@ -225,9 +225,10 @@ def forward_columns(
             n, v, d, splits, blocks_of_split * block.columns, BLOCK_D=block_d, ROWS=block.rows, COLUMNS=block.columns,
             BIAS=column_bias is not None, SAMPLED=ids is not None, **block.options,
         )  # fmt: skip
-        _merge_kernel[(triton.cdiv(n, MERGE_ROWS),)](
+        merge_rows = min(MERGE_ROWS, MERGE_ELEMENTS // block_d)
+        _merge_kernel[(triton.cdiv(n, merge_rows),)](
             hidden, items, hidden if bias is None else bias, targets, most, total, mixed, loss, dhidden, lse, n, d, splits,
-            BLOCK_D=block_d, ROWS=MERGE_ROWS, BIAS=bias is not None,
+            BLOCK_D=block_d, ROWS=merge_rows, BIAS=bias is not None,
         )  # fmt: skip
     return loss, dhidden, lse
 
@@ -288,7 +289,7 @@ def _totals(losses: Tensor, targets: Tensor, mean: bool) -> Tensor:
 
 
 def total_loss(loss: Tensor, targets: Tensor, mean: bool) -> tuple[Tensor, Tensor]:
-    totals = _totals(*contiguous(loss, targets), mean)
+    totals = _totals(loss.contiguous(), targets.contiguous(), mean)
     return totals[0], totals[1]
 
 

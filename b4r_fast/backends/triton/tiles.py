@@ -7,10 +7,9 @@ from itertools import product
 from typing import NamedTuple
 
 import torch
-from triton.runtime.driver import driver
 
-from . import INTERPRETED
 from .rows import block_columns
+from .target import all_registers, architecture, on_amd
 
 
 class Tile(NamedTuple):
@@ -31,47 +30,107 @@ class Tile(NamedTuple):
         return {"num_warps": self.warps} | (all_registers() if self.all_registers else {})
 
 
+# Unaligned is what has a size that 16 does not divide: addresses and masks of single numbers take registers. What stands there comes first.
 TABLE = {
     "NVIDIA": {
         "half": {
-            "attention forward": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(128, 32, 8)},
-            "attention whole": {32: Tile(256, 32, 8), 64: Tile(32, 32, 8), 128: Tile(64, 32, 8)},
+            "attention forward": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8, True), 128: Tile(128, 32, 8)},
+            "attention whole": {32: Tile(256, 32, 8, True), 64: Tile(32, 32, 8), 128: Tile(64, 32, 8)},
             "attention tiled": {32: Tile(128, 64, 8), 64: Tile(64, 32, 4), 128: Tile(32, 64, 8)},
             "gelu_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 8), 128: Tile(128, 32, 8)},
-            "gelu_ffn dx": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(64, 64, 8)},
+            "gelu_ffn dx": {32: Tile(128, 64, 8, True), 64: Tile(128, 64, 8), 128: Tile(64, 64, 8)},
             "gelu_ffn weights": {32: Tile(128, 64, 8), 64: Tile(128, 32, 8), 128: Tile(128, 32, 8)},
-            "linear backward": {64: Tile(128, 0, 8), 128: Tile(128, 0, 8), 256: Tile(32, 0, 8)},
-            "layer_norm of product, forward": {32: Tile(128, 0, 4), 64: Tile(128, 0, 4), 128: Tile(128, 0, 8)},
-            "layer_norm of product, backward": {32: Tile(128, 0, 8, True), 64: Tile(64, 0, 8, True)},
-            "residual_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 32, 8), 128: Tile(128, 32, 8)},
+            "linear backward": {64: Tile(128, 0, 8), 128: Tile(128, 0, 8), 256: Tile(128, 0, 16, True)},
+            "layer_norm of product, forward": {64: Tile(128, 0, 4), 128: Tile(128, 0, 8)},
+            "layer_norm of product, backward": {64: Tile(128, 0, 8)},
+            "residual_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 8, True), 128: Tile(128, 32, 8)},
             "residual_ffn dx": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(64, 32, 8)},
             "softmax_loss forward": {64: Tile(128, 64, 8), 128: Tile(128, 64, 8), 256: Tile(64, 64, 8)},
-            "softmax_loss backward": {64: Tile(128, 32, 4), 128: Tile(128, 32, 4), 256: Tile(128, 32, 8)},
+            "softmax_loss backward": {64: Tile(128, 32, 4), 128: Tile(128, 32, 4), 256: Tile(128, 16, 8)},
             "rank": {64: Tile(64, 64, 4), 128: Tile(64, 64, 4), 256: Tile(64, 64, 4)},
-            "topk": {64: Tile(16, 128, 4), 128: Tile(16, 128, 4), 256: Tile(16, 128, 8)},
+            "topk": {64: Tile(16, 128, 8, True), 128: Tile(16, 128, 8), 256: Tile(16, 128, 8)},
+        },
+        "half, unaligned": {
+            "attention forward": {32: Tile(128, 64, 8), 64: Tile(128, 32, 8), 128: Tile(64, 32, 8)},
+            "attention whole": {32: Tile(128, 16, 8, True), 64: Tile(32, 32, 8), 128: Tile(32, 16, 8)},
+            "attention tiled": {32: Tile(128, 32, 8), 64: Tile(128, 16, 8), 128: Tile(32, 32, 8)},
+            "gelu_ffn forward": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(64, 64, 8)},
+            "gelu_ffn dx": {32: Tile(128, 64, 8, True), 64: Tile(128, 32, 8), 128: Tile(64, 32, 8)},
+            "gelu_ffn weights": {32: Tile(128, 32, 8), 64: Tile(128, 32, 8), 128: Tile(32, 32, 8)},
+            "linear backward": {64: Tile(64, 0, 8), 128: Tile(64, 0, 16, True), 256: Tile(32, 0, 16, True)},
+            "layer_norm of product, forward": {64: Tile(128, 0, 8), 128: Tile(64, 0, 16)},
+            "layer_norm of product, backward": {64: Tile(64, 0, 16, True)},
+            "residual_ffn forward": {32: Tile(128, 64, 8, True), 64: Tile(128, 64, 8), 128: Tile(64, 32, 8)},
+            "residual_ffn dx": {32: Tile(128, 64, 8, True), 64: Tile(64, 32, 8), 128: Tile(32, 64, 8)},
+            "softmax_loss forward": {64: Tile(64, 64, 8), 128: Tile(64, 64, 8), 256: Tile(32, 64, 8)},
+            "softmax_loss backward": {64: Tile(128, 32, 8, True), 128: Tile(32, 64, 8), 256: Tile(32, 32, 8)},
+            "rank": {64: Tile(64, 64, 4), 128: Tile(64, 64, 4), 256: Tile(64, 64, 8)},
+            "topk": {64: Tile(16, 128, 8), 128: Tile(16, 64, 4), 256: Tile(16, 128, 8, True)},
         },
         "single": {
-            "attention forward": {16: Tile(64, 32, 4), 32: Tile(128, 64, 8), 64: Tile(64, 32, 8), 128: Tile(32, 64, 8)},
-            "attention whole": {32: Tile(128, 16, 8), 64: Tile(64, 16, 8), 128: Tile(16, 32, 8)},
-            "attention tiled": {32: Tile(64, 64, 8, True), 64: Tile(32, 32, 8, True), 128: Tile(16, 16, 8, True)},
-            "gelu_ffn forward": {32: Tile(128, 32, 8), 64: Tile(128, 16, 8), 128: Tile(64, 16, 8)},
-            "gelu_ffn dx": {32: Tile(64, 64, 8), 64: Tile(32, 32, 8), 128: Tile(64, 16, 8)},
-            "gelu_ffn weights": {32: Tile(128, 16, 8), 64: Tile(16, 64, 8), 128: Tile(16, 16, 8)},
-            "linear backward": {64: Tile(32, 0, 8), 128: Tile(16, 0, 16)},
-            "layer_norm of product, forward": {32: Tile(128, 0, 4), 64: Tile(64, 0, 8)},
-            "layer_norm of product, backward": {32: Tile(64, 0, 8, True), 64: Tile(16, 0, 4, True)},
+            "attention forward": {32: Tile(128, 64, 8, True), 64: Tile(128, 16, 8, True), 128: Tile(64, 32, 8, True)},
+            "attention whole": {32: Tile(128, 16, 8, True), 64: Tile(64, 16, 8), 128: Tile(32, 16, 8, True)},
+            "attention tiled": {32: Tile(64, 64, 8), 64: Tile(64, 16, 8), 128: Tile(16, 16, 8)},
+            "gelu_ffn forward": {32: Tile(128, 32, 8), 64: Tile(128, 16, 8), 128: Tile(32, 64, 8)},
+            "gelu_ffn dx": {32: Tile(64, 64, 8), 64: Tile(64, 32, 8), 128: Tile(64, 16, 8)},
+            "gelu_ffn weights": {32: Tile(128, 32, 8), 64: Tile(64, 16, 8), 128: Tile(16, 16, 4)},
+            "linear backward": {64: Tile(64, 0, 16, True), 128: Tile(16, 0, 16)},
+            "layer_norm of product, forward": {64: Tile(64, 0, 8), 128: Tile(16, 0, 16, True)},
+            "layer_norm of product, backward": {64: Tile(32, 0, 8), 128: Tile(16, 0, 8)},
             "residual_ffn forward": {32: Tile(128, 32, 8), 64: Tile(64, 32, 8), 128: Tile(64, 16, 8)},
-            "residual_ffn dx": {32: Tile(128, 16, 8), 64: Tile(32, 64, 8), 128: Tile(16, 64, 4)},
-            "softmax_loss forward": {64: Tile(64, 32, 8), 128: Tile(32, 64, 8), 256: Tile(16, 16, 8)},
-            "softmax_loss backward": {64: Tile(32, 16, 4), 128: Tile(16, 64, 4), 256: Tile(32, 32, 8)},
-            "rank": {64: Tile(32, 32, 4), 128: Tile(32, 32, 4), 256: Tile(32, 32, 8)},
-            "topk": {64: Tile(16, 128, 8), 128: Tile(16, 64, 8), 256: Tile(16, 32, 8)},
+            "residual_ffn dx": {32: Tile(128, 16, 8, True), 64: Tile(32, 64, 8), 128: Tile(32, 16, 8, True)},
+            "softmax_loss forward": {64: Tile(32, 64, 8, True), 128: Tile(32, 64, 8), 256: Tile(16, 16, 8)},
+            "softmax_loss backward": {64: Tile(128, 16, 8, True), 128: Tile(32, 16, 8), 256: Tile(16, 32, 8)},
+            "rank": {64: Tile(32, 32, 4), 128: Tile(32, 32, 4), 256: Tile(32, 32, 4, True)},
+            "topk": {64: Tile(16, 64, 8, True), 128: Tile(16, 32, 8, True), 256: Tile(16, 32, 8, True)},
+        },
+        "single, unaligned": {
+            "attention forward": {32: Tile(128, 16, 8), 64: Tile(128, 16, 8), 128: Tile(32, 32, 8)},
+            "attention whole": {32: Tile(128, 16, 8), 64: Tile(32, 32, 8), 128: Tile(32, 16, 8)},
+            "attention tiled": {32: Tile(64, 16, 8), 64: Tile(16, 16, 8, True), 128: Tile(16, 16, 16, True)},
+            "gelu_ffn forward": {32: Tile(128, 16, 8), 64: Tile(128, 16, 8), 128: Tile(64, 16, 8)},
+            "gelu_ffn dx": {32: Tile(128, 16, 8), 64: Tile(128, 16, 8), 128: Tile(64, 16, 8)},
+            "gelu_ffn weights": {32: Tile(64, 32, 8), 64: Tile(32, 32, 8), 128: Tile(32, 16, 8)},
+            "linear backward": {64: Tile(32, 0, 8), 128: Tile(16, 0, 16, True)},
+            "layer_norm of product, forward": {64: Tile(64, 0, 16), 128: Tile(16, 0, 16, True)},
+            "layer_norm of product, backward": {64: Tile(64, 0, 16, True)},
+            "residual_ffn forward": {32: Tile(128, 16, 8), 64: Tile(64, 32, 8), 128: Tile(16, 64, 8)},
+            "residual_ffn dx": {32: Tile(64, 16, 8), 64: Tile(32, 64, 8), 128: Tile(16, 64, 8)},
+            "softmax_loss forward": {64: Tile(128, 16, 8), 128: Tile(16, 64, 4), 256: Tile(32, 16, 8)},
+            "softmax_loss backward": {64: Tile(32, 32, 8), 128: Tile(64, 16, 4), 256: Tile(64, 16, 8)},
+            "rank": {64: Tile(32, 32, 4), 128: Tile(32, 32, 8), 256: Tile(32, 32, 4)},
+            "topk": {64: Tile(16, 32, 4, True), 128: Tile(16, 64, 8), 256: Tile(16, 32, 8, True)},
         },
     },
-    # What H100 and B200 have otherwise: twice the A100's shared memory.
+    # What H100 and B200 have otherwise: they have more shared memory.
     "H100": {
-        "half": {"attention whole": {32: Tile(256, 32, 8), 64: Tile(256, 16, 8), 128: Tile(128, 16, 8)}},
-        "single": {},
+        "half": {
+            "attention whole": {32: Tile(256, 32, 8), 64: Tile(256, 32, 8), 128: Tile(128, 32, 8, True)},
+        },
+        "half, unaligned": {
+            "attention whole": {32: Tile(256, 16, 8, True), 64: Tile(128, 16, 8), 128: Tile(32, 32, 8)},
+        },
+    },
+    # GPUs for graphics, of architectures 8.6, 8.9 and 12: they have less, 99 KiB a program.
+    "RTX": {
+        "half": {
+            "gelu_ffn weights": {32: Tile(128, 64, 8), 64: Tile(128, 32, 8), 128: Tile(64, 32, 8)},
+            "linear backward": {64: Tile(128, 0, 8), 128: Tile(128, 0, 8), 256: Tile(64, 0, 8)},
+            "softmax_loss forward": {64: Tile(128, 64, 8), 128: Tile(128, 64, 8), 256: Tile(64, 32, 8)},
+            "topk": {64: Tile(16, 128, 8, True), 128: Tile(16, 128, 8), 256: Tile(16, 64, 4, True)},
+        },
+        "single": {
+            "attention forward": {32: Tile(128, 64, 8), 64: Tile(128, 32, 16), 128: Tile(64, 16, 8)},
+            "attention tiled": {32: Tile(64, 64, 8), 64: Tile(32, 64, 16, True), 128: Tile(16, 32, 16, True)},
+            "gelu_ffn forward": {32: Tile(128, 64, 16, True), 64: Tile(128, 32, 16, True), 128: Tile(64, 16, 8)},
+            "gelu_ffn dx": {32: Tile(64, 64, 8), 64: Tile(64, 32, 8), 128: Tile(32, 16, 8)},
+            "gelu_ffn weights": {32: Tile(64, 32, 8), 64: Tile(64, 16, 8), 128: Tile(16, 16, 4)},
+        },
+        "single, unaligned": {
+            "gelu_ffn dx": {32: Tile(128, 32, 16), 64: Tile(128, 16, 8), 128: Tile(32, 16, 4)},
+            "residual_ffn forward": {32: Tile(128, 32, 16, True), 64: Tile(64, 64, 16), 128: Tile(64, 16, 16, True)},
+            "residual_ffn dx": {32: Tile(128, 32, 16), 64: Tile(128, 16, 16, True), 128: Tile(16, 32, 8)},
+        },
     },
     "AMD": {
         "half": {
@@ -91,6 +150,10 @@ TABLE = {
             "rank": {64: Tile(64, 64, 4), 128: Tile(64, 64, 4), 256: Tile(64, 64, 4)},
             "topk": {64: Tile(16, 128, 4), 128: Tile(16, 128, 4), 256: Tile(16, 64, 4)},
         },
+        "half, unaligned": {
+            "residual_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(64, 64, 4)},
+            "softmax_loss backward": {64: Tile(128, 64, 4), 128: Tile(128, 32, 4), 256: Tile(128, 32, 4)},
+        },
         "single": {
             "attention forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 32, 4)},
             "attention whole": {32: Tile(128, 32, 4), 64: Tile(128, 16, 4), 128: Tile(64, 16, 4)},
@@ -108,24 +171,23 @@ TABLE = {
             "rank": {64: Tile(64, 64, 4), 128: Tile(64, 64, 4), 256: Tile(32, 32, 4)},
             "topk": {64: Tile(16, 128, 4), 128: Tile(16, 64, 4), 256: Tile(16, 32, 4)},
         },
+        "single, unaligned": {
+            "attention whole": {32: Tile(128, 16, 4), 64: Tile(128, 16, 4), 128: Tile(64, 16, 4)},
+            "attention tiled": {32: Tile(128, 32, 4), 64: Tile(128, 32, 4), 128: Tile(64, 16, 4)},
+            "residual_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 32, 4), 128: Tile(64, 32, 4)},
+        },
     },
 }
 
 
-def on_amd() -> bool:
-    return not INTERPRETED and driver.active.get_current_target().backend == "hip"
-
-
-def all_registers() -> dict[str, int]:
-    """For a launch: all the registers that a thread can have, where ptxas else spills some to fit another program beside it."""
-    return {} if on_amd() else {"maxnreg": 255}
-
-
 def _families() -> tuple[str, ...]:
-    """The parts of TABLE for this GPU: the first entry counts. Architectures 9.x and 10.x are H100 and B200; 12.x has less memory."""
+    """The parts of TABLE for this GPU: the first entry counts."""
     if on_amd():
         return ("AMD",)
-    return ("H100", "NVIDIA") if not INTERPRETED and driver.active.get_current_target().arch // 10 in (9, 10) else ("NVIDIA",)
+    arch = architecture()
+    if arch // 10 in (9, 10):
+        return ("H100", "NVIDIA")
+    return ("NVIDIA",) if arch in (80, 87) else ("RTX", "NVIDIA")
 
 
 def _sizes(kernel: str, dtype: torch.dtype, sizes: Sequence[int]) -> dict[int, Tile]:

@@ -1,0 +1,168 @@
+"""Every configuration of the product kernels that the table of tiles can choose, by the launch sites that choose it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import NamedTuple
+
+import torch
+
+from b4r_fast.backends.triton import (
+    attention,
+    gelu_ffn,
+    linear,
+    linear_gelu_layer_norm,
+    rank,
+    residual_ffn_layer_norm,
+    residual_linear_layer_norm,
+    softmax_loss,
+    tiles,
+    topk,
+)
+
+LENGTHS = (16, 65, 129)  # of sequences: a backward that holds them whole has a block of 64, 128 or 256 rows, as far as the table goes
+T = 150
+GELUS = ("none", "tanh")
+DROPOUTS = (0.1, 0.0)
+
+
+class Product(NamedTuple):
+    """What an entry of the table is for."""
+
+    kernels: tuple[str, ...]  # which it describes
+    most: int  # columns that the op has a kernel for
+    launch: Callable[[int, torch.dtype], None]  # all its forms, for operands of so many columns
+
+    def columns(self, key: str, dtype: torch.dtype) -> Iterator[int]:
+        """Of every block of columns that the table has a tile for: all of them, and one less, a number that nothing divides."""
+        for block in (16, 32, 64, 128, 256):
+            yield from (d for d in (block, block - 1) if block <= self.most and tiles.fits(key, d, dtype))
+
+
+def _like(d: int, size: int) -> int:
+    """A size that 16 divides if it divides d, as Triton compiles for that."""
+    return size if d % 16 == 0 else size - 1
+
+
+def _attend(d: int, dtype: torch.dtype, backward: Callable | None, lengths: tuple[int, ...], of_some: bool = False) -> None:
+    for length, dropout_p in product(lengths, DROPOUTS):
+        queries = length - 1 if of_some else length
+        q, k = (torch.empty(n, 2, d, dtype=dtype) for n in (queries, length))
+        cu_q, cu_k = (torch.tensor([0, n], dtype=torch.int32) for n in (queries, length))
+        sizes = (cu_q, cu_k, queries, length, 0.1, dropout_p, torch.tensor(1))
+        if backward is None:
+            attention.attention(q, k, k, *sizes)
+        else:
+            backward(q, q, k, k, q, torch.empty(2, queries), *sizes)
+
+
+def _network(d: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """x, w1, b1, w2, b2."""
+    f = _like(d, 256)
+    return tuple(torch.empty(shape, dtype=dtype) for shape in ((T, d), (f, d), (f,), (d, f), (d,)))
+
+
+def _feed(d: int, dtype: torch.dtype) -> None:
+    for approximate in GELUS:
+        gelu_ffn.gelu_ffn(*_network(d, dtype), approximate)
+
+
+def _feed_back(d: int, dtype: torch.dtype) -> None:
+    x, w1, b1, w2, _ = _network(d, dtype)
+    for approximate in GELUS:
+        gelu_ffn.gelu_ffn_backward(x, x, w1, b1, w2, approximate)
+
+
+def _feed_and_add(d: int, dtype: torch.dtype) -> None:
+    *network, b2 = _network(d, dtype)
+    for approximate, dropout_p in product(GELUS, DROPOUTS):
+        residual_ffn_layer_norm.residual_ffn_layer_norm(*network, b2, b2, b2, 1e-12, approximate, dropout_p, torch.tensor(1))
+
+
+def _feed_and_add_back(d: int, dtype: torch.dtype) -> None:
+    (x, w1, b1, w2, b2), row = _network(d, dtype), torch.empty(T)
+    for approximate, dropout_p in product(GELUS, DROPOUTS):
+        residual_ffn_layer_norm.residual_ffn_layer_norm_backward(x, x, w1, b1, w2, x, b2, row, row, approximate, dropout_p, torch.tensor(1))
+
+
+def _norm_of_product(d: int, dtype: torch.dtype) -> None:
+    x, w, vector, seed = torch.empty(T, d, dtype=dtype), torch.empty(d, d, dtype=dtype), torch.empty(d, dtype=dtype), torch.tensor(1)
+    for dropout_p in DROPOUTS:
+        residual_linear_layer_norm.residual_linear_layer_norm(x, w, vector, x, vector, vector, 1e-12, dropout_p, seed)
+    for approximate in GELUS:
+        linear_gelu_layer_norm.linear_gelu_layer_norm(x, w, vector, vector, vector, 1e-12, approximate)
+
+
+def _norm_of_product_back(d: int, dtype: torch.dtype) -> None:
+    x, w, vector, row = torch.empty(T, d, dtype=dtype), torch.empty(d, d, dtype=dtype), torch.empty(d, dtype=dtype), torch.empty(T)
+    for dropout_p in DROPOUTS:
+        residual_linear_layer_norm.residual_linear_layer_norm_backward(x, x, w, x, x, vector, row, row, dropout_p, torch.tensor(1))
+    for approximate in GELUS:
+        linear_gelu_layer_norm.linear_gelu_layer_norm_backward(x, x, w, x, vector, row, row, approximate)
+
+
+def _project_back(d: int, dtype: torch.dtype) -> None:
+    for most_in in (16, 32, linear.MOST_IN):
+        shapes = (T, d), (T, _like(d, most_in)), (d, _like(d, most_in))
+        linear.partial_gradients(*(torch.empty(shape, dtype=dtype) for shape in shapes))
+
+
+def _score(d: int, dtype: torch.dtype) -> Iterator[tuple]:
+    """hidden, items, bias or None, targets."""
+    v = _like(d, 512)
+    hidden, items = torch.empty(T, d, dtype=dtype), torch.empty(v, d, dtype=dtype)
+    for bias in (torch.empty(v, dtype=dtype), None):
+        yield hidden, items, bias, torch.zeros(T, dtype=torch.int64)
+
+
+def _loss(d: int, dtype: torch.dtype) -> None:
+    for hidden, items, bias, targets in _score(d, dtype):
+        for ids in (None, torch.zeros(items.shape[0], dtype=torch.int64)):
+            softmax_loss.forward_columns(hidden, items, bias, targets, items, bias, ids)
+
+
+def _loss_back(d: int, dtype: torch.dtype) -> None:
+    row = torch.empty(T)
+    for hidden, items, bias, targets in _score(d, dtype):
+        for dloss in (row, row[0]):
+            softmax_loss.backward_columns(dloss, hidden, items, bias, targets, row, row, None, dtype)
+        ids = torch.zeros(items.shape[0], dtype=torch.int64)
+        softmax_loss.backward_columns(row, hidden, items, bias, targets, row, row, ids, torch.float32)
+
+
+EXCLUDE = torch.zeros(9, dtype=torch.int64), torch.linspace(0, 9, T + 1).int()
+
+
+def _rank(d: int, dtype: torch.dtype) -> None:
+    for hidden, items, bias, targets in _score(d, dtype):
+        rank.rank(hidden, items, bias, targets, *EXCLUDE)
+
+
+def _topk(d: int, dtype: torch.dtype) -> None:
+    for hidden, items, bias, _ in _score(d, dtype):
+        for k, exclude in product(topk.KEPT, (EXCLUDE, (None, None))):
+            topk.topk(hidden, items, bias, k, *exclude, None)
+
+
+PRODUCTS = {
+    "attention forward": Product(("_forward_kernel",), 128, lambda d, dtype: _attend(d, dtype, None, LENGTHS[:1])),
+    "attention whole": Product(("_backward_whole_kernel",), 128, lambda d, dtype: _attend(d, dtype, attention.attention_backward, LENGTHS)),
+    "attention tiled": Product(
+        ("_backward_keys_kernel", "_backward_rows_kernel"),
+        128,
+        lambda d, dtype: _attend(d, dtype, attention.attention_backward, LENGTHS[:1], of_some=True),
+    ),
+    "gelu_ffn forward": Product(("_forward_kernel",), 128, _feed),
+    "gelu_ffn dx": Product(("_dx_kernel",), 128, _feed_back),
+    "gelu_ffn weights": Product(("_dweight_kernel",), 128, _feed_back),
+    "linear backward": Product(("_backward_kernel",), 256, _project_back),
+    "layer_norm of product, forward": Product(("_forward_kernel",), 128, _norm_of_product),
+    "layer_norm of product, backward": Product(("_backward_kernel",), 128, _norm_of_product_back),
+    "residual_ffn forward": Product(("_forward_kernel",), 128, _feed_and_add),
+    "residual_ffn dx": Product(("_dx_kernel",), 128, _feed_and_add_back),
+    "softmax_loss forward": Product(("_forward_kernel",), 256, _loss),
+    "softmax_loss backward": Product(("_backward_kernel",), 256, _loss_back),
+    "rank": Product(("_count_kernel", "_excluded_kernel"), 256, _rank),
+    "topk": Product(("_best_kernel",), 256, _topk),
+}
