@@ -27,6 +27,7 @@ from ..addresses import contiguous
 from ..devices import cut
 from . import tiles
 from .rows import block_columns, load_rows, split_sums, sum_partials
+from .target import all_registers
 
 # Exponents turn to base 2 last, when they are near 0 where it counts.
 LOG2E = tl.constexpr(1.4426950408889634)
@@ -228,7 +229,7 @@ def forward_columns(
         merge_rows = min(MERGE_ROWS, MERGE_ELEMENTS // block_d)
         _merge_kernel[(triton.cdiv(n, merge_rows),)](
             hidden, items, hidden if bias is None else bias, targets, most, total, mixed, loss, dhidden, lse, n, d, splits,
-            BLOCK_D=block_d, ROWS=merge_rows, BIAS=bias is not None,
+            BLOCK_D=block_d, ROWS=merge_rows, BIAS=bias is not None, **all_registers(),
         )  # fmt: skip
     return loss, dhidden, lse
 
