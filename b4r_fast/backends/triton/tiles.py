@@ -114,6 +114,8 @@ TABLE = {
     # GPUs for graphics, of architectures 8.6, 8.9 and 12: they have less, 99 KiB a program.
     "RTX": {
         "half": {
+            "gelu_ffn dx": {32: Tile(128, 64, 8, True), 64: Tile(128, 32, 8), 128: Tile(64, 64, 8)},
+            "residual_ffn dx": {32: Tile(128, 64, 8), 64: Tile(128, 32, 8), 128: Tile(64, 32, 8)},
             "gelu_ffn weights": {32: Tile(128, 64, 8), 64: Tile(128, 32, 8), 128: Tile(64, 32, 8)},
             "linear backward": {64: Tile(128, 0, 8), 128: Tile(128, 0, 8), 256: Tile(64, 0, 8)},
             "softmax_loss forward": {64: Tile(128, 64, 8), 128: Tile(128, 64, 8), 256: Tile(64, 32, 8)},
@@ -130,6 +132,7 @@ TABLE = {
             "gelu_ffn dx": {32: Tile(128, 32, 16), 64: Tile(128, 16, 8), 128: Tile(32, 16, 4)},
             "residual_ffn forward": {32: Tile(128, 32, 16, True), 64: Tile(64, 64, 16), 128: Tile(64, 16, 16, True)},
             "residual_ffn dx": {32: Tile(128, 32, 16), 64: Tile(128, 16, 16, True), 128: Tile(16, 32, 8)},
+            "softmax_loss backward": {64: Tile(32, 32, 8), 128: Tile(16, 32, 8, True), 256: Tile(32, 16, 8)},
         },
     },
     "AMD": {
