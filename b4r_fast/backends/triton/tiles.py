@@ -58,7 +58,7 @@ TABLE = {
             "gelu_ffn dx": {32: Tile(128, 64, 8, True), 64: Tile(128, 32, 8), 128: Tile(64, 32, 8)},
             "gelu_ffn weights": {32: Tile(128, 32, 8), 64: Tile(128, 32, 8), 128: Tile(32, 32, 8)},
             "linear backward": {64: Tile(64, 0, 8), 128: Tile(64, 0, 16, True), 256: Tile(32, 0, 16, True)},
-            "layer_norm of product, forward": {64: Tile(128, 0, 8), 128: Tile(64, 0, 16)},
+            "layer_norm of product, forward": {64: Tile(128, 0, 8), 128: Tile(64, 0, 16, True)},
             "layer_norm of product, backward": {64: Tile(64, 0, 16, True)},
             "residual_ffn forward": {32: Tile(128, 64, 8, True), 64: Tile(128, 64, 8), 128: Tile(64, 32, 8)},
             "residual_ffn dx": {32: Tile(128, 64, 8, True), 64: Tile(64, 32, 8), 128: Tile(32, 64, 8)},
@@ -154,6 +154,7 @@ TABLE = {
             "topk": {64: Tile(16, 128, 4), 128: Tile(16, 128, 4), 256: Tile(16, 64, 4)},
         },
         "half, unaligned": {
+            "gelu_ffn weights": {32: Tile(128, 32, 4), 64: Tile(128, 32, 4), 128: Tile(128, 32, 4)},
             "residual_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(64, 64, 4)},
             "softmax_loss backward": {64: Tile(128, 64, 4), 128: Tile(128, 32, 4), 256: Tile(128, 32, 4)},
         },
