@@ -133,6 +133,8 @@ def faults(row: dict) -> str:
         return f"spills {row['spills']}"
     if row["shared"] > SHARED_MEMORY[row["target"]]:
         return f"needs {row['shared']} bytes of shared memory of {SHARED_MEMORY[row['target']]}"
+    if row["target"] != "gfx942" and row["registers"] * 32 * row["num_warps"] > 65536:
+        return f"needs {row['registers']} registers for each of {32 * row['num_warps']} threads"
     if row["dots"] and not row["tensor_core"] and row["dtype"] != "fp32":
         return "has a product without tensor cores"
     return ""

@@ -11,9 +11,9 @@ def on_amd() -> bool:
     return not INTERPRETED and driver.active.get_current_target().backend == "hip"
 
 
-def all_registers() -> dict[str, int]:
+def all_registers(warps: int = 4) -> dict[str, int]:
     """For a launch: all the registers that a thread can have, where ptxas else spills some to fit another program beside it."""
-    return {} if on_amd() else {"maxnreg": 255}
+    return {} if on_amd() else {"maxnreg": min(255, 65536 // (32 * warps))}
 
 
 def architecture() -> int:

@@ -27,7 +27,7 @@ class Tile(NamedTuple):
     @property
     def options(self) -> dict[str, int]:
         """For a launch."""
-        return {"num_warps": self.warps} | (all_registers() if self.all_registers else {})
+        return {"num_warps": self.warps} | (all_registers(self.warps) if self.all_registers else {})
 
 
 # Unaligned is what has a size that 16 does not divide: addresses and masks of single numbers take registers. What stands there comes first.
@@ -40,7 +40,7 @@ TABLE = {
             "gelu_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 8), 128: Tile(128, 32, 8)},
             "gelu_ffn dx": {32: Tile(128, 64, 8, True), 64: Tile(128, 64, 8), 128: Tile(64, 64, 8)},
             "gelu_ffn weights": {32: Tile(128, 64, 8), 64: Tile(128, 32, 8), 128: Tile(128, 32, 8)},
-            "linear backward": {64: Tile(128, 0, 8), 128: Tile(128, 0, 8), 256: Tile(128, 0, 16, True)},
+            "linear backward": {64: Tile(128, 0, 8), 128: Tile(128, 0, 8), 256: Tile(64, 0, 8, True)},
             "layer_norm of product, forward": {64: Tile(128, 0, 4), 128: Tile(128, 0, 8)},
             "layer_norm of product, backward": {64: Tile(128, 0, 8)},
             "residual_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 8, True), 128: Tile(128, 32, 8)},
@@ -57,9 +57,9 @@ TABLE = {
             "gelu_ffn forward": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(64, 64, 8)},
             "gelu_ffn dx": {32: Tile(128, 64, 8, True), 64: Tile(128, 32, 8), 128: Tile(64, 32, 8)},
             "gelu_ffn weights": {32: Tile(128, 32, 8), 64: Tile(128, 32, 8), 128: Tile(32, 32, 8)},
-            "linear backward": {64: Tile(64, 0, 8), 128: Tile(64, 0, 16, True), 256: Tile(32, 0, 16, True)},
-            "layer_norm of product, forward": {64: Tile(128, 0, 8), 128: Tile(64, 0, 16, True)},
-            "layer_norm of product, backward": {64: Tile(64, 0, 16, True)},
+            "linear backward": {64: Tile(64, 0, 8), 128: Tile(16, 0, 8)},
+            "layer_norm of product, forward": {64: Tile(128, 0, 8), 128: Tile(32, 0, 8)},
+            "layer_norm of product, backward": {64: Tile(16, 0, 8)},
             "residual_ffn forward": {32: Tile(128, 64, 8, True), 64: Tile(128, 64, 8), 128: Tile(64, 32, 8)},
             "residual_ffn dx": {32: Tile(128, 64, 8, True), 64: Tile(64, 32, 8), 128: Tile(32, 64, 8)},
             "softmax_loss forward": {64: Tile(64, 64, 8), 128: Tile(64, 64, 8), 256: Tile(32, 64, 8)},
@@ -74,8 +74,8 @@ TABLE = {
             "gelu_ffn forward": {32: Tile(128, 32, 8), 64: Tile(128, 16, 8), 128: Tile(32, 64, 8)},
             "gelu_ffn dx": {32: Tile(64, 64, 8), 64: Tile(64, 32, 8), 128: Tile(64, 16, 8)},
             "gelu_ffn weights": {32: Tile(128, 32, 8), 64: Tile(64, 16, 8), 128: Tile(16, 16, 4)},
-            "linear backward": {64: Tile(64, 0, 16, True), 128: Tile(16, 0, 16)},
-            "layer_norm of product, forward": {64: Tile(64, 0, 8), 128: Tile(16, 0, 16, True)},
+            "linear backward": {64: Tile(32, 0, 8, True), 128: Tile(16, 0, 16)},
+            "layer_norm of product, forward": {64: Tile(64, 0, 8)},
             "layer_norm of product, backward": {64: Tile(32, 0, 8), 128: Tile(16, 0, 8)},
             "residual_ffn forward": {32: Tile(128, 32, 8), 64: Tile(64, 32, 8), 128: Tile(64, 16, 8)},
             "residual_ffn dx": {32: Tile(128, 16, 8, True), 64: Tile(32, 64, 8), 128: Tile(32, 16, 8, True)},
@@ -87,13 +87,13 @@ TABLE = {
         "single, unaligned": {
             "attention forward": {32: Tile(128, 16, 8), 64: Tile(128, 16, 8), 128: Tile(32, 32, 8)},
             "attention whole": {32: Tile(128, 16, 8), 64: Tile(32, 32, 8), 128: Tile(32, 16, 8)},
-            "attention tiled": {32: Tile(64, 16, 8), 64: Tile(16, 16, 8, True), 128: Tile(16, 16, 16, True)},
+            "attention tiled": {32: Tile(64, 16, 8), 64: Tile(16, 16, 8, True)},
             "gelu_ffn forward": {32: Tile(128, 16, 8), 64: Tile(128, 16, 8), 128: Tile(64, 16, 8)},
             "gelu_ffn dx": {32: Tile(128, 16, 8), 64: Tile(128, 16, 8), 128: Tile(64, 16, 8)},
             "gelu_ffn weights": {32: Tile(64, 32, 8), 64: Tile(32, 32, 8), 128: Tile(32, 16, 8)},
-            "linear backward": {64: Tile(32, 0, 8), 128: Tile(16, 0, 16, True)},
-            "layer_norm of product, forward": {64: Tile(64, 0, 16), 128: Tile(16, 0, 16, True)},
-            "layer_norm of product, backward": {64: Tile(64, 0, 16, True)},
+            "linear backward": {64: Tile(32, 0, 8)},
+            "layer_norm of product, forward": {64: Tile(64, 0, 16)},
+            "layer_norm of product, backward": {64: Tile(32, 0, 8, True)},
             "residual_ffn forward": {32: Tile(128, 16, 8), 64: Tile(64, 32, 8), 128: Tile(16, 64, 8)},
             "residual_ffn dx": {32: Tile(64, 16, 8), 64: Tile(32, 64, 8), 128: Tile(16, 64, 8)},
             "softmax_loss forward": {64: Tile(128, 16, 8), 128: Tile(16, 64, 4), 256: Tile(32, 16, 8)},
@@ -123,15 +123,15 @@ TABLE = {
         },
         "single": {
             "attention forward": {32: Tile(128, 64, 8), 64: Tile(128, 32, 16), 128: Tile(64, 16, 8)},
-            "attention tiled": {32: Tile(64, 64, 8), 64: Tile(32, 64, 16, True), 128: Tile(16, 32, 16, True)},
-            "gelu_ffn forward": {32: Tile(128, 64, 16, True), 64: Tile(128, 32, 16, True), 128: Tile(64, 16, 8)},
+            "attention tiled": {32: Tile(64, 64, 8), 64: Tile(32, 32, 8), 128: Tile(16, 16, 8)},
+            "gelu_ffn forward": {32: Tile(128, 32, 8), 64: Tile(128, 16, 8), 128: Tile(64, 16, 8)},
             "gelu_ffn dx": {32: Tile(64, 64, 8), 64: Tile(64, 32, 8), 128: Tile(32, 16, 8)},
             "gelu_ffn weights": {32: Tile(64, 32, 8), 64: Tile(64, 16, 8), 128: Tile(16, 16, 4)},
         },
         "single, unaligned": {
             "gelu_ffn dx": {32: Tile(128, 32, 16), 64: Tile(128, 16, 8), 128: Tile(32, 16, 4)},
-            "residual_ffn forward": {32: Tile(128, 32, 16, True), 64: Tile(64, 64, 16), 128: Tile(64, 16, 16, True)},
-            "residual_ffn dx": {32: Tile(128, 32, 16), 64: Tile(128, 16, 16, True), 128: Tile(16, 32, 8)},
+            "residual_ffn forward": {32: Tile(128, 16, 8), 64: Tile(64, 32, 8), 128: Tile(32, 16, 8)},
+            "residual_ffn dx": {32: Tile(128, 32, 16), 64: Tile(32, 64, 8), 128: Tile(16, 32, 8)},
             "softmax_loss backward": {64: Tile(32, 32, 8), 128: Tile(16, 32, 8, True), 256: Tile(32, 16, 8)},
         },
     },
