@@ -168,7 +168,7 @@ def main(target: str, dtype: str) -> None:
             run_ops(replace(paper, dropout_p=dropout_p))
         run_lists(paper)
         # What is not in the table, from a few columns to more than a block; private negatives without bias and log q too.
-        for dropout_p, hidden in product((0.1, 0.0), (16, 96, 300, 1024, 8192)):
+        for dropout_p, hidden in product((0.1, 0.0), (16, 96, 300, 1024, 4096)):
             run_ops(Sizes(lengths=(40, 30), heads=1, head_size=hidden, dropout_p=dropout_p), NORMS)
         for hidden in (16, 31, 128, 250, 256):
             tensors, private = [torch.randn(70, hidden), torch.randn(90, hidden)], torch.arange(9).repeat(70, 1)

@@ -121,7 +121,8 @@ def embedding_layer_norm_backward(
     both_tables = num_rows + position_table.shape[0]
     dz = items.new_empty((tokens, d), dtype=torch.float32)
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, items)
-    extents = blocks(d, BACKWARD_ELEMENTS) | all_registers()
+    extents = blocks(d, BACKWARD_ELEMENTS)
+    extents |= all_registers(extents["num_warps"])
     programs = min(PROGRAMS, triton.cdiv(tokens, extents["ROWS"]))
     partials = items.new_empty((programs, 2 * d), dtype=torch.float32)
     rows = values.new_empty(2 * tokens, dtype=torch.int32 if both_tables < 2**31 else torch.int64)  # half as wide, half the sorting

@@ -96,7 +96,8 @@ def residual_layer_norm_backward(
     rows, d = x.shape
     dx, dsublayer = torch.empty_like(x), torch.empty_like(x)
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, x)
-    extents = blocks(d, BACKWARD_ELEMENTS) | all_registers()
+    extents = blocks(d, BACKWARD_ELEMENTS)
+    extents |= all_registers(extents["num_warps"])
     programs = min(PROGRAMS, triton.cdiv(rows, extents["ROWS"]))
     partials = x.new_empty((programs, 2 * d), dtype=torch.float32)
     if rows:
