@@ -27,14 +27,14 @@ def adamw(model: BERT4Rec) -> torch.optim.AdamW:
 
 @pytest.mark.parametrize("changes", [{}, {"norm": "pre", "final_norm": True}, {"loss": "sampled", "num_negatives": 7}])
 def test_padding_to_one_shape_changes_nothing(changes, device):
-    """Nor does the recording: there are more steps than warm it up."""
+    """Nor does the recording: on a GPU there are more steps than warm it up."""
     if device.type != "cpu" and not torch.cuda.is_available():
         pytest.skip("what stands in for a GPU records nothing")
     plain, filled = (model.to(device) for model in models(**changes))
     optimizer = adamw(plain)
     step = CapturedStep(filled, adamw(filled), tokens=30, sequences=5, mask_prob=0.3, last_only=0.2, seed=3)
     seeds = step.seeds.clone()
-    for lists in BATCHES * 2:
+    for lists in BATCHES * (1 if device.type == "cpu" else 2):
         batch = PackedSequences.from_lists(lists).to(device)
         seeds += NEXT_STEP
         inputs, labels = ops.cloze_mask(batch.values, batch.cu_seqlens, mask_prob=0.3, last_only=0.2, mask_id=41, seed=seeds[0])
@@ -42,9 +42,9 @@ def test_padding_to_one_shape_changes_nothing(changes, device):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        torch.testing.assert_close(step(batch), loss.detach(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(step(batch), loss.detach())
     for ours, theirs in zip(filled.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)  # a small gradient moves a weight as much as a large one
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_every_step_has_masks_and_dropout_of_its_own():

@@ -45,16 +45,16 @@ def _like(d: int, size: int) -> int:
     return size if d % 16 == 0 else size - 1
 
 
-def _attend(d: int, dtype: torch.dtype, backward: Callable | None, lengths: tuple[int, ...], of_some: bool = False) -> None:
+def _attend(d: int, dtype: torch.dtype, lengths: tuple[int, ...], *, backward: bool, of_some: bool = False) -> None:
     for length, dropout_p in product(lengths, DROPOUTS):
         queries = length - 1 if of_some else length
         q, k = (torch.empty(n, 2, d, dtype=dtype) for n in (queries, length))
         cu_q, cu_k = (torch.tensor([0, n], dtype=torch.int32) for n in (queries, length))
         sizes = (cu_q, cu_k, queries, length, 0.1, dropout_p, torch.tensor(1))
-        if backward is None:
-            attention.attention(q, k, k, *sizes)
+        if backward:
+            attention.attention_backward(q, q, k, k, q, torch.empty(2, queries), *sizes)
         else:
-            backward(q, q, k, k, q, torch.empty(2, queries), *sizes)
+            attention.attention(q, k, k, *sizes)
 
 
 def _network(d: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
@@ -146,12 +146,12 @@ def _topk(d: int, dtype: torch.dtype) -> None:
 
 
 PRODUCTS = {
-    "attention forward": Product(("_forward_kernel",), 128, lambda d, dtype: _attend(d, dtype, None, LENGTHS[:1])),
-    "attention whole": Product(("_backward_whole_kernel",), 128, lambda d, dtype: _attend(d, dtype, attention.attention_backward, LENGTHS)),
+    "attention forward": Product(("_forward_kernel",), 128, lambda d, dtype: _attend(d, dtype, LENGTHS[:1], backward=False)),
+    "attention whole": Product(("_backward_whole_kernel",), 128, lambda d, dtype: _attend(d, dtype, LENGTHS, backward=True)),
     "attention tiled": Product(
         ("_backward_keys_kernel", "_backward_rows_kernel"),
         128,
-        lambda d, dtype: _attend(d, dtype, attention.attention_backward, LENGTHS[:1], of_some=True),
+        lambda d, dtype: _attend(d, dtype, LENGTHS[:1], backward=True, of_some=True),
     ),
     "gelu_ffn forward": Product(("_forward_kernel",), 128, _feed),
     "gelu_ffn dx": Product(("_dx_kernel",), 128, _feed_back),

@@ -16,10 +16,9 @@ import triton.language as tl
 from torch import Tensor
 
 from ..devices import PROGRAMS
-from .layer_norm import BACKWARD_ELEMENTS, FORWARD_ELEMENTS, blocks, gradient, normalise
+from .layer_norm import FORWARD_ELEMENTS, backward_blocks, blocks, gradient, normalise
 from .philox import dropout_arguments, dropout_factors
 from .rows import block_offsets, load_rows, segment_sum, store_rows, sum_partials
-from .target import all_registers
 
 
 @triton.jit
@@ -121,8 +120,7 @@ def embedding_layer_norm_backward(
     both_tables = num_rows + position_table.shape[0]
     dz = items.new_empty((tokens, d), dtype=torch.float32)
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, items)
-    extents = blocks(d, BACKWARD_ELEMENTS)
-    extents |= all_registers(extents["num_warps"])
+    extents = backward_blocks(d)
     programs = min(PROGRAMS, triton.cdiv(tokens, extents["ROWS"]))
     partials = items.new_empty((programs, 2 * d), dtype=torch.float32)
     rows = values.new_empty(2 * tokens, dtype=torch.int32 if both_tables < 2**31 else torch.int64)  # half as wide, half the sorting

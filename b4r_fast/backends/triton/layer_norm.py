@@ -5,6 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .target import all_registers
+
 # Elements of a block, at 128 threads: 32 a thread; half of that in the backward, which spills 270 to 430 bytes a thread with 32.
 FORWARD_ELEMENTS, BACKWARD_ELEMENTS = 4096, 2048
 
@@ -14,6 +16,11 @@ def blocks(d: int, elements: int) -> dict[str, int]:
     block_d = max(triton.next_power_of_2(d), 8)
     warps = 4 * max(1, min(8, block_d // elements))
     return {"ROWS": max(1, elements // block_d), "BLOCK_D": block_d, "num_warps": warps}
+
+
+def backward_blocks(d: int) -> dict[str, int]:
+    extents = blocks(d, BACKWARD_ELEMENTS)
+    return extents | all_registers(extents["num_warps"])
 
 
 @triton.jit

@@ -15,10 +15,9 @@ import triton.language as tl
 from torch import Tensor
 
 from ..devices import PROGRAMS
-from .layer_norm import BACKWARD_ELEMENTS, FORWARD_ELEMENTS, blocks, gradient, normalise
+from .layer_norm import FORWARD_ELEMENTS, backward_blocks, blocks, gradient, normalise
 from .philox import dropout_arguments, dropout_factors
 from .rows import block_offsets, sum_partials
-from .target import all_registers
 
 
 @triton.jit
@@ -96,8 +95,7 @@ def residual_layer_norm_backward(
     rows, d = x.shape
     dx, dsublayer = torch.empty_like(x), torch.empty_like(x)
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, x)
-    extents = blocks(d, BACKWARD_ELEMENTS)
-    extents |= all_registers(extents["num_warps"])
+    extents = backward_blocks(d)
     programs = min(PROGRAMS, triton.cdiv(rows, extents["ROWS"]))
     partials = x.new_empty((programs, 2 * d), dtype=torch.float32)
     if rows:
