@@ -21,7 +21,8 @@ from b4r_fast.backends.triton import (
     topk,
 )
 
-LENGTHS = (16, 65, 129)  # of sequences: a backward that holds them whole has a block of 64, 128 or 256 rows, as far as the table goes
+LENGTHS = (16, 17, 33, 65, 129)  # of sequences: a backward that holds them whole has 1 to 16 blocks of rows
+LONG = (257,)
 T = 150
 GELUS = ("none", "tanh")
 DROPOUTS = (0.1, 0.0)
@@ -45,16 +46,16 @@ def _like(d: int, size: int) -> int:
     return size if d % 16 == 0 else size - 1
 
 
-def _attend(d: int, dtype: torch.dtype, lengths: tuple[int, ...], *, backward: bool, of_some: bool = False) -> None:
-    for length, dropout_p in product(lengths, DROPOUTS):
-        queries = length - 1 if of_some else length
-        q, k = (torch.empty(n, 2, d, dtype=dtype) for n in (queries, length))
-        cu_q, cu_k = (torch.tensor([0, n], dtype=torch.int32) for n in (queries, length))
-        sizes = (cu_q, cu_k, queries, length, 0.1, dropout_p, torch.tensor(1))
-        if backward:
-            attention.attention_backward(q, q, k, k, q, torch.empty(2, queries), *sizes)
-        else:
-            attention.attention(q, k, k, *sizes)
+def _attend(d: int, dtype: torch.dtype) -> None:
+    for dropout_p in DROPOUTS:
+        q, cu_seqlens = torch.empty(T, 2, d, dtype=dtype), torch.tensor([0, T], dtype=torch.int32)
+        attention.attention(q, q, q, cu_seqlens, cu_seqlens, T, T, 0.1, dropout_p, torch.tensor(1))
+
+
+def _attend_back(d: int, dtype: torch.dtype, lengths: tuple[int, ...]) -> None:
+    for n, dropout_p in product(lengths, DROPOUTS):
+        q, lse, cu_seqlens = torch.empty(n, 2, d, dtype=dtype), torch.empty(2, n), torch.tensor([0, n], dtype=torch.int32)
+        attention.attention_backward(q, q, q, q, q, lse, cu_seqlens, cu_seqlens, n, n, 0.1, dropout_p, torch.tensor(1))
 
 
 def _network(d: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
@@ -146,13 +147,9 @@ def _topk(d: int, dtype: torch.dtype) -> None:
 
 
 PRODUCTS = {
-    "attention forward": Product(("_forward_kernel",), 128, lambda d, dtype: _attend(d, dtype, LENGTHS[:1], backward=False)),
-    "attention whole": Product(("_backward_whole_kernel",), 128, lambda d, dtype: _attend(d, dtype, LENGTHS, backward=True)),
-    "attention tiled": Product(
-        ("_backward_keys_kernel", "_backward_rows_kernel"),
-        128,
-        lambda d, dtype: _attend(d, dtype, LENGTHS[:1], backward=True, of_some=True),
-    ),
+    "attention forward": Product(("_forward_kernel",), 128, _attend),
+    "attention whole": Product(("_backward_whole_kernel",), 128, lambda d, dtype: _attend_back(d, dtype, LENGTHS)),
+    "attention tiled": Product(("_backward_keys_kernel", "_backward_rows_kernel"), 128, lambda d, dtype: _attend_back(d, dtype, LONG)),
     "gelu_ffn forward": Product(("_forward_kernel",), 128, _feed),
     "gelu_ffn dx": Product(("_dx_kernel",), 128, _feed_back),
     "gelu_ffn weights": Product(("_dweight_kernel",), 128, _feed_back),

@@ -104,6 +104,7 @@ MUTATIONS = (
     Mutation("strides swapped", attention, "q_token, k_token, v_token, out_token, R,", "k_token, q_token, v_token, out_token, R,", EITHER),
     Mutation("dropout by the wrong key", attention, "octets[None, :], head)\n        out", "octets[None, :] + 1, head)\n        out"),
     Mutation("rows read that do not exist", attention, "p_x + o_x, (tokens[:, None] < end)", "p_x + o_x, (tokens[:, None] < end + 9)", RUN),
+    Mutation("a block of rows left out", attention, "if block * ROWS < n:", "if block * ROWS < n - 7:"),
     Mutation("a bias dropped", softmax_loss, "z += tl.load(p_bias + columns", "z += 0.0 * tl.load(p_bias + columns"),
     Mutation("a split that is not rescaled", softmax_loss, "total = total * fade + tl.load(p_total", "total = total + tl.load(p_total"),
     Mutation("the target counted twice", softmax_loss, "== target[:, None])\n        z", "== target[:, None] - 1)\n        z"),

@@ -12,6 +12,7 @@ from ..devices import on_its_device
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICES = ("cpu", "cuda") if INTERPRETED else ("cuda",)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+AUTOTUNE = os.environ.get("B4R_FAST_AUTOTUNE") == "1"
 OPERATORS: dict = {}
 
 
@@ -46,10 +47,11 @@ if UNAVAILABLE is None:
         softmax_loss,
         token_positions,
         topk,
+        tuning,
     )
 
     OPERATORS = {
-        operator.__name__: on_its_device(operator)
+        operator.__name__: on_its_device(tuning.tuned(operator) if AUTOTUNE else operator)
         for operator in (
             adamw_rows.adamw_rows,
             attention.attention,

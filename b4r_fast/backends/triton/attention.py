@@ -10,8 +10,8 @@ of a Philox call. Bytes a number of q, k, v and o: forward 4 reads or writes of 
 which L2 serves; backward 8 of n D. No program waits for another and nothing is added up in memory, so the bits are the same every time.
 
     forward          a program for a block of rows: walks over the keys with running maximum, sum and weighted sum of v
-    backward, whole  up to as many rows a sequence as the table of tiles has for it: a program for a sequence and head holds all its rows,
-                     with dq in registers, and walks over the keys once; each block of keys gives its dk and dv
+    backward, whole  up to 256 rows a sequence, 128 of heads above 64 columns: a program for a sequence and head holds dq of all its rows in
+                     registers; it walks over the keys, for a block of them over the rows that there are, and then has dk and dv
     backward, tiled  longer ones: a program for a block of keys walks over the rows, one for a block of rows over the keys; 14 n^2 D
 """
 
@@ -29,6 +29,8 @@ from .philox import dropout_arguments, dropout_factors
 from .rows import block_columns
 
 MOST_COLUMNS = 128  # of a head; the reference serves larger ones
+MOST_ROWS = 256  # of a sequence whose backward one program holds, and
+MOST_HELD = 1 << 14  # numbers of its dq: as many registers for each of 256 threads take 64 of their 255
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
@@ -123,27 +125,36 @@ def _load_rows(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, end, head, R
 def _backward_whole_kernel(
     p_dout, p_q, p_k, p_v, p_out, p_lse, p_dq, p_dk, p_dv, p_cu_q, p_cu_k, p_seed, out_token, q_token, k_token, v_token, dq_token,
     dk_token, dv_token, R, H, scale, threshold, keep_scale,
-    D: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, DROPOUT: tl.constexpr,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, DROPOUT: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     head, sequence = tl.program_id(0) % H, tl.program_id(0) // H
     first_row, n = _tokens(p_cu_q, sequence)
     first_key, keys = _tokens(p_cu_k, sequence)
-    rows, end, end_key = first_row + tl.arange(0, ROWS), first_row + n, first_key + keys
-    q, dout, delta, lse = _load_rows(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, end, head, R, D, BLOCK_D)
-    dq = tl.zeros((ROWS, BLOCK_D), tl.float32)
+    end_key = first_key + keys
+    dq = (tl.zeros((ROWS, BLOCK_D), tl.float32),) * BLOCKS
     for start in range(0, keys, KEYS):
         key = start + tl.arange(0, KEYS)
         k = _load_block(p_k, k_token, first_key + key, end_key, head, D, BLOCK_D)
         v = _load_block(p_v, v_token, first_key + key, end_key, head, D, BLOCK_D)
-        kept, ds = _softmax_gradient(
-            q, k, v, dout, delta, lse, key < keys, scale, p_seed, threshold, keep_scale, rows, start // 8, head, DROPOUT
-        )
-        dv = tl.dot(tl.trans(kept), dout, input_precision="ieee")
-        dk = tl.dot(tl.trans(ds), q, input_precision="ieee") * scale
-        dq += tl.dot(ds, k, input_precision="ieee")
+        dk = tl.zeros((KEYS, BLOCK_D), tl.float32)
+        dv = tl.zeros((KEYS, BLOCK_D), tl.float32)
+        for block in tl.static_range(BLOCKS):
+            if block * ROWS < n:
+                # Read anew, or the addresses of all blocks would be computed before the loop and take registers throughout.
+                first, count = _tokens(p_cu_q, sequence)
+                rows = first + block * ROWS + tl.arange(0, ROWS)
+                q, dout, delta, lse = _load_rows(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, first + count, head, R, D, BLOCK_D)
+                kept, ds = _softmax_gradient(
+                    q, k, v, dout, delta, lse, key < keys, scale, p_seed, threshold, keep_scale, rows, start // 8, head, DROPOUT
+                )
+                dv += tl.dot(tl.trans(kept), dout, input_precision="ieee")
+                dk += tl.dot(tl.trans(ds), q, input_precision="ieee")
+                dq = dq[:block] + (dq[block] + tl.dot(ds, k, input_precision="ieee"),) + dq[block + 1 :]  # noqa: RUF005
         _store_block(p_dv, dv, dv_token, first_key + key, end_key, head, D, BLOCK_D)
-        _store_block(p_dk, dk, dk_token, first_key + key, end_key, head, D, BLOCK_D)
-    _store_block(p_dq, dq * scale, dq_token, rows, end, head, D, BLOCK_D)
+        _store_block(p_dk, dk * scale, dk_token, first_key + key, end_key, head, D, BLOCK_D)
+    for block in tl.static_range(BLOCKS):
+        rows = first_row + block * ROWS + tl.arange(0, ROWS)
+        _store_block(p_dq, dq[block] * scale, dq_token, rows, first_row + n, head, D, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=("R", "blocks"))
@@ -203,8 +214,8 @@ def _strides(*tensors: Tensor) -> tuple[int, ...]:
     return tuple(x.stride(0) for x in tensors)
 
 
-def _constants(d: int, blocks: tiles.Tile, drops: bool) -> dict[str, int | bool]:
-    return {"D": d, "BLOCK_D": block_columns(d), "ROWS": blocks.rows, "KEYS": blocks.columns, "DROPOUT": drops} | blocks.options
+def _constants(d: int, blocks: tiles.Tile) -> dict[str, int | bool]:
+    return {"D": d, "BLOCK_D": block_columns(d), "ROWS": blocks.rows, "KEYS": blocks.columns} | blocks.options
 
 
 def _serves_backward(d: int, dtype: torch.dtype) -> bool:
@@ -212,11 +223,14 @@ def _serves_backward(d: int, dtype: torch.dtype) -> bool:
     return d <= MOST_COLUMNS and tiles.fits("attention tiled", d, dtype)
 
 
-def _whole(d: int, dtype: torch.dtype, most_rows: int) -> tiles.Tile | None:
-    """Blocks for a backward that holds all rows of a sequence at once; None where they do not fit into registers."""
+def _whole(d: int, dtype: torch.dtype, most_rows: int) -> dict[str, int | bool] | None:
+    """Blocks for a backward that holds dq of all rows of a sequence; None where it does not fit into registers."""
+    if not tiles.fits("attention whole", d, dtype):
+        return None
     blocks = tiles.tile("attention whole", d, dtype)
-    rows = max(min(64, blocks.rows), triton.next_power_of_2(most_rows))  # so many warps have too little to share below that
-    return blocks._replace(rows=rows) if rows <= blocks.rows else None
+    count = triton.next_power_of_2(triton.cdiv(most_rows, blocks.rows))  # so that few lengths compile anew
+    fits = count * blocks.rows <= min(MOST_ROWS, MOST_HELD // block_columns(d))
+    return {"BLOCKS": count, **_constants(d, blocks)} if fits else None
 
 
 def attention(
@@ -242,7 +256,7 @@ def attention(
     if rows:
         _forward_kernel[((cu_seqlens_q.shape[0] - 1) * heads * row_blocks,)](
             q, k, v, out, lse, cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous(), seed, *_strides(q, k, v, out), rows, heads,
-            row_blocks, scale, threshold, keep_scale, **_constants(d, blocks, drops),
+            row_blocks, scale, threshold, keep_scale, DROPOUT=drops, **_constants(d, blocks),
         )  # fmt: skip
     return out, lse
 
@@ -273,16 +287,15 @@ def _write_gradients(
     inputs, offsets, inputs_strides = (dout, q, k, v, out, lse), (cu_q, cu_k, seed), _strides(dout, q, k, v)
     if not units:
         return
-    # Where some tokens ask, a sequence has far fewer rows than max_seqlen_q, and how many is on the device.
-    if rows == k.shape[0] and (blocks := _whole(d, q.dtype, max_seqlen_q)):
+    if whole := _whole(d, q.dtype, max_seqlen_q):
         _backward_whole_kernel[(units,)](
             *inputs, dq, dk, dv, *offsets, *inputs_strides, *_strides(dq, dk, dv), rows, heads, scale, threshold, keep_scale,
-            **_constants(d, blocks, drops),
+            DROPOUT=drops, **whole,
         )  # fmt: skip
         return
     blocks = tiles.tile("attention tiled", d, q.dtype)
     blocks_q, blocks_k = triton.cdiv(max_seqlen_q, blocks.rows), triton.cdiv(max_seqlen_k, blocks.columns)
-    constants = _constants(d, blocks, drops)
+    constants = {"DROPOUT": drops, **_constants(d, blocks)}
     if blocks_k:
         _backward_keys_kernel[(units * blocks_k,)](
             *inputs, dk, dv, *offsets, *inputs_strides, *_strides(dk, dv), rows, heads, blocks_k, scale, threshold, keep_scale, **constants

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from itertools import product
 from typing import NamedTuple
 
@@ -30,12 +31,24 @@ class Tile(NamedTuple):
         return {"num_warps": self.warps} | (all_registers(self.warps) if self.all_registers else {})
 
 
+class Form(NamedTuple):
+    """What has a tile of its own. columns: of a block. aligned: 16 divides all sizes."""
+
+    kernel: str
+    columns: int
+    dtype: torch.dtype
+    aligned: bool
+
+
+TUNED: dict[Form, Tile] = {}  # what comes before the table (tuning.py)
+ASKED: ContextVar[dict[Form, Tile] | None] = ContextVar("ASKED", default=None)  # notes which tiles an op asks for
+
 # Unaligned is what has a size that 16 does not divide: addresses and masks of single numbers take registers. What stands there comes first.
 TABLE = {
     "NVIDIA": {
         "half": {
             "attention forward": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8, True), 128: Tile(128, 32, 8)},
-            "attention whole": {32: Tile(256, 32, 8, True), 64: Tile(32, 32, 8), 128: Tile(64, 32, 8)},
+            "attention whole": {32: Tile(64, 16, 8, True), 64: Tile(32, 32, 8, True), 128: Tile(64, 16, 8)},
             "attention tiled": {32: Tile(128, 64, 8), 64: Tile(64, 32, 4), 128: Tile(32, 64, 8)},
             "gelu_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 8), 128: Tile(128, 32, 8)},
             "gelu_ffn dx": {32: Tile(128, 64, 8, True), 64: Tile(128, 64, 8), 128: Tile(64, 64, 8)},
@@ -52,7 +65,7 @@ TABLE = {
         },
         "half, unaligned": {
             "attention forward": {32: Tile(128, 64, 8), 64: Tile(128, 32, 8), 128: Tile(64, 32, 8)},
-            "attention whole": {32: Tile(128, 16, 8, True), 64: Tile(32, 32, 8), 128: Tile(32, 16, 8)},
+            "attention whole": {32: Tile(64, 16, 8, True), 64: Tile(32, 32, 8)},
             "attention tiled": {32: Tile(128, 32, 8), 64: Tile(128, 16, 8), 128: Tile(32, 32, 8)},
             "gelu_ffn forward": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8), 128: Tile(64, 64, 8)},
             "gelu_ffn dx": {32: Tile(128, 64, 8, True), 64: Tile(128, 32, 8), 128: Tile(64, 32, 8)},
@@ -69,7 +82,7 @@ TABLE = {
         },
         "single": {
             "attention forward": {32: Tile(128, 64, 8, True), 64: Tile(128, 16, 8, True), 128: Tile(64, 32, 8, True)},
-            "attention whole": {32: Tile(128, 16, 8, True), 64: Tile(64, 16, 8), 128: Tile(32, 16, 8, True)},
+            "attention whole": {32: Tile(64, 16, 8, True), 64: Tile(64, 32, 8, True), 128: Tile(32, 16, 8, True)},
             "attention tiled": {32: Tile(64, 64, 8), 64: Tile(64, 16, 8), 128: Tile(16, 16, 8)},
             "gelu_ffn forward": {32: Tile(128, 32, 8), 64: Tile(128, 16, 8), 128: Tile(32, 64, 8)},
             "gelu_ffn dx": {32: Tile(64, 64, 8), 64: Tile(64, 32, 8), 128: Tile(64, 16, 8)},
@@ -105,10 +118,10 @@ TABLE = {
     # What H100 and B200 have otherwise: they have more shared memory.
     "H100": {
         "half": {
-            "attention whole": {32: Tile(256, 32, 8), 64: Tile(256, 32, 8), 128: Tile(128, 32, 8, True)},
+            "attention whole": {32: Tile(64, 32, 8, True), 64: Tile(64, 16, 8, True), 128: Tile(64, 16, 8)},
         },
         "half, unaligned": {
-            "attention whole": {32: Tile(256, 16, 8, True), 64: Tile(128, 16, 8), 128: Tile(32, 32, 8)},
+            "attention whole": {32: Tile(64, 32, 8, True), 64: Tile(64, 16, 8)},
         },
     },
     # GPUs for graphics, of architectures 8.6, 8.9 and 12: they have less, 99 KiB a program.
@@ -138,7 +151,7 @@ TABLE = {
     "AMD": {
         "half": {
             "attention forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
-            "attention whole": {32: Tile(256, 16, 4), 64: Tile(256, 16, 4), 128: Tile(128, 16, 8)},
+            "attention whole": {32: Tile(64, 32, 8), 64: Tile(64, 32, 4), 128: Tile(64, 32, 4)},
             "attention tiled": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 32, 4)},
             "gelu_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
             "gelu_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 32, 4)},
@@ -154,13 +167,14 @@ TABLE = {
             "topk": {64: Tile(16, 128, 4), 128: Tile(16, 128, 4), 256: Tile(16, 64, 4)},
         },
         "half, unaligned": {
+            "attention whole": {32: Tile(64, 32, 4), 64: Tile(64, 32, 4), 128: Tile(64, 16, 8)},
             "gelu_ffn weights": {32: Tile(128, 32, 4), 64: Tile(128, 32, 4), 128: Tile(128, 32, 4)},
             "residual_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(64, 64, 4)},
             "softmax_loss backward": {64: Tile(128, 64, 4), 128: Tile(128, 32, 4), 256: Tile(128, 32, 4)},
         },
         "single": {
             "attention forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 32, 4)},
-            "attention whole": {32: Tile(128, 32, 4), 64: Tile(128, 16, 4), 128: Tile(64, 16, 4)},
+            "attention whole": {32: Tile(64, 32, 4), 64: Tile(64, 32, 4), 128: Tile(64, 16, 4)},
             "attention tiled": {32: Tile(128, 64, 4), 64: Tile(128, 32, 4), 128: Tile(64, 32, 4)},
             "gelu_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
             "gelu_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 32, 4), 128: Tile(64, 32, 4)},
@@ -176,7 +190,7 @@ TABLE = {
             "topk": {64: Tile(16, 128, 4), 128: Tile(16, 64, 4), 256: Tile(16, 32, 4)},
         },
         "single, unaligned": {
-            "attention whole": {32: Tile(128, 16, 4), 64: Tile(128, 16, 4), 128: Tile(64, 16, 4)},
+            "attention whole": {32: Tile(64, 32, 4), 64: Tile(64, 32, 4), 128: Tile(64, 16, 8)},
             "attention tiled": {32: Tile(128, 32, 4), 64: Tile(128, 32, 4), 128: Tile(64, 16, 4)},
             "residual_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 32, 4), 128: Tile(64, 32, 4)},
         },
@@ -208,4 +222,9 @@ def fits(kernel: str, d: int, dtype: torch.dtype, *others: int) -> bool:
 
 def tile(kernel: str, d: int, dtype: torch.dtype, *others: int) -> Tile:
     """kernel: as in TABLE. d: columns of the operands. others: what else separates numbers that lie one below the other."""
-    return next(t for most, t in _sizes(kernel, dtype, (d, *others)).items() if block_columns(d) <= most)
+    sizes = (d, *others)
+    form = Form(kernel, block_columns(d), dtype, not any(size % 16 for size in sizes))
+    chosen = TUNED.get(form) or next(t for most, t in _sizes(kernel, dtype, sizes).items() if form.columns <= most)
+    if (asked := ASKED.get()) is not None:
+        asked[form] = chosen
+    return chosen
