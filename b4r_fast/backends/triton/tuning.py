@@ -64,7 +64,8 @@ def tuned(operator: Callable) -> Callable:
     def run(*args):
         if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
             return operator(*args)
-        token = ASKED.set(asked := {})
+        asked: dict[Form, Tile] = {}
+        token = ASKED.set(asked)
         try:
             result = operator(*args)
         finally:
