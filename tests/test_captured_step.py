@@ -69,6 +69,7 @@ def test_gradients_are_limited_to_the_norm_that_is_asked_for():
     [
         ({"sparse_gradients": True, "loss": "sampled"}, "use dense gradients"),
         ({"hidden_size": 320}, "160 columns, at most 128"),
+        ({"hidden_size": 200}, "100 columns in fp32 cannot be recorded"),
         ({}, "capturable=True"),
     ],
 )

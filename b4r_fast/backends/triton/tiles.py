@@ -99,7 +99,7 @@ TABLE = {
         },
         "single, unaligned": {
             "attention forward": {32: Tile(128, 16, 8), 64: Tile(128, 16, 8), 128: Tile(32, 32, 8)},
-            "attention whole": {32: Tile(128, 16, 8), 64: Tile(32, 32, 8), 128: Tile(32, 16, 8)},
+            "attention whole": {32: Tile(32, 16, 8, True)},
             "attention tiled": {32: Tile(64, 16, 8), 64: Tile(16, 16, 8, True)},
             "gelu_ffn forward": {32: Tile(128, 16, 8), 64: Tile(128, 16, 8), 128: Tile(64, 16, 8)},
             "gelu_ffn dx": {32: Tile(128, 16, 8), 64: Tile(128, 16, 8), 128: Tile(64, 16, 8)},
