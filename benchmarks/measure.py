@@ -46,7 +46,7 @@ def medians(runs: list[Seconds]) -> Seconds:
 
 def ratios(rounds: list[tuple[Seconds, Seconds]]) -> Seconds:
     """How many times longer theirs takes."""
-    return medians([{part: theirs[part] / ours[part] for part in ours} for ours, theirs in rounds])
+    return medians([{part: theirs[part] / ours[part] for part in ours if part in theirs} for ours, theirs in rounds])
 
 
 def whole(seconds: Seconds) -> str:

@@ -86,7 +86,8 @@ def on_gpu(comparisons: list[Comparison]) -> list[Comparison]:
     def peers(comparison: Comparison) -> Iterable[str]:
         if comparison.kind == "op":
             return (*comparison.peers, *ops.CASES[comparison.case].on_gpu)
-        return (name for name in comparison.peers if name != OURS and titles(comparison)[name].on_gpu)
+        peers = (name for name in comparison.peers if name != OURS and titles(comparison)[name].on_gpu)
+        return ("recorded", *peers) if comparison.kind == "training" else peers
 
     return [replace(comparison, peers=dict.fromkeys(peers(comparison), DEFAULT)) for comparison in comparisons]
 

@@ -35,9 +35,12 @@ def build(kind: str, name: str, case: str, work) -> Any:
 
 
 def run(contender: Any) -> dict[str, float]:
-    """Seconds of each part: forward, backward, optimizer, as far as the contender has them."""
+    """Seconds of each part: forward, backward, optimizer, as far as the contender has them; or of the step, if it has no parts."""
     seconds = {}
     start = now()
+    if hasattr(contender, "step"):
+        contender.step()
+        return {"step": now() - start}
     out = contender.forward()
     seconds["forward"], start = now() - start, now()
     if getattr(contender, "differentiable", True):

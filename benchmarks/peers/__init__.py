@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .recommendation import Recommendation
 from .training_step import TrainingStep
+
+if TYPE_CHECKING:  # peers' environments have no b4r_fast
+    from .ours import RecordedStep
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Peer:
 OURS = "b4r_fast"
 TRAINING = {
     OURS: Peer("b4r_fast", "ours"),
+    "recorded": Peer("b4r_fast, CapturedStep", "ours", {"recorded": True}),
     "eager": Peer("PyTorch eager", "pytorch"),
     "eager-unpadded": Peer("PyTorch eager, unpadded", "pytorch", {"unpadded": True}),
     "compile": Peer("torch.compile", "pytorch", {"compiled": True}),
@@ -49,7 +54,7 @@ def _module(peer: Peer):
     return importlib.import_module(f".{peer.module}", __package__)
 
 
-def build_training(name: str, work) -> TrainingStep:
+def build_training(name: str, work) -> TrainingStep | RecordedStep:
     return _module(TRAINING[name]).build(work, **TRAINING[name].options)
 
 

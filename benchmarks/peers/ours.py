@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from b4r_fast import BERT4Rec, BERT4RecConfig, PackedSequences, RowwiseAdamW
+import torch
+
+from b4r_fast import BERT4Rec, BERT4RecConfig, CapturedStep, PackedSequences, RowwiseAdamW
+from b4r_fast.captured_step import WARM_UP
 from b4r_fast.version import VERSION
 
 from ..batch import Batch
@@ -11,7 +14,7 @@ from .recommendation import K, Recommendation
 from .training_step import TrainingStep
 
 
-def model_of(work) -> BERT4Rec:
+def model_of(work, *, sparse_gradients: bool = False) -> BERT4Rec:
     return BERT4Rec(
         BERT4RecConfig(
             num_items=work.num_items,
@@ -23,13 +26,36 @@ def model_of(work) -> BERT4Rec:
             attention_dropout=work.dropout,
             loss=work.loss,
             num_negatives=work.num_negatives,
-            sparse_gradients=work.loss == "sampled",
+            sparse_gradients=sparse_gradients,
         )
     )
 
 
-def build(work) -> TrainingStep:
-    model = model_of(work)
+class RecordedStep:
+    """A step as CapturedStep takes it, on a GPU as one launch: Cloze masks with it, and no parts to time. load() warms up and records."""
+
+    static_shapes = True
+
+    def __init__(self, work) -> None:
+        self.model, self.mask_prob, self.versions = model_of(work).train(), work.mask_prob, f"b4r_fast {VERSION}"
+        capturable = self.model.item_embedding.weight.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True, capturable=capturable)
+
+    def load(self, batch: Batch) -> None:
+        self.histories = PackedSequences(batch.histories(), batch.cu_seqlens, batch.longest)
+        sizes = {"tokens": batch.values.numel(), "sequences": len(batch)}
+        self.captured = CapturedStep(self.model, self.optimizer, mask_prob=self.mask_prob, **sizes)
+        for _ in range(WARM_UP + 1):
+            self.step()
+
+    def step(self) -> None:
+        self.captured(self.histories)
+
+
+def build(work, recorded: bool = False) -> TrainingStep | RecordedStep:
+    if recorded:
+        return RecordedStep(work)
+    model = model_of(work, sparse_gradients=work.loss == "sampled")
 
     def prepare(batch: Batch):
         inputs, labels = packed(batch), batch.labels

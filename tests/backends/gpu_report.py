@@ -82,9 +82,8 @@ def works() -> dict[str, tuple[Work, Work]]:
 
     def attention(rows: float, keys: float, pairs: float) -> tuple[Work, Work]:
         q, kv, statistics = rows * d * e, 2 * keys * d * e, 4 * rows * H
-        whole = rows == keys
         ours = Work(4 * pairs * d, pairs * H, 2 * q + kv + statistics)
-        ours += Work((10 if whole else 14) * pairs * d, (1 if whole else 2) * pairs * H, 4 * q + 2 * kv + statistics)
+        ours += Work(10 * pairs * d, pairs * H, 4 * q + 2 * kv + statistics)
         # Its backward reads o and do once before, and adds up dq in fp32, which is set to 0, added to and rounded.
         theirs = Work(14 * pairs * d, 2 * pairs * H, 2 * q + kv + 6 * q + 2 * kv + 2 * statistics + 3 * 4 * rows * d)
         return ours, theirs

@@ -92,7 +92,7 @@ def test_a_gpu_has_its_own_peers_and_a_cpu_has_none_of_them():
     for comparisons in (suite.quick(), suite.full()):
         assert not any(name in ON_GPU for comparison in comparisons for name in comparison.peers)
         on_gpu = suite.on_gpu(comparisons)
-        assert {name for comparison in on_gpu for name in comparison.peers} >= {*ON_GPU, "eager", "compile", "SDPA, padded"}
+        assert {name for comparison in on_gpu for name in comparison.peers} >= {*ON_GPU, "recorded", "eager", "compile", "SDPA, padded"}
         assert not any({"onnxruntime", "b4r_fast"} & comparison.peers.keys() for comparison in on_gpu)
         assert all(mallocs == suite.DEFAULT for comparison in on_gpu for mallocs in comparison.peers.values())
 

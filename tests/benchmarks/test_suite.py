@@ -40,6 +40,13 @@ def test_a_training_step_is_measured_beside_a_peer_and_one_that_is_missing_is_na
     check_report(rows, tmp_path)
 
 
+def test_a_recorded_step_is_measured_as_a_whole(tiny, tmp_path):
+    for work in ("ml-1m", "beauty-sampled"):
+        rows = carry_out(suite.Comparison("training", work, {"recorded": ("default",)}))
+        assert set(rows[1]["seconds"]) == set(rows[1]["times_ours"]) == {"step"}
+    check_report(rows, tmp_path)
+
+
 def test_an_op_is_measured_in_our_process_beside_its_peers(tiny, tmp_path):
     rows = carry_out(suite.Comparison("op", "ml-1m", {"F.cross_entropy": ("default",)}, "softmax_loss, ML-1M"))
     assert [row["contender"] for row in rows] == ["b4r_fast", "F.cross_entropy"]
