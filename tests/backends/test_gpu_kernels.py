@@ -3,7 +3,8 @@
 Where there is no GPU, Triton's run in its interpreter, and the CUDA ones as they are compiled for the CPU (tests/cuda_on_cpu).
 """
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -77,16 +78,16 @@ def _backend(backend, device):
         yield
 
 
-def small_blocks(backend: str):
+@contextmanager
+def small_blocks(backend: str) -> Iterator[None]:
     """In which most shapes take several, and programs that meet at their edges; those of CUDA are as they are compiled."""
-    if backend != "triton":
-        return nullcontext()
-    patch = pytest.MonkeyPatch()
-    patch.setattr(tiles, "tile", lambda *_: tiles.Tile(16, 16, 4))
-    patch.setattr(tiles, "fits", lambda *_: True)
-    patch.setattr(attention, "MOST_ROWS", 32)
-    patch.setattr(rows, "CHUNK", 4)
-    return patch.context()
+    with pytest.MonkeyPatch.context() as patch:
+        if backend == "triton":
+            patch.setattr(tiles, "tile", lambda *_: tiles.Tile(16, 16, 4))
+            patch.setattr(tiles, "fits", lambda *_: True)
+            patch.setattr(attention, "MOST_ROWS", 32)
+            patch.setattr(rows, "CHUNK", 4)
+        yield
 
 
 @kernels()
