@@ -6,8 +6,9 @@ q, o, do, dq: (R, H, D). k, v, dk, dv: (T, H, D). lse: (H, R) fp32. Tokens may b
 all sums are fp32; the operands of the products have the tensors' dtype. Exponents are of base 2.
 
 Operations of n rows and n keys in one head: forward 4 n^2 D, backward 8 n^2 D and 2 n^2 D for the scores again; an exp each, and an eighth
-of a Philox call. Bytes a number of q, k, v and o: forward 4 reads or writes of n D, and of k and v again for every further block of rows,
-which L2 serves; backward 8 of n D. No program waits for another and nothing is added up in memory, so the bits are the same every time.
+of a Philox call. Bytes a number of q, k, v and o: forward 4 reads or writes of n D, and of k and v again for every further block of rows;
+backward 8 of n D, and of q, do and o again for every further block of keys; what is read again L2 serves. No program waits for another and
+nothing is added up in memory, so the bits are the same every time.
 
     forward          a program for a block of rows: walks over the keys with running maximum, sum and weighted sum of v
     backward, whole  up to 256 rows a sequence, 128 of heads above 64 columns: a program for a sequence and head holds dq of all its rows in

@@ -20,7 +20,7 @@ from .tiles import ASKED, TUNED, Form, Tile
 
 LIMITS = {"rows": (16, 256), "columns": (16, 128), "warps": (2, 16)}
 
-_one_at_a_time = threading.Lock()  # as backward runs in threads of its own
+_one_at_a_time = threading.RLock()  # as backward runs in threads of its own
 
 
 def neighbours(tile: Tile) -> Iterator[Tile]:
