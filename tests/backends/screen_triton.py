@@ -33,7 +33,7 @@ def candidates(kernel: str) -> list[tuple[int, ...]]:
     if kernel == "topk":
         return [(16, columns, warps) for columns in (128, 64, 32, 16) for warps in (4, 8)]
     if kernel == "attention whole":
-        return [(rows, keys, warps) for rows in (64, 32, 16) for keys in (32, 16) for warps in (8, 4)]
+        return [(rows, keys, warps) for rows in (64, 32, 16) for keys in (32, 16) for warps in (4, 8)]
     if kernel.startswith(("linear", "layer_norm")):
         return [(rows, 0, warps) for rows in (128, 64, 32, 16) for warps in (4, 8, 16)]
     sizes = [(rows, columns) for rows in (128, 64, 32, 16) for columns in (64, 32, 16)]

@@ -48,7 +48,7 @@ TABLE = {
     "NVIDIA": {
         "half": {
             "attention forward": {32: Tile(128, 64, 8), 64: Tile(128, 64, 8, True), 128: Tile(128, 32, 8)},
-            "attention whole": {32: Tile(64, 16, 8, True), 64: Tile(32, 32, 8, True), 128: Tile(64, 16, 8)},
+            "attention whole": {32: Tile(64, 16, 4), 64: Tile(32, 32, 8, True), 128: Tile(64, 16, 8)},
             "attention tiled": {32: Tile(128, 64, 8), 64: Tile(64, 32, 4), 128: Tile(32, 64, 8)},
             "gelu_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 8), 128: Tile(128, 32, 8)},
             "gelu_ffn dx": {32: Tile(128, 64, 8, True), 64: Tile(128, 64, 8), 128: Tile(64, 64, 8)},
@@ -118,7 +118,7 @@ TABLE = {
     # What H100 and B200 have otherwise: they have more shared memory.
     "H100": {
         "half": {
-            "attention whole": {32: Tile(64, 32, 8, True), 64: Tile(64, 16, 8, True), 128: Tile(64, 16, 8)},
+            "attention whole": {32: Tile(64, 32, 4), 64: Tile(64, 16, 8, True), 128: Tile(64, 16, 8)},
         },
         "half, unaligned": {
             "attention whole": {32: Tile(64, 32, 8, True), 64: Tile(64, 16, 8)},
