@@ -151,7 +151,7 @@ TABLE = {
     "AMD": {
         "half": {
             "attention forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
-            "attention whole": {32: Tile(64, 32, 8), 64: Tile(64, 32, 4), 128: Tile(64, 32, 4)},
+            "attention whole": {32: Tile(64, 32, 4), 64: Tile(64, 32, 4), 128: Tile(64, 32, 4)},
             "attention tiled": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 32, 4)},
             "gelu_ffn forward": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 64, 4)},
             "gelu_ffn dx": {32: Tile(128, 64, 4), 64: Tile(128, 64, 4), 128: Tile(128, 32, 4)},
