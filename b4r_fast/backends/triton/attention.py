@@ -215,8 +215,8 @@ def _strides(*tensors: Tensor) -> tuple[int, ...]:
     return tuple(x.stride(0) for x in tensors)
 
 
-def _constants(d: int, blocks: tiles.Tile) -> dict[str, int | bool]:
-    return {"D": d, "BLOCK_D": block_columns(d), "ROWS": blocks.rows, "KEYS": blocks.columns} | blocks.options
+def _constants(d: int, blocks: tiles.Tile, drops: bool) -> dict[str, int | bool]:
+    return {"D": d, "BLOCK_D": block_columns(d), "ROWS": blocks.rows, "KEYS": blocks.columns, "DROPOUT": drops} | blocks.options
 
 
 def _serves_backward(d: int, dtype: torch.dtype) -> bool:
@@ -224,14 +224,14 @@ def _serves_backward(d: int, dtype: torch.dtype) -> bool:
     return d <= MOST_COLUMNS and tiles.fits("attention tiled", d, dtype)
 
 
-def _whole(d: int, dtype: torch.dtype, most_rows: int) -> dict[str, int | bool] | None:
+def _whole(d: int, dtype: torch.dtype, most_rows: int, drops: bool) -> dict[str, int | bool] | None:
     """Blocks for a backward that holds dq of all rows of a sequence; None where it does not fit into registers."""
     if not tiles.fits("attention whole", d, dtype):
         return None
     blocks = tiles.tile("attention whole", d, dtype)
-    count = triton.next_power_of_2(triton.cdiv(most_rows, blocks.rows))  # so that few lengths compile anew
+    count = triton.next_power_of_2(max(1, triton.cdiv(most_rows, blocks.rows)))  # so that few lengths compile anew
     fits = count * blocks.rows <= min(MOST_ROWS, MOST_HELD // block_columns(d))
-    return {"BLOCKS": count, **_constants(d, blocks)} if fits else None
+    return {"BLOCKS": count, **_constants(d, blocks, drops)} if fits else None
 
 
 def attention(
@@ -257,7 +257,7 @@ def attention(
     if rows:
         _forward_kernel[((cu_seqlens_q.shape[0] - 1) * heads * row_blocks,)](
             q, k, v, out, lse, cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous(), seed, *_strides(q, k, v, out), rows, heads,
-            row_blocks, scale, threshold, keep_scale, DROPOUT=drops, **_constants(d, blocks),
+            row_blocks, scale, threshold, keep_scale, **_constants(d, blocks, drops),
         )  # fmt: skip
     return out, lse
 
@@ -288,15 +288,15 @@ def _write_gradients(
     inputs, offsets, inputs_strides = (dout, q, k, v, out, lse), (cu_q, cu_k, seed), _strides(dout, q, k, v)
     if not units:
         return
-    if whole := _whole(d, q.dtype, max_seqlen_q):
+    if whole := _whole(d, q.dtype, max_seqlen_q, drops):
         _backward_whole_kernel[(units,)](
             *inputs, dq, dk, dv, *offsets, *inputs_strides, *_strides(dq, dk, dv), rows, heads, scale, threshold, keep_scale,
-            DROPOUT=drops, **whole,
+            **whole,
         )  # fmt: skip
         return
     blocks = tiles.tile("attention tiled", d, q.dtype)
     blocks_q, blocks_k = triton.cdiv(max_seqlen_q, blocks.rows), triton.cdiv(max_seqlen_k, blocks.columns)
-    constants = {"DROPOUT": drops, **_constants(d, blocks)}
+    constants = _constants(d, blocks, drops)
     if blocks_k:
         _backward_keys_kernel[(units * blocks_k,)](
             *inputs, dk, dv, *offsets, *inputs_strides, *_strides(dk, dv), rows, heads, blocks_k, scale, threshold, keep_scale, **constants
