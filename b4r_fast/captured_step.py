@@ -15,7 +15,6 @@ from .packed import PackedSequences
 # Added to both seeds before every step: odd, so that 2^64 steps have seeds of their own, and no small multiple of the model's SEED_STEP, by
 # which the seeds of one step are apart. From the multiplier of xorshift64* (Vigna 2016).
 NEXT_STEP = 0x2545F4914F6CDD1D
-MOST_HEAD_COLUMNS, MOST_UNALIGNED_FP32 = 128, 64  # of the attention kernels
 WARM_UP = 3  # steps before the recording, in which kernels are compiled, libraries and the optimizer set up
 
 
@@ -112,16 +111,15 @@ class CapturedStep:
 def _check_capturable(model: BERT4Rec, optimizer: torch.optim.Optimizer) -> None:
     if model.config.sparse_gradients:
         raise ValueError("a model with sparse_gradients cannot be recorded: how many rows a step names is read back; use dense gradients")
-    columns, weight = model.config.hidden_size // model.config.num_heads, model.item_embedding.weight
-    if columns > MOST_HEAD_COLUMNS:
+    from .backends import triton  # not above: it asks for a GPU, which only a call should
+
+    if triton.UNAVAILABLE:
+        raise ValueError(f"a step is recorded with the Triton kernels alone, as torch's operators read lengths back: {triton.UNAVAILABLE}")
+    columns, dtype = model.config.hidden_size // model.config.num_heads, model.item_embedding.weight.dtype
+    if not triton.attention.serves_backward(columns, dtype):
         raise ValueError(
-            f"heads of {columns} columns, at most {MOST_HEAD_COLUMNS} can be recorded: no kernel serves wider ones, and torch's operators"
-            " read the sequences' lengths back; use more heads"
-        )
-    if weight.dtype == torch.float32 and columns > MOST_UNALIGNED_FP32 and columns % 16 and not torch.version.hip:
-        raise ValueError(
-            f"heads of {columns} columns in fp32 cannot be recorded: above {MOST_UNALIGNED_FP32} columns that 16 does not divide, torch's"
-            " operators serve their backward, and read the sequences' lengths back; use more heads, or bf16"
+            f"heads of {columns} columns in {dtype} cannot be recorded: no kernel serves their attention, and torch's operators read the"
+            " sequences' lengths back; use more heads, or a multiple of 16 up to 128 columns"
         )
     if not all(group.get("capturable") for group in optimizer.param_groups):
         raise ValueError("optimizer must be made with capturable=True, as torch.optim.AdamW(..., fused=True, capturable=True)")

@@ -68,8 +68,8 @@ def test_gradients_are_limited_to_the_norm_that_is_asked_for():
     ("changes", "message"),
     [
         ({"sparse_gradients": True, "loss": "sampled"}, "use dense gradients"),
-        ({"hidden_size": 320}, "160 columns, at most 128"),
-        ({"hidden_size": 200}, "100 columns in fp32 cannot be recorded"),
+        ({"hidden_size": 320}, "heads of 160 columns in torch.float32 cannot be recorded"),
+        ({"hidden_size": 200}, "heads of 100 columns .* a multiple of 16"),
         ({}, "capturable=True"),
     ],
 )

@@ -219,7 +219,7 @@ def _constants(d: int, blocks: tiles.Tile, drops: bool) -> dict[str, int | bool]
     return {"D": d, "BLOCK_D": block_columns(d), "ROWS": blocks.rows, "KEYS": blocks.columns, "DROPOUT": drops} | blocks.options
 
 
-def _serves_backward(d: int, dtype: torch.dtype) -> bool:
+def serves_backward(d: int, dtype: torch.dtype) -> bool:
     """Not heads of fp32 with 65 to 127 columns, if 16 does not divide them: all blocks of those spill."""
     return d <= MOST_COLUMNS and tiles.fits("attention tiled", d, dtype)
 
@@ -308,7 +308,7 @@ def _write_gradients(
 
 
 def attention_backward(dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *rest) -> tuple[Tensor, Tensor, Tensor]:
-    if not _serves_backward(q.shape[2], q.dtype):
+    if not serves_backward(q.shape[2], q.dtype):
         return reference.attention_backward(dout, q, k, v, out, lse, *rest)
     dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
     _write_gradients(dout, q, k, v, dq, dk, dv, out, lse, *rest)
@@ -322,7 +322,7 @@ def joint_attention(q: Tensor | None, joint: Tensor, *rest) -> tuple[Tensor, Ten
 def joint_attention_backward(
     dout: Tensor, q: Tensor | None, joint: Tensor, out: Tensor, lse: Tensor, *rest
 ) -> tuple[Tensor | None, Tensor]:
-    if not _serves_backward(joint.shape[3], joint.dtype):
+    if not serves_backward(joint.shape[3], joint.dtype):
         return reference.joint_attention_backward(dout, q, joint, out, lse, *rest)
     djoint, dq = joint.new_empty(joint.shape), None if q is None else q.new_empty(q.shape)
     _write_gradients(dout, *split_joint(q, joint), *split_joint(dq, djoint), out, lse, *rest)
