@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -21,11 +21,13 @@ from b4r_fast.backends.triton import (
     topk,
 )
 
-LENGTHS = (16, 17, 33, 65, 129)  # of sequences: a backward that holds them whole has 1 to 16 blocks of rows
+# Of each choice the one with most to do comes first.
+LENGTHS = (129, 65, 33, 17, 16)  # of sequences: a backward that holds them whole has 16 to 1 blocks of rows
 LONG = (257,)
 T = 150
 GELUS = ("none", "tanh")
 DROPOUTS = (0.1, 0.0)
+BIASES = (True, False)
 
 
 class Product(NamedTuple):
@@ -46,6 +48,12 @@ def _like(d: int, size: int) -> int:
     return size if d % 16 == 0 else size - 1
 
 
+def _forms(dtype: torch.dtype, *choices: Sequence) -> list[tuple]:
+    """Every combination; in fp16, whose tiles are bf16's, the one with most to do and that with least."""
+    forms = list(product(*choices))
+    return [forms[0], forms[-1]] if dtype == torch.float16 else forms
+
+
 def _attend(d: int, dtype: torch.dtype) -> None:
     for dropout_p in DROPOUTS:
         q, cu_seqlens = torch.empty(T, 2, d, dtype=dtype), torch.tensor([0, T], dtype=torch.int32)
@@ -53,7 +61,7 @@ def _attend(d: int, dtype: torch.dtype) -> None:
 
 
 def _attend_back(d: int, dtype: torch.dtype, lengths: tuple[int, ...]) -> None:
-    for n, dropout_p in product(lengths, DROPOUTS):
+    for n, dropout_p in _forms(dtype, lengths, DROPOUTS):
         q, lse, cu_seqlens = torch.empty(n, 2, d, dtype=dtype), torch.empty(2, n), torch.tensor([0, n], dtype=torch.int32)
         attention.attention_backward(q, q, q, q, q, lse, cu_seqlens, cu_seqlens, n, n, 0.1, dropout_p, torch.tensor(1))
 
@@ -77,13 +85,13 @@ def _feed_back(d: int, dtype: torch.dtype) -> None:
 
 def _feed_and_add(d: int, dtype: torch.dtype) -> None:
     *network, b2 = _network(d, dtype)
-    for approximate, dropout_p in product(GELUS, DROPOUTS):
+    for approximate, dropout_p in _forms(dtype, GELUS, DROPOUTS):
         residual_ffn_layer_norm.residual_ffn_layer_norm(*network, b2, b2, b2, 1e-12, approximate, dropout_p, torch.tensor(1))
 
 
 def _feed_and_add_back(d: int, dtype: torch.dtype) -> None:
     (x, w1, b1, w2, b2), row = _network(d, dtype), torch.empty(T)
-    for approximate, dropout_p in product(GELUS, DROPOUTS):
+    for approximate, dropout_p in _forms(dtype, GELUS, DROPOUTS):
         residual_ffn_layer_norm.residual_ffn_layer_norm_backward(x, x, w1, b1, w2, x, b2, row, row, approximate, dropout_p, torch.tensor(1))
 
 
@@ -104,46 +112,45 @@ def _norm_of_product_back(d: int, dtype: torch.dtype) -> None:
 
 
 def _project_back(d: int, dtype: torch.dtype) -> None:
-    for most_in in (16, 32, linear.MOST_IN):
+    for (most_in,) in _forms(dtype, (linear.MOST_IN, 32, 16)):
         shapes = (T, d), (T, _like(d, most_in)), (d, _like(d, most_in))
         linear.partial_gradients(*(torch.empty(shape, dtype=dtype) for shape in shapes))
 
 
-def _score(d: int, dtype: torch.dtype) -> Iterator[tuple]:
+def _scored(d: int, dtype: torch.dtype, has_bias: bool) -> tuple:
     """hidden, items, bias or None, targets."""
     v = _like(d, 512)
-    hidden, items = torch.empty(T, d, dtype=dtype), torch.empty(v, d, dtype=dtype)
-    for bias in (torch.empty(v, dtype=dtype), None):
-        yield hidden, items, bias, torch.zeros(T, dtype=torch.int64)
+    bias = torch.empty(v, dtype=dtype) if has_bias else None
+    return torch.empty(T, d, dtype=dtype), torch.empty(v, d, dtype=dtype), bias, torch.zeros(T, dtype=torch.int64)
 
 
 def _loss(d: int, dtype: torch.dtype) -> None:
-    for hidden, items, bias, targets in _score(d, dtype):
-        for ids in (None, torch.zeros(items.shape[0], dtype=torch.int64)):
-            softmax_loss.forward_columns(hidden, items, bias, targets, items, bias, ids)
+    for has_bias, has_ids in _forms(dtype, BIASES, (True, False)):
+        hidden, items, bias, targets = _scored(d, dtype, has_bias)
+        ids = torch.zeros(items.shape[0], dtype=torch.int64) if has_ids else None
+        softmax_loss.forward_columns(hidden, items, bias, targets, items, bias, ids)
 
 
 def _loss_back(d: int, dtype: torch.dtype) -> None:
     row = torch.empty(T)
-    for hidden, items, bias, targets in _score(d, dtype):
-        for dloss in (row, row[0]):
-            softmax_loss.backward_columns(dloss, hidden, items, bias, targets, row, row, None, dtype)
-        ids = torch.zeros(items.shape[0], dtype=torch.int64)
-        softmax_loss.backward_columns(row, hidden, items, bias, targets, row, row, ids, torch.float32)
+    for has_bias, which in _forms(dtype, BIASES, ("of candidates", "of each row", "of all")):
+        hidden, items, bias, targets = _scored(d, dtype, has_bias)
+        ids = torch.zeros(items.shape[0], dtype=torch.int64) if which == "of candidates" else None
+        dloss, table = row[0] if which == "of all" else row, dtype if ids is None else torch.float32
+        softmax_loss.backward_columns(dloss, hidden, items, bias, targets, row, row, ids, table)
 
 
 EXCLUDE = torch.zeros(9, dtype=torch.int64), torch.linspace(0, 9, T + 1).int()
 
 
 def _rank(d: int, dtype: torch.dtype) -> None:
-    for hidden, items, bias, targets in _score(d, dtype):
-        rank.rank(hidden, items, bias, targets, *EXCLUDE)
+    for has_bias in BIASES:
+        rank.rank(*_scored(d, dtype, has_bias), *EXCLUDE)
 
 
 def _topk(d: int, dtype: torch.dtype) -> None:
-    for hidden, items, bias, _ in _score(d, dtype):
-        for k, exclude in product(topk.KEPT, (EXCLUDE, (None, None))):
-            topk.topk(hidden, items, bias, k, *exclude, None)
+    for has_bias, k, exclude in _forms(dtype, BIASES, topk.KEPT[::-1], (EXCLUDE, (None, None))):
+        topk.topk(*_scored(d, dtype, has_bias)[:3], k, *exclude, None)
 
 
 PRODUCTS = {
