@@ -98,8 +98,11 @@ def choose(target: str) -> None:
     driver.set_active(AbsentGpu(TARGETS[target]))
 
 
-def install(note: Callable[[dict], None], wanted: Callable[[str], bool] = lambda name: True) -> None:
-    """From now on note gets a description of every kernel that is launched, if it is wanted: the same object for the same kernel."""
+def install(note: Callable[[dict, int], None], wanted: Callable[[str], bool] = lambda name: True) -> None:
+    """From now on note gets a description of every kernel that is launched, if it is wanted: the same object for the same kernel.
+
+    And the bytes of the tensors that it is launched with.
+    """
     torch.cuda.is_available = lambda: True
     described: dict[tuple, dict] = {}
     run = JITFunction.run
@@ -107,6 +110,7 @@ def install(note: Callable[[dict], None], wanted: Callable[[str], bool] = lambda
     def run_and_describe(self, *args, grid, warmup, **kwargs):
         if not wanted(self.fn.__name__):
             return None
+        operands = sum(x.numel() * x.element_size() for x in args if isinstance(x, torch.Tensor))
         args = [MockTensor(x.dtype) if isinstance(x, FakeTensor) else x for x in args]
         kernel = run(self, *args, grid=grid, warmup=warmup, **kwargs)
         target = list(TARGETS)[driver.active.get_current_device()]
@@ -116,7 +120,7 @@ def install(note: Callable[[dict], None], wanted: Callable[[str], bool] = lambda
             row = {"op": module, "kernel": self.fn.__name__, **constants, "target": target}
             row |= {"num_warps": kernel.metadata.num_warps, "shared": kernel.metadata.shared}
             described[target, kernel.hash] = row | {"dots": "tt.dot" in kernel.asm["ttir"]} | resources(kernel)
-        note(described[target, kernel.hash])
+        note(described[target, kernel.hash], operands)
         return kernel
 
     JITFunction.run = run_and_describe
@@ -143,7 +147,7 @@ def faults(row: dict) -> str:
 def main(target: str, dtype: str) -> None:
     choose(target)
     launched: list[dict] = []
-    install(launched.append)
+    install(lambda row, operands: launched.append(row))
     from b4r_fast import ops, use_backend
 
     from ..ops.accuracy import results

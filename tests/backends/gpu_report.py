@@ -2,9 +2,9 @@
 
     python -m tests.backends.gpu_report      # or make gpu-report
 
-Registers, shared memory and launches are read from what is compiled for the GPU; bytes and operations are counted, from the formulas at the
-head of every kernel's file. A time here is the longest of what its products, exponentials and bytes take at the GPU's best rates: no kernel
-is faster, and none has been measured.
+Registers, shared memory, launches and the bytes of operands are read from what is launched and compiled for the GPU; the bytes and
+operations of an op are counted, from the formulas at the head of every kernel's file. A time here is the longest of what its products,
+exponentials and bytes take at the GPU's best rates: no kernel is faster, and none has been measured.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("TRITON_CACHE_DIR", str(Path(__file__).resolve().parents[2] / "build" / "triton"))
 
@@ -70,8 +71,19 @@ class Work:
         return 1e6 * max(self.products / gpu.products, self.exponentials / gpu.exponentials, self.bytes / gpu.bytes)
 
 
-def works() -> dict[str, tuple[Work, Work]]:
-    """Forward and backward of the parts of an ML-1M step in bf16: ours, and FlashAttention, cuBLAS, logits in memory, and PyTorch between.
+class Pass(NamedTuple):
+    """What an op does in its forward or its backward: ours, and FlashAttention, cuBLAS, logits in memory, and PyTorch between."""
+
+    ours: Work
+    theirs: Work
+
+
+def total(*passes: Pass) -> Pass:
+    return Pass(*(sum(works, start=Work(0, 0, 0)) for works in zip(*passes, strict=True)))
+
+
+def works() -> dict[str, Pass]:
+    """The passes of an ML-1M step in bf16.
 
     256 users with the real distribution of lengths, T tokens, of which R = T / 5 hidden; pairs: of rows and keys of a sequence. PyTorch
     reads and writes once for each of dropout (and a byte of mask), residual sum and norm, and twice the gradients of a norm's weights.
@@ -79,72 +91,78 @@ def works() -> dict[str, tuple[Work, Work]]:
     lengths = np.interp(np.linspace(0, 1, 256), np.linspace(0, 1, 21), LENGTHS["ml-1m"]).clip(max=200)
     d, f, H, V, P = 64, 256, 2, 3416, 200
     T, R, e = lengths.sum(), lengths.sum() / 5, 2
+    found: dict[str, Pass] = {}
 
-    def attention(rows: float, keys: float, pairs: float) -> tuple[Work, Work]:
-        q, kv, statistics = rows * d * e, 2 * keys * d * e, 4 * rows * H
-        ours = Work(4 * pairs * d, pairs * H, 2 * q + kv + statistics)
-        ours += Work(10 * pairs * d, pairs * H, 4 * q + 2 * kv + statistics)
-        # Its backward reads o and do once before, and adds up dq in fp32, which is set to 0, added to and rounded.
-        theirs = Work(14 * pairs * d, 2 * pairs * H, 2 * q + kv + 6 * q + 2 * kv + 2 * statistics + 3 * 4 * rows * d)
-        return ours, theirs
+    def add(op: str, forward: Pass, backward: Pass) -> None:
+        for name, work in ((f"{op}, forward", forward), (f"{op}, backward", backward)):
+            found[name] = total(found[name], work) if name in found else work
 
-    def norm_of_torch(rows: float) -> float:
-        """Bytes of dropout, sum and norm, forward and backward, without the sum of two gradients."""
-        return rows * d * (e * (2 + 3 + 2) + 1 + e * (3 + 2 + 2) + 1)
+    def attention(rows: float, pairs: float) -> None:
+        q, kv, statistics = rows * d * e, 2 * T * d * e, 4 * rows * H
+        forward = Work(4 * pairs * d, pairs * H, 2 * q + kv + statistics)
+        backward = Work(10 * pairs * d, pairs * H, 4 * q + 2 * kv + statistics)
+        # Reads o and do once before, for a sum of each row, and adds up dq in fp32, which is set to 0, added to and rounded.
+        theirs = backward + Work(0, 0, 2 * q + 2 * statistics + 3 * 4 * rows * d)
+        add("attention", Pass(forward, forward), Pass(backward, theirs))
 
-    def linear(rows: float, size_in: float, size_out: float) -> tuple[Work, Work]:
+    def linear(rows: float, size_in: float, size_out: float) -> tuple[Pass, Pass]:
         x, y = rows * size_in * e, rows * size_out * e
-        products = 6 * rows * size_in * size_out
-        return Work(products, 0, x + y + y + 2 * x), Work(products, 0, x + y + 3 * y + 2 * x)
+        products = 2 * rows * size_in * size_out
+        forward, backward = Work(products, 0, x + y), Work(2 * products, 0, y + 2 * x)
+        return Pass(forward, forward), Pass(backward, backward + Work(0, 0, 2 * y))
 
-    def residual_linear(rows: float) -> tuple[Work, Work]:
-        x = rows * d * e
-        return Work(6 * rows * d * d, 0, 4 * x + 6 * x), linear(rows, d, d)[1] + Work(0, 0, norm_of_torch(rows))
+    def norm_of_torch(rows: float) -> tuple[Work, Work]:
+        """Dropout, sum and norm, without the sum of two gradients."""
+        return Work(0, 0, rows * d * (e * (2 + 3 + 2) + 1)), Work(0, 0, rows * d * (e * (3 + 2 + 2) + 1))
 
-    def residual_ffn(rows: float) -> tuple[Work, Work]:
-        x, hidden = rows * d * e, rows * f * e
-        ours = Work(18 * rows * d * f, 5 * rows * f, 3 * x + 7 * x)
-        theirs = Work(12 * rows * d * f, 2 * rows * f, 2 * x + 4 * hidden + 5 * x + 7 * hidden + 3 * x + norm_of_torch(rows))
-        return ours, theirs
+    def residual_linear(rows: float) -> None:
+        x, products, (forward, backward), norm = rows * d * e, 2 * rows * d * d, linear(rows, d, d), norm_of_torch(rows)
+        ours = Work(products, 0, 4 * x), Work(2 * products, 0, 6 * x)
+        add("residual_linear_layer_norm", Pass(ours[0], forward.theirs + norm[0]), Pass(ours[1], backward.theirs + norm[1]))
 
-    def head() -> tuple[Work, Work]:
-        x = R * d * e
-        return Work(6 * R * d * d, 3 * R * d, 3 * x + 5 * x), linear(R, d, d)[1] + Work(0, 2 * R * d, (2 + 2 + 3 + 5) * x)
+    def residual_ffn(rows: float) -> None:
+        x, hidden, products, norm = rows * d * e, rows * f * e, 4 * rows * d * f, norm_of_torch(rows)
+        forward = Pass(Work(products, rows * f, 3 * x), Work(products, rows * f, 2 * x + 4 * hidden) + norm[0])
+        # Ours computes the hidden layer and its gradient in both of its kernels.
+        theirs = Work(2 * products, rows * f, 8 * x + 7 * hidden) + norm[1]
+        add("residual_ffn_layer_norm", forward, Pass(Work(14 * rows * d * f, 4 * rows * f, 7 * x), theirs))
 
-    def softmax() -> tuple[Work, Work]:
+    def head() -> None:
+        x, gelus, (forward, backward) = R * d * e, R * d, linear(R, d, d)
+        ours = Work(forward.ours.products, gelus, 3 * x), Work(backward.ours.products, 2 * gelus, 5 * x)
+        theirs = forward.theirs + Work(0, gelus, (2 + 2) * x), backward.theirs + Work(0, gelus, (3 + 5) * x)
+        add("linear_gelu_layer_norm", Pass(ours[0], theirs[0]), Pass(ours[1], theirs[1]))
+
+    def softmax() -> None:
         h, table, logits = R * d * e, V * d * e, R * V
-        ours = Work(8 * logits * d, 2 * logits, 3 * h + 3 * table + 2 * 4 * V * d)
-        # Written as bf16; read, and written as fp32; log softmax and its gradient; then read twice as bf16.
-        theirs = Work(6 * logits * d, 2 * logits, 3 * h + 3 * table + logits * (e + e + 4 + 8 + 8 + 4 + e + 2 * e))
-        return ours, theirs
+        ours = Work(4 * logits * d, logits, 2 * h + table), Work(4 * logits * d, logits, h + 2 * table + 2 * 4 * V * d)
+        # Logits are written as bf16; read, and written as fp32; log softmax. Then its gradient, rounded to bf16, and read twice.
+        forward = Work(2 * logits * d, logits, h + table + logits * (e + e + 4 + 8))
+        backward = Work(4 * logits * d, logits, 2 * h + 2 * table + logits * (8 + 4 + e + 2 * e))
+        add("softmax_loss", Pass(ours[0], forward), Pass(ours[1], backward))
 
-    def embedding() -> tuple[Work, Work]:
+    def embedding() -> None:
         x, tables = T * d * e, (V + P) * d * e
         keys = 2 * T * 12  # of 4 bytes, with 8 of an index; sorted by 8 bits at a time
-        ours = Work(0, 0, 2 * x + 2 * x + 4 * T * d + 2 * 4 * T * d + tables + 4 * 2 * keys)
-        theirs = Work(0, 0, (2 + 2 + 3 + 2 + 2) * x + T * d + (2 + 5) * x + T * d + 2 * x + 2 * tables + 8 * 2 * 2 * keys)
-        return ours, theirs
+        forward = Pass(Work(0, 0, 2 * x), Work(0, 0, (2 + 2 + 3 + 2 + 2) * x + T * d))
+        backward = Work(0, 0, 2 * x + 4 * T * d + 2 * 4 * T * d + tables + 4 * 2 * keys)
+        add("embedding_layer_norm", forward, Pass(backward, Work(0, 0, (2 + 5 + 2) * x + T * d + 2 * tables + 8 * 2 * 2 * keys)))
 
+    embedding()
+    for shape in ((R, d, d), (T, d, 2 * d), (T, d, 3 * d)):
+        add("linear, selected_projection", *linear(*shape))
+    pairs = (lengths**2).sum()
+    attention(T, pairs)
+    attention(R, pairs / 5)
+    for rows in (T, R):
+        residual_linear(rows)
+        residual_ffn(rows)
+    head()
+    softmax()
     layer = 2 * d + 2 * d * f + 4 * d * d + 9 * d + f
     parameters = (V + 2 + P) * d + V + 2 * layer + d * d + 5 * d
     optimizer = Work(0, 0, 7 * parameters * e)
-    projections = [sum_pair(linear(R, d, d), linear(T, d, 2 * d)), linear(T, d, 3 * d)]
-    return {
-        "embedding_layer_norm": embedding(),
-        "linear, selected_projection": sum_pair(*projections),
-        "attention": sum_pair(attention(T, T, (lengths**2).sum()), attention(R, T, (lengths**2).sum() / 5)),
-        "residual_linear_layer_norm": sum_pair(residual_linear(T), residual_linear(R)),
-        "residual_ffn_layer_norm": sum_pair(residual_ffn(T), residual_ffn(R)),
-        "linear_gelu_layer_norm": head(),
-        "softmax_loss": softmax(),
-        "AdamW": (optimizer, optimizer),
-    }
-
-
-def sum_pair(first: tuple[Work, Work], *others: tuple[Work, Work]) -> tuple[Work, Work]:
-    for other in others:
-        first = first[0] + other[0], first[1] + other[1]
-    return first
+    return found | {"AdamW": Pass(optimizer, optimizer)}
 
 
 def resident_warps(row: dict, gpu: Gpu) -> int:
@@ -155,18 +173,21 @@ def resident_warps(row: dict, gpu: Gpu) -> int:
 
 
 def launches_of_step() -> tuple[list[str], dict[Gpu, list[dict]]]:
-    """What a step launches, in order, and its kernels as they are compiled for each GPU."""
-    launched: list[dict] = []
-    compile_triton.install(launched.append)
+    """What a step launches, in order, and its kernels as they are compiled for each GPU: how often, and the bytes of all operands."""
+    kernels: dict[Gpu, dict[int, dict]] = {gpu: {} for gpu in GPUS.values()}
+
+    def note(row: dict, operands: int) -> None:
+        launched = kernels[gpu].setdefault(id(row), row | {"launches": 0, "operands": 0})
+        launched["launches"] += 1 / 2  # launches() runs the step twice
+        launched["operands"] += operands / 2
+
+    compile_triton.install(note)
     from .launches import launches, training_step  # only now, as the backend would find no GPU
 
-    kernels = {}
     for gpu in GPUS.values():
         compile_triton.choose(gpu.target)
-        launched.clear()
         launches(lambda: training_step(torch.bfloat16), note_kernels=False)
-        kernels[gpu] = list({id(row): row for row in launched}.values())
-    return launches(lambda: training_step(torch.bfloat16)), kernels
+    return launches(lambda: training_step(torch.bfloat16)), {gpu: list(rows.values()) for gpu, rows in kernels.items()}
 
 
 def table(title: str, *columns: str) -> Table:
@@ -181,26 +202,36 @@ def report(console: Console) -> None:
         "Computed, not measured: no kernel here has run on a GPU. ML-1M: 256 users, bf16, d=64, 2 layers, 2 heads, 3,416 items.\n"
     )
     names, rows = launches_of_step()
-    kernels = table("Kernels: registers a thread, KiB of shared memory a program, warps resident of 64", "kernel", "blocks", "warps", *GPUS)
-    described = {}  # those that are compiled twice for other tensors and come out alike stand once
+    kernels = table(
+        "Kernels: launches a step, MB of all operands; registers a thread, KiB of shared memory a program, warps resident of 64",
+        "kernel", "blocks", "warps", "launches", "MB", *GPUS,
+    )  # fmt: skip
+    described: dict[tuple[str, ...], tuple[float, float]] = {}  # those compiled twice for other tensors that come out alike stand once
     for same in zip(*rows.values(), strict=True):
         row = same[0]
         blocks = ", ".join(f"{name} {size}" for name, size in row.items() if name.isupper() and not isinstance(size, bool))
         cells = (f"{r['registers']}, {r['shared'] / 1024:.0f}, {resident_warps(r, gpu)}" for gpu, r in zip(rows, same))
-        described[f"{row['op']} {row['kernel'].strip('_')}", blocks, str(row["num_warps"]), *cells] = None
-    for row in described:
-        kernels.add_row(*row)
+        line = f"{row['op']} {row['kernel'].strip('_')}", blocks, str(row["num_warps"]), *cells
+        before = described.get(line, (0, 0))
+        described[line] = before[0] + row["launches"], before[1] + row["operands"]
+    for (*names_and_sizes, a100, h100, b200), (count, operands) in described.items():
+        kernels.add_row(*names_and_sizes, f"{count:.0f}", f"{operands / 1e6:.3g}", a100, h100, b200)
     console.print(kernels)
+    operands = sum(row["operands"] for row in rows[GPUS["A100"]]) / 1e6
+    console.print(
+        f"Together {operands:.0f} MB. The ops' bytes below are without partial sums of gradients and of parts of the catalogue, which the\n"
+        "L2 caches hold, and with torch's products and the optimizer.\n"
+    )
     console.print(cuda_table() if module() else "CUDA kernels: not built here, for want of nvcc", style=None)
     times = table(
-        "Forward and backward: the least time in microseconds, ours and of FlashAttention + cuBLAS + logits in memory",
-        "part: ours, theirs", "GFLOP", "Gexp", "MB", *(f"{gpu} {whose}" for gpu in GPUS for whose in ("ours", "theirs")),
+        "Ops, all of a step: the least time in microseconds, ours and of FlashAttention + cuBLAS + logits in memory",
+        "op: ours, theirs", "GFLOP", "Gexp", "MB", *(f"{gpu} {whose}" for gpu in GPUS for whose in ("ours", "theirs")),
     )  # fmt: skip
-    parts = works()
-    for name, pair in parts.items():
-        times.add_row(name, *_cells(pair), *(f"{w.microseconds(gpu):.1f}" for gpu in GPUS.values() for w in pair))
-    sums = [[sum(pair[i].microseconds(gpu) for pair in parts.values()) for i in (0, 1)] for gpu in GPUS.values()]
-    times.add_row("step", *_cells(sum_pair(*parts.values())), *(f"{x:.0f}" for pair in sums for x in pair))
+    passes = works()
+    for name, work in passes.items():
+        times.add_row(name, *_cells(work), *(f"{w.microseconds(gpu):.1f}" for gpu in GPUS.values() for w in work))
+    sums = [sum(work[i].microseconds(gpu) for work in passes.values()) for gpu in GPUS.values() for i in (0, 1)]
+    times.add_row("step", *_cells(total(*passes.values())), *(f"{x:.0f}" for x in sums))
     console.print(times)
     console.print(f"Launches of a step, masks, dropout and AdamW included: {len(names)}", style="bold")
     for name, count in Counter(names).most_common():
@@ -230,7 +261,7 @@ def cuda_table() -> Table:
     return made
 
 
-def _cells(pair: tuple[Work, Work]) -> list[str]:
+def _cells(pair: Pass) -> list[str]:
     return [", ".join(f"{getattr(work, name) / unit:.3g}" for work in pair) for name, unit in UNITS.items()]
 
 

@@ -67,7 +67,10 @@ def launches(build: Callable[[], Callable[[], None]], *, note_kernels: bool = Tr
 
 
 def training_step(dtype: torch.dtype) -> Callable[[], None]:
-    """A captured step of the paper's model at the shape of ML-1M: two layers, dropout, the whole softmax, AdamW with and without decay."""
+    """A captured step of the paper's model at the shape of ML-1M: two layers, dropout, the whole softmax, AdamW with and without decay.
+
+    Of 256 users' last 200 items, 28,016 in the mean.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     with patch.object(BERT4Rec, "reset_parameters"):  # which looks at the numbers that it draws
@@ -75,5 +78,5 @@ def training_step(dtype: torch.dtype) -> Callable[[], None]:
     torch.set_default_dtype(before)
     decayed, others = ([p for p in model.parameters() if (p.dim() > 1) == decays] for decays in (True, False))
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
-    step = CapturedStep(model, torch.optim.AdamW(groups, lr=1e-3, fused=True), tokens=25_600, sequences=256, mask_prob=0.2)
+    step = CapturedStep(model, torch.optim.AdamW(groups, lr=1e-3, fused=True), tokens=28_016, sequences=256, mask_prob=0.2)
     return step._step

@@ -56,7 +56,7 @@ def screen(family: str, form: str, chosen: list[str]) -> dict[str, dict[int, tup
     precision, _, unaligned = form.partition(", ")
     dtype = PRECISIONS[precision]
 
-    def refuse(row: dict) -> None:
+    def refuse(row: dict, operands: int) -> None:
         if faults(row | {"dtype": dtype}):
             raise Unfit
 

@@ -29,5 +29,5 @@ def test_a_time_is_the_longest_of_products_exponentials_and_bytes():
     assert Work(1, h100.exponentials, 1).microseconds(h100) == pytest.approx(1e6)
 
 
-def test_no_part_of_ours_moves_more_bytes_than_the_composition():
+def test_no_op_of_ours_moves_more_bytes_than_the_composition():
     assert all(ours.bytes <= theirs.bytes for ours, theirs in works().values())
