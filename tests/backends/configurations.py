@@ -117,7 +117,7 @@ def _project_back(d: int, dtype: torch.dtype) -> None:
         linear.partial_gradients(*(torch.empty(shape, dtype=dtype) for shape in shapes))
 
 
-def _scored(d: int, dtype: torch.dtype, has_bias: bool) -> tuple:
+def _scored(d: int, dtype: torch.dtype, has_bias: bool = True) -> tuple:
     """hidden, items, bias or None, targets."""
     v = _like(d, 512)
     bias = torch.empty(v, dtype=dtype) if has_bias else None
@@ -144,13 +144,12 @@ EXCLUDE = torch.zeros(9, dtype=torch.int64), torch.linspace(0, 9, T + 1).int()
 
 
 def _rank(d: int, dtype: torch.dtype) -> None:
-    for has_bias in BIASES:
-        rank.rank(*_scored(d, dtype, has_bias), *EXCLUDE)
+    rank.rank(*_scored(d, dtype), *EXCLUDE)
 
 
 def _topk(d: int, dtype: torch.dtype) -> None:
-    for has_bias, k, exclude in _forms(dtype, BIASES, topk.KEPT[::-1], (EXCLUDE, (None, None))):
-        topk.topk(*_scored(d, dtype, has_bias)[:3], k, *exclude, None)
+    for k, exclude in _forms(dtype, topk.KEPT[::-1], (EXCLUDE, (None, None))):
+        topk.topk(*_scored(d, dtype)[:3], k, *exclude, None)
 
 
 PRODUCTS = {

@@ -211,10 +211,12 @@ def test_it_draws_the_negatives_of_the_reference(backend, sampler, device):
 
 @backends_with("topk")
 @pytest.mark.parametrize("k", [1, 10, 70, 200])
-def test_topk_leaves_out_what_is_excluded_and_breaks_ties_by_row(backend, k, device):
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_topk_leaves_out_what_is_excluded_and_breaks_ties_by_row(backend, k, has_bias, device):
     hidden, items, bias = (t.to(device) for t in (torch.randn(3, 8).round(), torch.randn(90, 8).round(), torch.zeros(90)))
     items[40:50] = items[30:40]
     bias[7], bias[8] = torch.nan, -torch.inf
+    bias = bias if has_bias else None
     exclude = torch.tensor([3, 1, 3, 89, 0, 5, 7], device=device), torch.tensor([0, 4, 4, 7], dtype=torch.int32, device=device)
     with use_backend("reference"):
         scores, best = ops.topk(hidden, items, bias, k, exclude=exclude)
@@ -224,9 +226,11 @@ def test_topk_leaves_out_what_is_excluded_and_breaks_ties_by_row(backend, k, dev
 
 
 @backends_with("rank")
-def test_rank_leaves_out_what_is_excluded_once(backend, device):
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_rank_leaves_out_what_is_excluded_once(backend, has_bias, device):
     hidden, items, bias = (torch.randn(shape).round().to(device) for shape in ((5, 8), (90, 8), (90,)))
     bias[7] = torch.nan
+    bias = bias if has_bias else None
     exclude = torch.tensor([3, 1, 3, 89, 0, 5, 7, 20], device=device), torch.tensor([0, 4, 4, 8, 8, 8], dtype=torch.int32, device=device)
     targets = torch.tensor([1, 89, 20, 30, 7], device=device)
     with use_backend("reference"):

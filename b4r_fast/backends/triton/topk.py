@@ -22,7 +22,7 @@ from .. import reference
 from ..devices import cut
 from ..reference.topk import sorted_lists
 from . import tiles
-from .rows import block_columns, load_rows, lower_bound
+from .rows import bias_or_zeros, block_columns, load_rows, lower_bound
 from .softmax_loss import MOST_COLUMNS
 
 KEPT = (16, 128)  # places for the best of a row: few forms, so that all can be compiled ahead
@@ -50,7 +50,7 @@ def _listed(p_exclude, first, end, item, steps):
 @triton.jit(do_not_specialize=("N", "splits", "items_of_split", "steps", "k"))
 def _best_kernel(
     p_hidden, p_items, p_bias, p_exclude, p_offsets, p_best, N, V, d, splits, items_of_split, steps, k,
-    ROWS: tl.constexpr, ITEMS: tl.constexpr, KEPT: tl.constexpr, BLOCK_D: tl.constexpr, BIAS: tl.constexpr, EXCLUDE: tl.constexpr,
+    ROWS: tl.constexpr, ITEMS: tl.constexpr, KEPT: tl.constexpr, BLOCK_D: tl.constexpr, EXCLUDE: tl.constexpr,
 ):  # fmt: skip
     split, rows = tl.program_id(0) % splits, tl.program_id(0) // splits * ROWS + tl.arange(0, ROWS)
     h = load_rows(p_hidden, rows, N, d, BLOCK_D)
@@ -66,8 +66,7 @@ def _best_kernel(
     for start in range(begin, last, ITEMS):
         item = start + tl.arange(0, ITEMS).to(tl.int64)
         z = tl.dot(h, tl.trans(load_rows(p_items, item, last, d, BLOCK_D)), input_precision="ieee")
-        if BIAS:
-            z += tl.load(p_bias + item, item < last, other=0.0).to(tl.float32)[None, :]
+        z += tl.load(p_bias + item, item < last, other=0.0).to(tl.float32)[None, :]
         keys = tl.where((item < last)[None, :] & (rows < N)[:, None], _keys(z, item), LOWEST)
         candidate = tl.max(keys, 1)
         if tl.max((candidate > worst).to(tl.int32), 0) > 0:
@@ -106,9 +105,9 @@ def topk(
         steps = min(exclude.shape[0], v).bit_length()
     if n:
         _best_kernel[(row_blocks * splits,)](
-            hidden, items, hidden if bias is None else bias.contiguous(), lists, offsets, best, n, v, d, splits,
+            hidden, items, bias_or_zeros(bias, items), lists, offsets, best, n, v, d, splits,
             blocks_of_split * block.columns, steps, k, ROWS=block.rows, ITEMS=block.columns, BLOCK_D=block_columns(d),
-            KEPT=next(most for most in KEPT if k <= most), BIAS=bias is not None, EXCLUDE=steps > 0, **block.options,
+            KEPT=next(most for most in KEPT if k <= most), EXCLUDE=steps > 0, **block.options,
         )  # fmt: skip
     keys = best.topk(k, dim=1)[0]
     found = keys >= LOWEST.value + KEPT[-1]
