@@ -53,7 +53,7 @@ $(VENV)/ttsem: $(VENV)/installed
 	  || { echo "error: ttsem, through which make check-gpu runs the Triton kernels, does not install here; nothing else needs it" >&2; exit 2; }
 	@touch $@
 
-check-gpu: setup $(VENV)/ttsem ## run the tests of the Triton kernels once more, through ttsem: 13 minutes
+check-gpu: setup $(VENV)/ttsem ## run the tests of the Triton kernels once more, through ttsem: 5 to 13 minutes
 	TRITON_CACHE_DIR=build/triton $(BIN)/python -m tests.backends.run_in_ttsem
 
 gpu-report: setup ## print what the kernels of a training step need of three GPUs, computed: 3 minutes
