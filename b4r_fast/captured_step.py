@@ -119,7 +119,7 @@ def _check_capturable(model: BERT4Rec, optimizer: torch.optim.Optimizer) -> None
     if not triton.attention.serves_backward(columns, dtype):
         raise ValueError(
             f"heads of {columns} columns in {dtype} cannot be recorded: no kernel serves their attention, and torch's operators read the"
-            " sequences' lengths back; use more heads, or a multiple of 16 up to 128 columns"
+            " sequences' lengths back; use more heads, or a multiple of 16 up to 128 columns; in bf16 any number up to 128"
         )
     if not all(group.get("capturable") for group in optimizer.param_groups):
         raise ValueError("optimizer must be made with capturable=True, as torch.optim.AdamW(..., fused=True, capturable=True)")

@@ -69,15 +69,24 @@ def test_gradients_are_limited_to_the_norm_that_is_asked_for():
     [
         ({"sparse_gradients": True, "loss": "sampled"}, "use dense gradients"),
         ({"hidden_size": 320}, "heads of 160 columns in torch.float32 cannot be recorded"),
-        ({"hidden_size": 200}, "heads of 100 columns .* a multiple of 16"),
+        ({"hidden_size": 200}, "heads of 100 columns in torch.float32 cannot be recorded.*a multiple of 16 up to 128 columns; in bf16"),
         ({}, "capturable=True"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(changes, message):
+    pytest.importorskip("triton", reason="triton is not installed")
     with torch.device("meta"):
         model = BERT4Rec(BERT4RecConfig(**{**vars(CONFIG), **changes}))
     with pytest.raises(ValueError, match=message):
         CapturedStep(model, torch.optim.AdamW(model.parameters()), tokens=30, sequences=5, mask_prob=0.3)
+
+
+def test_a_gpu_without_triton_is_refused_with_the_reason(monkeypatch):
+    monkeypatch.setattr("b4r_fast.backends.triton.UNAVAILABLE", "triton is not installed")
+    with torch.device("meta"):
+        model = BERT4Rec(CONFIG)
+    with pytest.raises(ValueError, match="a step is recorded with the Triton kernels alone.*: triton is not installed"):
+        CapturedStep(model, torch.optim.AdamW(model.parameters(), capturable=True), tokens=30, sequences=5, mask_prob=0.3)
 
 
 def test_a_batch_beyond_the_capacity_is_refused_and_leaves_the_step_alone():

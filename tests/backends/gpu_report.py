@@ -116,8 +116,8 @@ def works() -> dict[str, Pass]:
         return Work(0, 0, rows * d * (e * (2 + 3 + 2) + 1)), Work(0, 0, rows * d * (e * (3 + 2 + 2) + 1))
 
     def residual_linear(rows: float) -> None:
-        x, products, (forward, backward), norm = rows * d * e, 2 * rows * d * d, linear(rows, d, d), norm_of_torch(rows)
-        ours = Work(products, 0, 4 * x), Work(2 * products, 0, 6 * x)
+        x, (forward, backward), norm = rows * d * e, linear(rows, d, d), norm_of_torch(rows)
+        ours = Work(forward.ours.products, 0, 4 * x), Work(backward.ours.products, 0, 6 * x)
         add("residual_linear_layer_norm", Pass(ours[0], forward.theirs + norm[0]), Pass(ours[1], backward.theirs + norm[1]))
 
     def residual_ffn(rows: float) -> None:

@@ -220,7 +220,7 @@ def _constants(d: int, blocks: tiles.Tile, drops: bool) -> dict[str, int | bool]
 
 
 def serves_backward(d: int, dtype: torch.dtype) -> bool:
-    """Not heads of fp32 with 65 to 127 columns, if 16 does not divide them: all blocks of those spill."""
+    """Whether heads of d columns have a kernel: not those of fp32 with 65 to 127, if 16 does not divide them, whose blocks all spill."""
     return d <= MOST_COLUMNS and tiles.fits("attention tiled", d, dtype)
 
 
