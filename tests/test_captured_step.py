@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from b4r_fast import BERT4Rec, BERT4RecConfig, CapturedStep, PackedSequences, ops
+from b4r_fast.backends import triton
 from b4r_fast.captured_step import NEXT_STEP
 
 CONFIG = BERT4RecConfig(num_items=40, max_length=12, hidden_size=16, num_layers=2, num_heads=2, hidden_dropout=0.0, attention_dropout=0.0)
@@ -82,10 +83,10 @@ def test_what_cannot_be_recorded_is_refused(changes, message):
 
 
 def test_a_gpu_without_triton_is_refused_with_the_reason(monkeypatch):
-    monkeypatch.setattr("b4r_fast.backends.triton.UNAVAILABLE", "triton is not installed")
+    monkeypatch.setattr(triton, "UNAVAILABLE", "triton is not installed")
     with torch.device("meta"):
         model = BERT4Rec(CONFIG)
-    with pytest.raises(ValueError, match="a step is recorded with the Triton kernels alone.*: triton is not installed"):
+    with pytest.raises(ValueError, match=r"a step is recorded with the Triton kernels alone.*: triton is not installed"):
         CapturedStep(model, torch.optim.AdamW(model.parameters(), capturable=True), tokens=30, sequences=5, mask_prob=0.3)
 
 
