@@ -8,16 +8,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/ml-100k
 BENCH ?=
-SOURCES := pyproject.toml setup.py CMakeLists.txt constraints.txt $(shell find csrc -type f)
+WORKERS ?= 2
+PIP = $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
+# cmake and ninja are those of .venv, so that what has not changed is not compiled again.
+export PATH := $(abspath $(BIN)):$(PATH)
+# A file's tests share what they prepare; the longest begin first.
+PYTEST = $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # What clang-format formats.
 NATIVE := $(shell find csrc tests/cuda_on_cpu -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: help setup train test check check-gpu gpu-report format bench wheel clean
+.PHONY: help setup train test quick native test-kernels check lint gpu-report format bench wheel clean
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 21
 
-setup: $(VENV)/installed ## create .venv with everything pinned in constraints.txt, and build the native code
+setup: $(VENV)/tools ## create .venv with everything pinned in constraints.txt, and build the native code
+	@# At once: pip waits for the net and the disk, the compilers for neither.
+	@$(MAKE) --no-print-directory -j2 $(VENV)/packages $(VENV)/native
+	@$(MAKE) --no-print-directory $(VENV)/installed
 
 $(VENV)/python-is-new-enough:
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or newer, or name one: make PYTHON=python3.12 ..." >&2; exit 2; }
@@ -28,8 +36,29 @@ $(VENV)/python-is-new-enough:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/installed: $(VENV)/python-is-new-enough $(SOURCES)
-	CMAKE_ARGS=-DB4R_WARNINGS_AS_ERRORS=ON $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+# What builds the native code.
+$(VENV)/tools: $(VENV)/python-is-new-enough constraints.txt
+	$(PIP) 'setuptools>=77' pybind11 cmake ninja
+	@touch $@
+
+$(VENV)/packages: $(VENV)/tools pyproject.toml constraints.txt
+	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  every = sum(p["optional-dependencies"].values(), p["dependencies"]); \
+	  print(*(r for r in every if not r.startswith(("b4r-fast", "b4r_fast"))), sep="\n")' > $(VENV)/requirements.txt
+	$(PIP) -r $(VENV)/requirements.txt
+	@touch $@
+
+$(VENV)/native: $(VENV)/tools setup.py CMakeLists.txt $(shell find csrc -type f)
+	CMAKE_ARGS=-DB4R_WARNINGS_AS_ERRORS=ON $(BIN)/python setup.py -q build_ext --inplace
+	@touch $@
+
+# Set up once, whatever has changed since.
+$(VENV)/first:
+	@$(MAKE) --no-print-directory setup
+	@touch $@
+
+$(VENV)/installed: $(VENV)/packages $(VENV)/native pyproject.toml setup.py
+	CMAKE_ARGS=-DB4R_WARNINGS_AS_ERRORS=ON $(PIP) --no-build-isolation --no-deps -e .
 	@touch $@
 
 train: setup ## prepare MovieLens-100K, train on it, and rank its test items beside the popularity ranking
@@ -37,24 +66,38 @@ train: setup ## prepare MovieLens-100K, train on it, and rank its test items bes
 	$(BIN)/b4r-fast train data/ml-100k --out $(RUN) --preset fast --overwrite
 	$(BIN)/b4r-fast evaluate $(RUN)
 
-test: setup check ## run ruff, mypy, clang-format and all tests
-	$(BIN)/pytest
+test: setup check ## run ruff, mypy, clang-format and the tests: does this build work on this machine? 6 minutes
+	@mkdir -p build
+	$(PYTEST) --junitxml=build/test.xml
+
+quick: $(VENV)/first ## for who edits, 90 seconds: build for this machine's processor, lint, types, the tests most likely to break
+	@$(MAKE) --no-print-directory native ISA=$$($(BIN)/python -c 'from b4r_fast.backends.cpu.instruction_sets import ISA; print(ISA)')
+	@$(MAKE) --no-print-directory lint
+	$(PYTEST) -m 'not kernels and not long' tests/ops tests/model tests/evaluation tests/serving tests/data/test_batches.py tests/test_*.py
+
+native: $(VENV)/first ## build the native code again after a change; ISA=avx2, or another, or cuda, builds that module alone
+	$(BIN)/cmake --build build/native/ninja $(ISA:%=--target _%)
+	@test -z "$(ISA)" || echo "B4R_FAST_ISA=$(ISA) runs with it; the other modules are as they were"
+
+test-kernels: setup ## prove the kernels for GPUs without a GPU, and write down what came out: 45 minutes; LANES="cuda-fibers ..." for some
+	@$(MAKE) --no-print-directory $(VENV)/ttsem || true
+	$(BIN)/python -m tests.lanes --workers $(WORKERS) $(if $(SAMPLE),--sample $(SAMPLE)) $(LANES)
 
 check: setup
+	@$(MAKE) --no-print-directory lint
+
+lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@$(BIN)/clang-format --dry-run --Werror $(NATIVE)
 
-# Young, and for this alone. It asks for Python 3.12, and runs on 3.11; all it depends on, numpy, is here.
+# Young, and for one lane alone. It asks for Python 3.12, and runs on 3.11; all it depends on, numpy, is here.
 $(VENV)/ttsem: $(VENV)/installed
-	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --ignore-requires-python -c constraints.txt ttsem \
+	@$(PIP) --no-deps --ignore-requires-python ttsem \
 	  && $(BIN)/python -c 'import ttsem.sanitize' \
-	  || { echo "error: ttsem, through which make check-gpu runs the Triton kernels, does not install here; nothing else needs it" >&2; exit 2; }
+	  || { echo "ttsem does not install here, so the lane triton-ttsem is left out; nothing else needs it" >&2; exit 2; }
 	@touch $@
-
-check-gpu: setup $(VENV)/ttsem ## run the tests of the Triton kernels once more, through ttsem: 5 to 13 minutes
-	TRITON_CACHE_DIR=build/triton $(BIN)/python -m tests.backends.run_in_ttsem
 
 gpu-report: setup ## print what the kernels of a training step need of three GPUs, computed: 3 minutes
 	$(BIN)/python -m tests.backends.gpu_report
@@ -65,7 +108,7 @@ format: setup ## format all code
 	@$(BIN)/clang-format -i $(NATIVE)
 
 bench: setup ## measure everything beside its peers: 10 minutes; BENCH=--full for all of it, hours
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(PIP) -e '.[bench]'
 	$(BIN)/python -m benchmarks.peers.install
 	$(BIN)/python -m benchmarks $(BENCH)
 

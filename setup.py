@@ -43,8 +43,10 @@ class CMakeBuild(build_ext):
             toolkit = "developer.nvidia.com/cuda-downloads, with nvcc on PATH or in CUDACXX, or leave B4R_FAST_CUDA=ON out"
             need([os.environ.get("CUDACXX", ""), "nvcc"], "nvcc with B4R_FAST_CUDA=ON", toolkit)
         ninja = shutil.which("ninja")
-        # One folder a generator, and the program named anew: pip's isolated builds each have their own ninja, gone afterwards.
-        build = Path(self.build_temp).resolve() / ("ninja" if ninja else "make")
+        # In place what has not changed is not compiled again. One folder a generator, and the program named anew: pip's isolated builds
+        # each have their own ninja, gone afterwards.
+        in_place = self.inplace or self.editable_mode
+        build = (ROOT / "build" / "native" if in_place else Path(self.build_temp).resolve()) / ("ninja" if ninja else "make")
         generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
         backends = Path(self.get_ext_fullpath(self.extensions[0].name)).resolve().parents[1]
         configure = [f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DB4R_OUTPUT={backends}"]

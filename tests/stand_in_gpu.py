@@ -1,6 +1,6 @@
 """A GPU that is not there: tensors of the CPU that say they are on a device "absent", for the tests marked gpu where torch finds none.
 
-    B4R_FAST_STAND_IN=1 pytest -m gpu
+    pytest --on stand-in -m gpu
 
 Triton's kernels run in its interpreter, the CUDA ones as they are compiled for the CPU, everything else on the CPU, and what takes
 tensors of both devices raises as it does on a GPU.
@@ -37,8 +37,8 @@ UNAVAILABLE = _why_not()
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    """Python, with what B4R_FAST_STAND_IN asks for."""
-    environment = os.environ | {"B4R_FAST_STAND_IN": "1", "TRITON_INTERPRET": "1"}
+    """Python, with Triton's interpreter."""
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
     checkout = Path(__file__).parents[1]
     return subprocess.run([sys.executable, *arguments], env=environment, cwd=checkout, capture_output=True, text=True, timeout=250)
 

@@ -1,5 +1,7 @@
 """That the tests marked gpu keep what they make on the device: some of each op pass on a stand-in, which sees what is left behind."""
 
+import re
+
 import pytest
 
 from .stand_in_gpu import UNAVAILABLE, run
@@ -7,18 +9,18 @@ from .stand_in_gpu import UNAVAILABLE, run
 pytestmark = pytest.mark.skipif(UNAVAILABLE is not None, reason=str(UNAVAILABLE))
 
 
-def test_every_op_and_a_model_pass_on_a_stand_in():
-    chosen = "everything_is_written or leaves_out or of_the_reference or model_trains or two_runs or not_overflow or small"
-    files = (
-        "backends/test_gpu_kernels.py",
-        "backends/test_cuda.py",
-        "ops/test_registration.py",
-        "ops/test_losses.py",
-        "ops/test_attention.py",
-    )
-    done = run("-m", "pytest", "-m", "gpu", "-k", chosen, *(f"tests/{file}" for file in files))
+CHOSEN = "everything_is_written or leaves_out or of_the_reference or model_trains or two_runs or not_overflow or small"
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize(
+    "file", ["backends/test_gpu_kernels", "backends/test_cuda", "ops/test_registration", "ops/test_losses", "ops/test_attention"]
+)
+def test_every_op_and_a_model_pass_on_a_stand_in(file, found):
+    done = run("-m", "pytest", "--on", "stand-in", "-m", "gpu", "-k", CHOSEN, f"tests/{file}.py")
     assert done.returncode == 0, done.stdout[-2000:]
     assert "skipped" not in done.stdout
+    found(file, tests=int(re.search(r"(\d+) passed", done.stdout)[1]))
 
 
 LEFT_BEHIND = """

@@ -1,20 +1,14 @@
 """Runs the Triton backend's launch sites for a GPU that is not there: everything is specialised and compiled for it, nothing is launched.
 
-    python -m tests.backends.compile_triton sm_90 bf16     # prints one JSON object a kernel and configuration
-
 In a process of its own, without TRITON_INTERPRET, as it replaces Triton's driver and makes the backend take CPU tensors.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from itertools import product
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -35,8 +29,8 @@ TARGETS = {
 }
 # Bytes that a program may have.
 SHARED_MEMORY = {"sm_80": 166_912, "sm_86": 101_376, "sm_90": 232_448, "sm_100": 232_448, "sm_120": 101_376, "gfx942": 65_536}
-NORMS = ("residual_layer_norm", "embedding_layer_norm", "dropout")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LAUNCHED: list[dict] = []  # descriptions, by note
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 
 
@@ -98,6 +92,11 @@ def choose(target: str) -> None:
     driver.set_active(AbsentGpu(TARGETS[target]))
 
 
+def note(row: dict, operands: int) -> None:
+    """For install: keeps the description."""
+    LAUNCHED.append(row)
+
+
 def install(note: Callable[[dict, int], None], wanted: Callable[[str], bool] = lambda name: True) -> None:
     """From now on note gets a description of every kernel that is launched, if it is wanted: the same object for the same kernel.
 
@@ -131,8 +130,6 @@ def install(note: Callable[[dict, int], None], wanted: Callable[[str], bool] = l
 
 def faults(row: dict) -> str:
     """What is wrong with a kernel, or nothing."""
-    if row.get("anew"):
-        return "is compiled anew for another number of tokens"
     if row["spills"]:
         return f"spills {row['spills']}"
     if row["shared"] > SHARED_MEMORY[row["target"]]:
@@ -142,53 +139,3 @@ def faults(row: dict) -> str:
     if row["dots"] and not row["tensor_core"] and row["dtype"] != "fp32":
         return "has a product without tensor cores"
     return ""
-
-
-def main(target: str, dtype: str) -> None:
-    choose(target)
-    launched: list[dict] = []
-    install(lambda row, operands: launched.append(row))
-    from b4r_fast import ops, use_backend
-
-    from ..ops.accuracy import results
-    from ..ops.shaped import SHAPED, Sizes
-    from .configurations import PRODUCTS
-
-    paper = Sizes(lengths=(200, 30), heads=2, head_size=32, intermediate=256, items=3416)
-
-    def run_ops(sizes: Sizes, names: Iterable[str] = SHAPED) -> None:
-        for name in names:
-            call, sides = SHAPED[name](sizes)
-            results(call, DTYPES[dtype], [torch.randn(side) for side in sides])
-
-    def run_lists(sizes: Sizes) -> None:
-        exclude = torch.arange(sizes.tokens), torch.arange(sizes.tokens + 1, dtype=torch.int32)
-        hidden, items = (torch.randn(n, sizes.hidden, dtype=DTYPES[dtype]) for n in (sizes.tokens, sizes.items))
-        ops.topk(hidden, items, None, 10, exclude=exclude)
-        ops.rank(hidden, items, None, exclude[0], exclude=exclude)
-
-    with use_backend("triton"):
-        for dropout_p in (0.1, 0.0):
-            run_ops(replace(paper, dropout_p=dropout_p))
-        run_lists(paper)
-        # What is not in the table, from a few columns to more than a block; private negatives without bias and log q too.
-        for dropout_p, hidden in product((0.1, 0.0), (16, 96, 300, 1024, 4096)):
-            run_ops(Sizes(lengths=(40, 30), heads=1, head_size=hidden, dropout_p=dropout_p), NORMS)
-        for hidden in (16, 31, 128, 250, 256):
-            tensors, private = [torch.randn(70, hidden), torch.randn(90, hidden)], torch.arange(9).repeat(70, 1)
-            results(lambda h, c: ops.sampled_softmax_loss(h, c, None, torch.arange(70), private), DTYPES[dtype], tensors)  # noqa: B023
-            run_ops(Sizes(lengths=(40, 30), heads=1, head_size=hidden), ["sampled_softmax_loss_with_private_negatives"])
-        known = len(launched)
-        for lengths in ((199, 28), (200, 24)):  # no multiple of anything, and one of 16, which a size that is specialised would show
-            run_ops(replace(paper, lengths=lengths))
-            run_lists(replace(paper, lengths=lengths))
-        again = {id(row) for row in launched[known:]} - {id(row) for row in launched[:known]}
-    for key, kernels in PRODUCTS.items():
-        for d in kernels.columns(key, DTYPES[dtype]):
-            kernels.launch(d, DTYPES[dtype])
-    for row in {id(row): row for row in launched}.values():
-        print(json.dumps(row | {"dtype": dtype, "anew": id(row) in again}), flush=True)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

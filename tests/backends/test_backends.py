@@ -1,4 +1,7 @@
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -67,3 +70,30 @@ def test_a_dtype_that_the_native_kernels_lack_runs_in_the_reference(name, dtype,
         ours = results(call, dtype, tensors)
     with use_backend("reference"):
         assert all(map(torch.equal, ours, results(call, dtype, tensors)))
+
+
+WITHOUT_A_DRIVER = """
+import torch
+import b4r_fast
+print(b4r_fast.backends()["cuda"])
+from b4r_fast.backends.cuda import _cuda
+try:
+    _cuda.cloze_mask(0, 0, 0, 0, 1, 0, 0, 0, 0, 0)
+except RuntimeError as error:
+    print(error)
+try:
+    b4r_fast.use_backend("cuda").__enter__()
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_module_is_imported_without_a_driver_and_says_what_is_missing():
+    if shutil.which("nvcc") is None and not list(Path(cuda.__file__).parent.glob("_cuda.*.so")):
+        pytest.skip("there was no nvcc when the package was built")
+    done = subprocess.run([sys.executable, "-c", WITHOUT_A_DRIVER], capture_output=True, text=True, timeout=120)
+    report, launch, use = done.stdout.splitlines()
+    assert report == "not available: the CUDA module is built, but torch finds no GPU", done.stderr
+    assert launch.startswith("CUDA kernel cloze_mask: ")
+    assert use.startswith("backend 'cuda' is not available here: the CUDA module is built")

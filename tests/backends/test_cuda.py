@@ -1,13 +1,8 @@
-"""What the CUDA kernels alone do: sizes that cross their blocks, splits and lists; and what the module says where there is no GPU.
+"""What the CUDA kernels alone do: sizes that cross their blocks, splits and lists.
 
 The tests named small run in a few blocks: tests/backends/test_cuda_sanitizers.py runs them under ThreadSanitizer, to which a thread of a
 GPU is half a millisecond.
 """
-
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +15,8 @@ from ..ops.native import POISON, poison
 
 if not backends()["cuda"].startswith("available"):
     pytest.skip(backends()["cuda"], allow_module_level=True)
+
+pytestmark = pytest.mark.kernels
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 SEED = torch.tensor(-77_000_000_001)
@@ -234,30 +231,3 @@ def test_what_the_kernels_do_not_serve_others_do(device):
         expected = ops.topk(hidden, items, None, 5), ops.topk(hidden[:, :8], items[:, :8], None, 5, candidates=candidates)
     ours = ops.topk(hidden, items, None, 5), ops.topk(hidden[:, :8], items[:, :8], None, 5, candidates=candidates)
     assert all(torch.equal(a, b) for x, y in zip(ours, expected) for a, b in zip(x, y))
-
-
-WITHOUT_A_DRIVER = """
-import torch
-import b4r_fast
-print(b4r_fast.backends()["cuda"])
-from b4r_fast.backends.cuda import _cuda
-try:
-    _cuda.cloze_mask(0, 0, 0, 0, 1, 0, 0, 0, 0, 0)
-except RuntimeError as error:
-    print(error)
-try:
-    b4r_fast.use_backend("cuda").__enter__()
-except ValueError as error:
-    print(error)
-"""
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_the_module_is_imported_without_a_driver_and_says_what_is_missing():
-    if shutil.which("nvcc") is None and not list(Path(cuda.__file__).parent.glob("_cuda.*.so")):
-        pytest.skip("there was no nvcc when the package was built")
-    done = subprocess.run([sys.executable, "-c", WITHOUT_A_DRIVER], capture_output=True, text=True, timeout=120)
-    report, launch, use = done.stdout.splitlines()
-    assert report == "not available: the CUDA module is built, but torch finds no GPU", done.stderr
-    assert launch.startswith("CUDA kernel cloze_mask: ")
-    assert use.startswith("backend 'cuda' is not available here: the CUDA module is built")

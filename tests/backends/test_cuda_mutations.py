@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from .. import native_build
 from ..cuda_on_cpu import run_tests
 from ..cuda_on_cpu.build import ROOT, build
 from .test_native import skip_without_runtime
 
 if torch.cuda.is_available():
     pytest.skip("for the kernels as they are compiled for the CPU", allow_module_level=True)
+
+pytestmark = [pytest.mark.kernels, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,16 @@ MUTATIONS = (
 )  # fmt: skip
 
 
-def planted(mutation: Mutation) -> Path:
+def planted(mutation: Mutation, to: Path) -> Path:
     """The module with the fault, from a copy of the sources that stays, so that what has no fault is compiled once."""
     folder = ROOT / "build" / "cuda_on_cpu" / f"mutated-{mutation.sanitizer or 'plain'}"
     sources = folder / "csrc"
+    with native_build.alone_in(sources):
+        plant(mutation, sources)
+        return Path(shutil.copy(build(sanitizer=mutation.sanitizer, sources=sources, folder=folder), to))
+
+
+def plant(mutation: Mutation, sources: Path) -> None:
     for original in (ROOT / "csrc").rglob("*"):
         if original.is_dir():
             continue
@@ -87,16 +96,14 @@ def planted(mutation: Mutation) -> Path:
         copy.parent.mkdir(parents=True, exist_ok=True)
         if not copy.exists() or copy.read_text() != text:
             copy.write_text(text)
-    return build(sanitizer=mutation.sanitizer, sources=sources, folder=folder)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.fault)
-def test_a_planted_fault_is_found(mutation, tmp_path):
+def test_a_planted_fault_is_found(mutation, tmp_path, found):
     if mutation.sanitizer:
         skip_without_runtime(mutation.sanitizer, tmp_path)
-    module = shutil.copy(planted(mutation), tmp_path)
     tests = ("tests/backends/test_cuda.py", "-k", mutation.tests)
-    done = run_tests(*tests, module=Path(module), sanitizer=mutation.sanitizer, **mutation.mode)
+    done = run_tests(*tests, module=planted(mutation, tmp_path), sanitizer=mutation.sanitizer, **mutation.mode)
     assert done.returncode != 0, "nothing was found"
     assert mutation.sees in done.stdout, done.stdout[-3000:]
+    found(mutation.fault, seen=mutation.sees)

@@ -10,6 +10,8 @@ import pytest
 
 from .cuda_resources import SHARED_MEMORY, module, short_name
 
+pytestmark = pytest.mark.kernels
+
 PRODUCTS = ("best_kernel", "count_kernel", "excluded_kernel")
 
 
@@ -27,7 +29,9 @@ def rows() -> dict[str, list[dict]]:
     return rows
 
 
-def test_every_kernel_is_compiled_for_every_gpu_and_none_spills(rows):
+def test_every_kernel_is_compiled_for_every_gpu_and_none_spills(rows, found):
+    for row in rows["compiled"]:
+        found(f"{row['kernel']} on {row['arch']}", registers=row["registers"], spills=row["spills"], tensor_core=row["tensor_core"])
     names = {row["kernel"] for row in rows["compiled"]}
     assert {row["arch"] for row in rows["compiled"]} == {"sm_80", "sm_90", "sm_100"}
     assert len(rows["compiled"]) == 3 * len(names)
@@ -40,7 +44,9 @@ def test_products_of_halves_are_made_in_tensor_cores(rows):
     assert all(row["tensor_core"] for row in products)
 
 
-def test_no_block_asks_for_more_shared_memory_than_an_a100_has(rows):
+def test_no_block_asks_for_more_shared_memory_than_an_a100_has(rows, found):
+    for row in rows["widest"]:
+        found(f"{row['kernel']} at its widest", threads=row["threads"], shared=row["shared"])
     assert {row["kernel"].partition("<")[0] for row in rows["widest"]} > set(PRODUCTS)
     assert max(row["shared"] for row in rows["widest"]) <= SHARED_MEMORY
 

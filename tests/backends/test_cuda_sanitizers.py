@@ -1,6 +1,8 @@
 """The tests of the CUDA kernels again: in other orders of threads, under AddressSanitizer and ThreadSanitizer, with copies that land late
 and ones that land at once (tests/cuda_on_cpu/runtime.h)."""
 
+import re
+
 import pytest
 
 from ..cuda_on_cpu import run_tests
@@ -20,12 +22,14 @@ RUNS = {
 }
 
 
-@pytest.mark.timeout(600)
+pytestmark = [pytest.mark.kernels, pytest.mark.timeout(600)]
+
+
 @pytest.mark.parametrize("name", RUNS)
-def test_the_kernels_pass_their_tests(name, tmp_path):
+def test_the_kernels_pass_their_tests(name, tmp_path, found):
     tests, sanitizer, mode = RUNS[name]
     if sanitizer:
         skip_without_runtime(sanitizer, tmp_path)
     done = run_tests(*tests, module=build(sanitizer=sanitizer), sanitizer=sanitizer, **mode)
     assert done.returncode == 0, done.stdout[-6000:]
-    assert " passed" in done.stdout
+    found(name, tests=int(re.search(r"(\d+) passed", done.stdout)[1]))

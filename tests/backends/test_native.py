@@ -35,6 +35,7 @@ def build(sanitizers: str, isa: str) -> Path:
     return folder / f"test_{isa}"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("sanitizers", "isa"), RUNS)
 def test_the_kernels_pass_their_own_tests_under_sanitizers(sanitizers, isa, tmp_path):

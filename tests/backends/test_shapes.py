@@ -13,6 +13,8 @@ from ..ops.accuracy import assert_as_accurate_as_the_reference, error, results
 from ..ops.native import poison
 from ..ops.shaped import SHAPED, Sizes
 
+pytestmark = pytest.mark.long
+
 # A token alone in its sequence has a gradient of q and k that is rounding and nothing else, so no batch has such tokens only.
 SIZES = st.builds(
     Sizes,

@@ -1,19 +1,105 @@
-"""What Triton's interpreter cannot see: that every launch compiles for real GPUs, keeps in registers, fits, and uses tensor cores."""
+"""What Triton's interpreter cannot see: that every launch compiles for real GPUs, keeps in registers, fits, and uses tensor cores.
 
+Of the kernels with a product, every configuration that the table of tiles can choose (configurations.py); of the others, and of what
+surrounds both, the launches of every op in some sizes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import product
 
 import pytest
+import torch
 
 pytest.importorskip("triton", reason="triton is not installed")
 
-from .compile_triton import faults
+from b4r_fast import ops, use_backend
 
-pytestmark = pytest.mark.timeout(60 * 60)  # from nothing on two cores they take 25 minutes together
+from ..ops.accuracy import results
+from ..ops.shaped import SHAPED, Sizes
+from .compile_triton import DTYPES, LAUNCHED, choose, faults
+from .configurations import PRODUCTS
+
+pytestmark = [pytest.mark.kernels, pytest.mark.timeout(30 * 60)]
 
 TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
+GPUS = [*product(TARGETS, ("bf16", "fp32", "fp16")), ("sm_86", "bf16")]
+NORMS = ("residual_layer_norm", "embedding_layer_norm", "dropout")
+PAPER = Sizes(lengths=(200, 30), heads=2, head_size=32, intermediate=256, items=3416)
 
 
-@pytest.mark.parametrize(("target", "dtype"), [*product(TARGETS, ("bf16", "fp32", "fp16")), ("sm_86", "bf16")])
-def test_every_launch_compiles_without_a_fault(target, dtype, compiled):
-    assert {row["op"] for row in compiled} >= {"attention", "gelu_ffn", "softmax_loss", "residual_layer_norm", "topk", "rank"}
-    assert {f"{row['op']} {row['kernel']}: {faults(row)}" for row in compiled if faults(row)} == set()
+@pytest.fixture(autouse=True)
+def _for_the_target(request, target):
+    if request.config.getoption("on") != "compiler":
+        pytest.skip("for --on compiler")
+    choose(target)
+    LAUNCHED.clear()
+    with use_backend("triton"):
+        yield
+
+
+def run_ops(sizes: Sizes, dtype: str, names: Iterable[str] = SHAPED) -> None:
+    for name in names:
+        call, sides = SHAPED[name](sizes)
+        results(call, DTYPES[dtype], [torch.randn(side) for side in sides])
+
+
+def run_lists(sizes: Sizes, dtype: str) -> None:
+    exclude = torch.arange(sizes.tokens), torch.arange(sizes.tokens + 1, dtype=torch.int32)
+    hidden, items = (torch.randn(n, sizes.hidden, dtype=DTYPES[dtype]) for n in (sizes.tokens, sizes.items))
+    ops.topk(hidden, items, None, 10, exclude=exclude)
+    ops.rank(hidden, items, None, exclude[0], exclude=exclude)
+
+
+def paper(dtype: str) -> None:
+    """Every op at the paper's sizes."""
+    for dropout_p in (0.1, 0.0):
+        run_ops(replace(PAPER, dropout_p=dropout_p), dtype)
+    run_lists(PAPER, dtype)
+
+
+def norms(dtype: str) -> None:
+    """From a few columns to more than a block."""
+    for dropout_p, hidden in product((0.1, 0.0), (16, 96, 300, 1024, 4096)):
+        run_ops(Sizes(lengths=(40, 30), heads=1, head_size=hidden, dropout_p=dropout_p), dtype, NORMS)
+
+
+def private_negatives(dtype: str) -> None:
+    """With bias and log q and without."""
+    for hidden in (16, 31, 128, 250, 256):
+        tensors, private = [torch.randn(70, hidden), torch.randn(90, hidden)], torch.arange(9).repeat(70, 1)
+        results(lambda h, c: ops.sampled_softmax_loss(h, c, None, torch.arange(70), private), DTYPES[dtype], tensors)  # noqa: B023
+        run_ops(Sizes(lengths=(40, 30), heads=1, head_size=hidden), dtype, ["sampled_softmax_loss_with_private_negatives"])
+
+
+def configurations(key: str):
+    def launch(dtype: str) -> None:
+        for d in PRODUCTS[key].columns(key, DTYPES[dtype]):
+            PRODUCTS[key].launch(d, DTYPES[dtype])
+
+    return launch
+
+
+LAUNCHES = {function.__name__: function for function in (paper, norms, private_negatives)} | {key: configurations(key) for key in PRODUCTS}
+
+
+@pytest.mark.parametrize("launch", LAUNCHES)
+@pytest.mark.parametrize(("target", "dtype"), GPUS)
+def test_every_launch_compiles_without_a_fault(target, dtype, launch, found):
+    LAUNCHES[launch](dtype)
+    rows = list({id(row): row for row in LAUNCHED}.values())
+    assert rows
+    assert {f"{row['op']} {row['kernel']}: {faults(row | {'dtype': dtype})}" for row in rows if faults(row | {"dtype": dtype})} == set()
+    most = {name: max(row[name] for row in rows) for name in ("registers", "shared")}
+    found(f"{launch} in {dtype} on {target}", kernels=len(rows), **most, spills=sum(row["spills"] for row in rows))
+
+
+@pytest.mark.parametrize(("target", "dtype"), GPUS)
+def test_another_number_of_tokens_compiles_nothing_anew(target, dtype):
+    paper(dtype)
+    assert {row["op"] for row in LAUNCHED} >= {"attention", "gelu_ffn", "softmax_loss", "residual_layer_norm", "topk", "rank"}
+    known = {id(row) for row in LAUNCHED}
+    for lengths in ((199, 28), (200, 24)):  # no multiple of anything, and one of 16, which a size that is specialised would show
+        run_ops(replace(PAPER, lengths=lengths), dtype)
+        run_lists(replace(PAPER, lengths=lengths), dtype)
+    assert {f"{row['op']} {row['kernel']}" for row in LAUNCHED if id(row) not in known} == set()

@@ -1,4 +1,4 @@
-"""That ttsem sees what docs/gpu.md says: kernels with one fault each. For `make check-gpu` alone."""
+"""That ttsem sees what docs/gpu.md says: kernels with one fault each. For --on ttsem alone."""
 
 import sys
 
@@ -6,13 +6,15 @@ import pytest
 import torch
 
 if "ttsem" not in sys.modules:
-    pytest.skip("for make check-gpu", allow_module_level=True)
+    pytest.skip("for --on ttsem", allow_module_level=True)
 
 import triton
 import triton.language as tl
 from ttsem.sanitize import KernelFault, Unjudged
 
 from ..ops.native import poison
+
+pytestmark = pytest.mark.kernels
 
 
 @triton.jit

@@ -70,6 +70,7 @@ def test_a_tile_is_tuned_at_the_first_call_alone(monkeypatch):
     assert tried == ["softmax_loss forward"]
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("name", TUNED_OPS)
 def test_every_tile_on_the_way_gives_what_the_tables_gives(name, monkeypatch):
     call, shapes = SHAPED[name](Sizes(lengths=(21, 5), head_size=16, items=40, dropout_p=0.2))

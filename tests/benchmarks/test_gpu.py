@@ -131,6 +131,7 @@ def run_on_stand_in(make, work, dtype: torch.dtype) -> None:
     assert all(tensor.device.type == stand_in_gpu.NAME and tensor.dtype == dtype for tensor in tensors)
 
 
+@pytest.mark.kernels
 @pytest.mark.skipif(stand_in_gpu.UNAVAILABLE is not None, reason=str(stand_in_gpu.UNAVAILABLE))
 def test_contenders_keep_what_they_make_on_the_device():
     done = stand_in_gpu.run("-c", "from tests.benchmarks.test_gpu import all_on_stand_in; all_on_stand_in()")

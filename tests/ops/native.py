@@ -1,9 +1,10 @@
 """What the tests of several native ops ask in the same way."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -41,12 +42,25 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch, name, poisoned(getattr(torch, name)))
 
 
+def _choose(isa: str) -> None:
+    os.environ["B4R_FAST_ISA"] = isa
+
+
+@cache
+def _process_with(isa: str) -> ProcessPoolExecutor:
+    """A process of its own, since the native module is chosen at import; one for all tests, since torch takes seconds to load."""
+    return ProcessPoolExecutor(1, get_context("spawn"), _choose, (isa,))
+
+
+def _checked(check: Callable[[], None]) -> str | None:
+    """In that process. The instruction set that was chosen there."""
+    from b4r_fast.backends.cpu import instruction_sets
+
+    torch.manual_seed(0)
+    check()
+    return instruction_sets.ISA
+
+
 def assert_passes_in(isa: str, check: Callable[[], None]) -> None:
-    """Call a function of a test module in a process of its own: the native module is chosen at import."""
-    program = (
-        f"import torch; from {check.__module__} import {check.__name__}; torch.manual_seed(0); {check.__name__}()\n"
-        "from b4r_fast.backends.cpu import instruction_sets; print(instruction_sets.ISA)"
-    )
-    environment = os.environ | {"B4R_FAST_ISA": isa}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.stdout.strip() == isa, done.stderr
+    """Call a function of a test module with an instruction set."""
+    assert _process_with(isa).submit(_checked, check).result(timeout=120) == isa

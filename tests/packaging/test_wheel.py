@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.timeout(600)  # a build from nothing, CUDA too where there is nvcc
+# A build from nothing, CUDA too where there is nvcc.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 
 PROGRAM = """
 import b4r_fast, torch
@@ -27,10 +28,13 @@ assert model.recommend([[1, 2, 3]], k=3).ids.shape == (1, 3)
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Built from the source distribution that is built from this checkout, as `python -m build` does; for one GPU, to take less long."""
+    """Built from the source distribution that is built from this checkout, as `python -m build` does.
+
+    To take less long for one GPU, and not optimised.
+    """
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT]
-    environment = os.environ | {"B4R_FAST_CUDA_ARCHS": "80"}
+    environment = os.environ | {"B4R_FAST_CUDA_ARCHS": "80", "CMAKE_ARGS": "-DCMAKE_BUILD_TYPE=Debug"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = folder.glob("*.whl")

@@ -17,6 +17,8 @@ from b4r_fast.training.train import train
 
 from .small_runs import EPOCHS, SETTINGS, STEPS, last_checkpoint, train_small
 
+pytestmark = pytest.mark.long
+
 
 class Killed(BaseException):
     """Stands for a kill between two steps."""
