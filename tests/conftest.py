@@ -1,10 +1,12 @@
 """Shared by all tests: what the kernels for GPUs run on (--on), and which tests run.
 
-gpu          the GPU, where torch finds one
-interpreter  elsewhere: Triton's kernels in its interpreter, the CUDA ones as they are compiled for the CPU (tests/cuda_on_cpu)
-ttsem        Triton's as its compiler lowers them, executed on the CPU (ttsem)
-compiler     nothing: Triton's are compiled for GPUs that are not there (backends/compile_triton.py)
-stand-in     the interpreter, on tensors that say they are elsewhere, for the tests marked gpu (stand_in_gpu.py)
+    gpu          the GPU, where torch finds one
+    interpreter  elsewhere: Triton's kernels in its interpreter, the CUDA ones as they are compiled for the CPU (tests/cuda_on_cpu)
+    ttsem        Triton's as its compiler lowers them, executed on the CPU (backends/ttsem_session.py)
+    compiler     nothing: Triton's are compiled for GPUs that are not there (backends/compile_triton.py)
+    stand-in     the interpreter, on tensors that say they are elsewhere, for the tests marked gpu (stand_in_gpu.py)
+
+It is settled before Triton and the backends are imported.
 """
 
 import json
@@ -37,7 +39,6 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Before triton and the backends are imported."""
     on, stack = config.getoption("on"), ExitStack()
     config.stash[STACK], config.stash[GPU] = stack, "cuda" if on == "gpu" else None
     if on in ("interpreter", "stand-in"):

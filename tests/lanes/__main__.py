@@ -42,7 +42,7 @@ def run(lane: Lane, workers: int, commit: str | None) -> Outcome:
     report = BUILT / f"{lane.name}.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-m", "not gpu", "--on", lane.on, "-n", str(workers), f"--junitxml={report}"]
-    command += ["--dist", "worksteal", *(["--tenth-of", commit] if commit else []), *lane.tests]
+    command += ["--dist", "worksteal", "--disable-warnings", *(["--tenth-of", commit] if commit else []), *lane.tests]
     begun = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
     outcome = Outcome.read(report) if report.exists() else Outcome(failed=["pytest itself"])
