@@ -63,6 +63,7 @@ def pytest_unconfigure(config):
     config.stash[STACK].close()
 
 
+@pytest.hookimpl(trylast=True)  # of what -m and -k have left
 def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.get_closest_marker("gpu"):
@@ -72,7 +73,7 @@ def pytest_collection_modifyitems(config, items):
     # What takes longest begins first, or one worker would end long after the other.
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if commit := config.getoption("tenth_of"):
-        chosen = tenth([item.nodeid for item in items if config.stash[GPU] or not item.get_closest_marker("gpu")], commit)
+        chosen = tenth([item.nodeid for item in items], commit)
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in chosen])
         items[:] = [item for item in items if item.nodeid in chosen]
 
