@@ -197,10 +197,13 @@ def test_a_record_that_does_not_hold_fails_ci_and_stays_as_it_is(runner, recorde
     assert record.read(record.RECORD) == before
 
 
-def test_a_lane_that_fails_is_not_recorded(runner):
-    runner.outcomes[LANE.name] = Outcome(failed=["test_a"])
+@pytest.mark.parametrize("outcome", [Outcome(failed=["test_a"]), Outcome({"test_a": 2}, skipped=["test_b"]), Outcome()])
+def test_a_lane_that_fails_or_skips_or_runs_nothing_is_not_recorded(runner, outcome):
+    runner.outcomes[LANE.name] = outcome
     assert runner.main() == 1
     assert record.read(record.RECORD) == {}
+    record.write({LANE.name: PROOF | {"fingerprint": record.fingerprint(LANE)}}, record.RECORD)
+    assert runner.main("--sample", "abc") == 1
 
 
 def test_a_lane_that_cannot_run_here_is_left_out_with_the_reason(runner, monkeypatch, capsys):
