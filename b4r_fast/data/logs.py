@@ -180,7 +180,7 @@ def _read_table(connection: DuckDBPyConnection, path: Path, table: _Table, colum
     for role in ("user", "item", "rating") if with_rating else ("user", "item"):
         if chosen[role] is None:
             found = ", ".join(table.names)
-            raise InputError(f"{path}: no column looks like the {role} among: {found}; name it with --{role}-column (a name or a number)")
+            raise InputError(f"{path}: no column looks like the {role} among: {found}; name it with `{role}_column` (a name or a number)")
     if not with_rating:
         del chosen["rating"]
     places = {role: place for role, place in chosen.items() if place is not None}

@@ -86,7 +86,7 @@ def test_parameters_that_an_error_names_are_spelled_as_options(message, spelled)
 def test_the_library_names_no_options():
     package = Path(b4r_fast.__file__).parent
     for file in (file for file in package.rglob("*.py") if file.parent.name != "cli"):
-        assert not re.search(r"InputError\(.*[ \"(]--[a-z]", file.read_text()), file
+        assert not re.search(r"Error\([^)]*--[a-z{]", file.read_text()), file
 
 
 def test_version_is_that_of_the_package(call):

@@ -138,8 +138,8 @@ BAD = {
     "header only": ("log.csv", b"user,item\n", r"log.csv: no row of data"),
     "blank lines only": ("log.csv", b"\n\n", r"log.csv: no row of data"),
     "blank sequences only": ("log.txt", b"\n \n", r"log.txt: no row of data"),
-    "unclear name": ("log.data", b"1 2\n", r"log.data: the format is not clear from the name; give --format, one of csv"),
-    "no user column": ("log.csv", b"who,item\nx,a\n", r"no column looks like the user among: who, item; name it with --user-column"),
+    "unclear name": ("log.data", b"1 2\n", r"log.data: the format is not clear from the name; give `file_format`, one of csv"),
+    "no user column": ("log.csv", b"who,item\nx,a\n", r"no column looks like the user among: who, item; name it with `user_column`"),
     "too few fields": ("log.csv", b"user,item,time\nx,a,1\nx,b\n", r"log.csv: row 3: 2 fields, where the first row has 3"),
     "too many fields after rows of several lines": (
         "log.csv",
