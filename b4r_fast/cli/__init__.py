@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 from ..errors import InputError
+
+
+def in_options(message: str) -> str:
+    """A message of the library as a user of the command line writes it: `min_rating` is --min-rating, `prepare` is `b4r-fast prepare`."""
+    from typer.main import get_command
+
+    from .app import app
+
+    spelled = {}
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        spelled[name] = f"`b4r-fast {name}`"
+        spelled |= {parameter.name: parameter.opts[0] for parameter in command.params if parameter.opts[0].startswith("-")}
+    return re.sub(r"`(\w+)`", lambda written: spelled.get(written[1], written[0]), message)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,5 +36,5 @@ def main(arguments: list[str] | None = None) -> None:
     except (InputError, OSError) as error:
         if os.environ.get("B4R_FAST_DEBUG") == "1":
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {' '.join(in_options(str(error)).split())}", file=sys.stderr)
         sys.exit(2)

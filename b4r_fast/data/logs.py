@@ -60,7 +60,7 @@ def format_of(path: Path) -> str:
     name = path.name.lower().removesuffix(".gz")
     if (suffix := Path(name).suffix) in SUFFIXES:
         return SUFFIXES[suffix]
-    raise InputError(f"{path}: the format is not clear from the name; give --format, one of {', '.join(FORMATS)}")
+    raise InputError(f"{path}: the format is not clear from the name; give `file_format`, one of {', '.join(FORMATS)}")
 
 
 def read_log(
@@ -83,7 +83,7 @@ def read_log(
         raise InputError(f"{path}: the file is empty")
     kind = file_format or format_of(path)
     if kind not in FORMATS:
-        raise InputError(f"--format must be one of {', '.join(FORMATS)}, got {kind!r}")
+        raise InputError(f"`file_format` must be one of {', '.join(FORMATS)}, got {kind!r}")
     duckdb = require("duckdb")
     connection.execute("SET TimeZone = 'UTC'")  # of dates that name no zone
     try:
@@ -101,7 +101,7 @@ def read_log(
     if not _value(connection, "SELECT count(*) FROM log"):
         raise InputError(f"{path}: no row of data")
     if kind == "sequences" and file_format is None and _value(connection, ONLY_PAIRS):
-        raise InputError(f'{path}: every line holds two ids; say --format pairs for "user item", or --format sequences for two items each')
+        raise InputError(f'{path}: every line holds two ids; say `file_format` pairs for "user item", or sequences for two items each')
 
 
 def lacks_disk(error: Exception) -> bool:
@@ -111,9 +111,9 @@ def lacks_disk(error: Exception) -> bool:
 
 def _read_sequences(connection: DuckDBPyConnection, path: Path, columns: Columns, with_rating: bool) -> None:
     if any(astuple(columns)):
-        raise InputError(f"{path}: text with one sequence a line has no columns to name; --format chooses another format")
+        raise InputError(f"{path}: text with one sequence a line has no columns to name; `file_format` chooses another format")
     if with_rating:
-        raise InputError(f"{path}: text with one sequence a line has no ratings for --min-rating")
+        raise InputError(f"{path}: text with one sequence a line has no ratings for `min_rating`")
     connection.execute(
         f"""
         CREATE TABLE log AS
@@ -180,7 +180,7 @@ def _read_table(connection: DuckDBPyConnection, path: Path, table: _Table, colum
     for role in ("user", "item", "rating") if with_rating else ("user", "item"):
         if chosen[role] is None:
             found = ", ".join(table.names)
-            raise InputError(f"{path}: no column looks like the {role} among: {found}; name it with --{role}-column (a name or a number)")
+            raise InputError(f"{path}: no column looks like the {role} among: {found}; name it with `{role}_column` (a name or a number)")
     if not with_rating:
         del chosen["rating"]
     places = {role: place for role, place in chosen.items() if place is not None}

@@ -63,7 +63,7 @@ def prepare(
     log, out = Path(log), Path(out)
     preprocessing = preprocessing or Preprocessing()
     if preprocessing.deduplicate not in (None, "first", "last"):
-        raise InputError(f"--deduplicate must be first or last, got {preprocessing.deduplicate!r}")
+        raise InputError(f"`deduplicate` must be first or last, got {preprocessing.deduplicate!r}")
     _check_replaceable(out)
     duckdb = require("duckdb")
     with atomic_folder(out) as folder, tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as scratch:
@@ -79,7 +79,7 @@ def prepare(
                 progress("writing")
                 statistics = _write(connection, folder)
         except duckdb.OutOfMemoryException:
-            raise InputError(f"{log}: {memory_limit} of memory is not enough for it; give more with --memory-limit") from None
+            raise InputError(f"{log}: {memory_limit} of memory is not enough for it; give more with `memory_limit`") from None
         except duckdb.Error as error:
             if lacks_disk(error):
                 reason = "No space left on device" if "No space left" in str(error) else str(error).splitlines()[0]
@@ -98,12 +98,12 @@ def _check_replaceable(out: Path) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise InputError(f"{out}: is a file; it is left alone, choose another --out")
+        raise InputError(f"{out}: is a file; it is left alone, choose another `out`")
     there = sorted(path.name for path in out.iterdir())
     if there and PreparedData.read_statistics(out) is None:
-        raise InputError(f"{out}: exists and is not prepared data; it is left alone, choose another --out")
+        raise InputError(f"{out}: exists and is not prepared data; it is left alone, choose another `out`")
     if others := [name for name in there if name not in FILES]:
-        raise InputError(f"{out}: holds {others[0]} beside prepared data; it is left alone, move that away or choose another --out")
+        raise InputError(f"{out}: holds {others[0]} beside prepared data; it is left alone, move that away or choose another `out`")
 
 
 def _connect(scratch: Path, memory_limit: str) -> DuckDBPyConnection:
@@ -114,7 +114,7 @@ def _connect(scratch: Path, memory_limit: str) -> DuckDBPyConnection:
         connection.execute("SET memory_limit = ?", [memory_limit])
     except duckdb.Error:
         connection.close()
-        raise InputError(f"--memory-limit must be a size such as 2GB, got {memory_limit!r}") from None
+        raise InputError(f"`memory_limit` must be a size such as 2GB, got {memory_limit!r}") from None
     return connection
 
 
@@ -127,7 +127,7 @@ def _filter(connection: DuckDBPyConnection, log: Path, options: Preprocessing) -
 
     if options.min_rating is not None:
         connection.execute("DELETE FROM log WHERE rating < ?", [options.min_rating])
-        left(f"--min-rating {options.min_rating:g}")
+        left(f"`min_rating` {options.min_rating:g}")
     if options.deduplicate:
         order = "ASC" if options.deduplicate == "first" else "DESC"
         connection.execute(
@@ -138,7 +138,7 @@ def _filter(connection: DuckDBPyConnection, log: Path, options: Preprocessing) -
     if max(minima.values()) <= 1:
         return
     before = -1
-    while before != (before := left(f"--min-user-actions {minima['user']} and --min-item-actions {minima['item']}")):
+    while before != (before := left(f"`min_user_actions` {minima['user']} and `min_item_actions` {minima['item']}")):
         for role, least in minima.items():
             connection.execute(
                 f'DELETE FROM log WHERE "{role}" IN (SELECT "{role}" FROM log GROUP BY "{role}" HAVING count(*) < ?)', [least]

@@ -79,7 +79,7 @@ class PreparedData:
         folder = Path(folder)
         statistics = cls.read_statistics(folder)
         if statistics is None:
-            raise InputError(f"{folder}: not a folder of prepared data; `b4r-fast prepare LOG --out {folder}` makes one")
+            raise InputError(f"{folder}: not a folder of prepared data; `prepare` makes one")
         try:
             values = np.load(folder / "values.npy", mmap_mode="r")
             offsets, counts = np.load(folder / "offsets.npy"), np.load(folder / "counts.npy")

@@ -56,7 +56,7 @@ def rank_held_out(
     Memory is bounded whatever the catalogue. Raises InputError for an unknown protocol, or a catalogue too small for it.
     """
     if protocol not in PROTOCOLS:
-        raise InputError(f"the protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+        raise InputError(f"`protocol` must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     # Popularity is counted over all actions, as the authors' code does.
     weights = split.sequences.counts() if protocol == "pop100" else np.ones(split.sequences.num_items + 1, np.int64)
     weights[0] = 0

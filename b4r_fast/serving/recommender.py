@@ -57,7 +57,7 @@ class Recommender:
         Raises InputError for an unknown candidate, or k below 1.
         """
         if k < 1:
-            raise InputError(f"-k must be at least 1, got {k}")
+            raise InputError(f"`k` must be at least 1, got {k}")
         allowed = None if candidates is None else torch.from_numpy(self.item_ids.to_internal(candidates))
         if allowed is not None and allowed.numel() == 0:
             raise InputError("the list of candidates is empty")

@@ -39,7 +39,7 @@ class AtomicCheckpointIO(CheckpointIO):
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Raises InputError for a file that is absent, truncated or not a checkpoint of a training run."""
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; start without --resume")
+        raise InputError(f"{path}: no such checkpoint; start without `resume`")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:

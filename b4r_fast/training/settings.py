@@ -49,10 +49,10 @@ class TrainSettings:
         for name, least in at_least.items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+                raise InputError(f"`{name}` must be at least {least}, got {value}")
         for name in ("mask_prob", "last_only"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise InputError(f"--{name.replace('_', '-')} must lie in [0, 1], got {getattr(self, name)}")
+                raise InputError(f"`{name}` must lie in [0, 1], got {getattr(self, name)}")
 
     def model_config(self, num_items: int) -> BERT4RecConfig:
         """Raises InputError for sizes that make no model."""
@@ -110,6 +110,6 @@ class RunFile:
             content = json.loads((run / cls.NAME).read_text())
             return cls(**content | {"settings": TrainSettings(**content["settings"])})
         except FileNotFoundError:
-            raise InputError(f"{run}: not a training run (no {cls.NAME}); `b4r-fast train DATA --out {run}` makes one") from None
+            raise InputError(f"{run}: not a training run (no {cls.NAME}); `train` makes one") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{run / cls.NAME}: not readable as a run's settings: {error}") from None

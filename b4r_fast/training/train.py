@@ -119,9 +119,9 @@ def _check_room(run: Path, overwrite: bool) -> None:
     """A folder that holds a run may be replaced when that is asked for; one that holds something else is never touched."""
     if not run.is_dir() or any(run.iterdir()):
         if not (run / RunFile.NAME).is_file():
-            raise InputError(f"{run}: exists and is not a training run; it is left alone, choose another --out")
+            raise InputError(f"{run}: exists and is not a training run; it is left alone, choose another `out`")
         if not overwrite:
-            raise InputError(f"{run}: holds a run already; --resume continues it, --overwrite replaces it")
+            raise InputError(f"{run}: holds a run already; `resume` continues it, `overwrite` replaces it")
 
 
 def _stopped_early(checkpoint: dict) -> bool:

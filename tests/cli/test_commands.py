@@ -2,14 +2,16 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from io import StringIO
+from pathlib import Path
 
 import pytest
 
 import b4r_fast
-from b4r_fast.cli import main
+from b4r_fast.cli import in_options, main
 from b4r_fast.evaluation import PROTOCOLS
 from b4r_fast.training import RunFile
 
@@ -67,6 +69,24 @@ def test_each_command_has_help(command, call):
     code, output, _ = call(command, "--help")
     assert code == 0
     assert f"b4r-fast {command}" in output or "Usage" in output
+
+
+@pytest.mark.parametrize(
+    ("message", "spelled"),
+    [
+        ("`min_rating` 3 and `file_format`", "--min-rating 3 and --format"),  # an option may have another name than the parameter
+        ("`prepare` makes one, `k` must", "`b4r-fast prepare` makes one, -k must"),
+        ("a `word` of no command, `pip install x`", "a `word` of no command, `pip install x`"),
+    ],
+)
+def test_parameters_that_an_error_names_are_spelled_as_options(message, spelled):
+    assert in_options(message) == spelled
+
+
+def test_the_library_names_no_options():
+    package = Path(b4r_fast.__file__).parent
+    for file in (file for file in package.rglob("*.py") if file.parent.name != "cli"):
+        assert not re.search(r"Error\([^)]*--[a-z{]", file.read_text()), file
 
 
 def test_version_is_that_of_the_package(call):
@@ -215,7 +235,7 @@ FULL_DISK = """
 import resource, signal, sys
 from b4r_fast.training import train  # what is imported later may not be written to a cache
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-from b4r_fast.cli import main
+from b4r_fast.cli import in_options, main
 main(sys.argv[2:])
 """
 

@@ -61,7 +61,7 @@ def test_pairs_are_actions_in_file_order(tmp_path):
 def test_two_ids_on_every_line_of_a_text_file_are_not_guessed_at(tmp_path):
     log = tmp_path / "log.txt"
     log.write_text("1 10\n1 11\n2 10\n")
-    with pytest.raises(InputError, match=r"log.txt: every line holds two ids; say --format pairs"):
+    with pytest.raises(InputError, match=r"log.txt: every line holds two ids; say `file_format` pairs"):
         prepare(log, tmp_path / "out")
     assert prepare(log, tmp_path / "out", file_format="sequences").statistics["users"] == 3
 
@@ -138,8 +138,8 @@ BAD = {
     "header only": ("log.csv", b"user,item\n", r"log.csv: no row of data"),
     "blank lines only": ("log.csv", b"\n\n", r"log.csv: no row of data"),
     "blank sequences only": ("log.txt", b"\n \n", r"log.txt: no row of data"),
-    "unclear name": ("log.data", b"1 2\n", r"log.data: the format is not clear from the name; give --format, one of csv"),
-    "no user column": ("log.csv", b"who,item\nx,a\n", r"no column looks like the user among: who, item; name it with --user-column"),
+    "unclear name": ("log.data", b"1 2\n", r"log.data: the format is not clear from the name; give `file_format`, one of csv"),
+    "no user column": ("log.csv", b"who,item\nx,a\n", r"no column looks like the user among: who, item; name it with `user_column`"),
     "too few fields": ("log.csv", b"user,item,time\nx,a,1\nx,b\n", r"log.csv: row 3: 2 fields, where the first row has 3"),
     "too many fields after rows of several lines": (
         "log.csv",
@@ -217,7 +217,7 @@ def test_options_that_sequences_cannot_follow_are_refused(tmp_path):
     log.write_text("1 2 3\n")
     with pytest.raises(InputError, match="has no columns to name"):
         prepare(log, tmp_path / "out", columns=Columns(user="user"))
-    with pytest.raises(InputError, match="has no ratings for --min-rating"):
+    with pytest.raises(InputError, match="has no ratings for `min_rating`"):
         prepare(log, tmp_path / "out", preprocessing=Preprocessing(min_rating=3))
-    with pytest.raises(InputError, match="--format must be one of csv"):
+    with pytest.raises(InputError, match="`file_format` must be one of csv"):
         prepare(log, tmp_path / "out", file_format="xlsx")

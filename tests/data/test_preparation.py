@@ -52,7 +52,7 @@ def test_real_sequences_come_back_with_their_published_statistics(shared_data, t
 def test_what_is_kept_and_its_order_are_those_of_the_plain_definition(tmp_path, actions, options):
     log, expected = write_csv(tmp_path / "log.csv", actions), naive_histories(actions, options)
     if not expected:
-        with pytest.raises(InputError, match="no action is left after --min-"):
+        with pytest.raises(InputError, match="no action is left after `min_"):
             prepare(log, tmp_path / "out", preprocessing=options)
         return
     assert raw_histories(prepare(log, tmp_path / "out", preprocessing=options)) == expected
@@ -117,7 +117,7 @@ def test_a_folder_that_is_not_prepared_data_is_never_replaced(tmp_path):
     log = write_csv(tmp_path / "log.csv", [("x", "a", 1, 1)])
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("mine")
-    with pytest.raises(InputError, match=r"thesis: exists and is not prepared data; it is left alone, choose another --out"):
+    with pytest.raises(InputError, match=r"thesis: exists and is not prepared data; it is left alone, choose another `out`"):
         prepare(log, tmp_path / "thesis")
     with pytest.raises(InputError, match=r"log.csv: is a file; it is left alone"):
         prepare(log, log)
@@ -156,9 +156,9 @@ def test_a_full_disk_is_one_line_and_the_previous_data_stays(tmp_path, monkeypat
 
 def test_too_little_memory_says_which_option_gives_more(tmp_path):
     log = write_csv(tmp_path / "log.csv", [("x", "a", 1, 1)])
-    with pytest.raises(InputError, match=r"log.csv: 1MB of memory is not enough for it; give more with --memory-limit"):
+    with pytest.raises(InputError, match=r"log.csv: 1MB of memory is not enough for it; give more with `memory_limit`"):
         prepare(log, tmp_path / "out", memory_limit="1MB")
-    with pytest.raises(InputError, match=r"--memory-limit must be a size such as 2GB, got 'much'"):
+    with pytest.raises(InputError, match=r"`memory_limit` must be a size such as 2GB, got 'much'"):
         prepare(log, tmp_path / "out", memory_limit="much")
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 

@@ -40,7 +40,16 @@ def cases(device: torch.device | str) -> dict[str, Case]:
     private = torch.arange(N * K, device=device).reshape(N, K) % V
     log_q = torch.linspace(-2, 0, K, dtype=torch.float64, device=device)
 
+    def adamw_rows(*tensors: torch.Tensor) -> torch.Tensor:
+        """The one op that writes in place: into copies."""
+        table, exp_avg, exp_avg_sq, gradient = (t.clone() for t in tensors)
+        ops.adamw_rows(
+            *(table, exp_avg, exp_avg_sq, tensor([5, 0, 12]), gradient), lr=0.1, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.01, step=3
+        )
+        return torch.stack((table, exp_avg, exp_avg_sq))
+
     return {
+        "adamw_rows": Case(adamw_rows, lambda dtype: [t.detach().abs() for t in normal((V, D), (V, D), (V, D), (3, D))(dtype)]),
         "attention": Case(
             lambda q, k, v: ops.attention(q, k, v, int32(CU_SEQLENS), 6),
             normal((T, H, D), (T, H, D), (T, H, D)),

@@ -10,6 +10,13 @@ from b4r_fast import backends, ops, use_backend
 from b4r_fast.backends import operators
 
 from .cases import CASES, DIFFERENTIABLE, cases
+from .shaped import SHAPED
+
+
+def test_the_tables_of_cases_hold_every_op():
+    """Or an op would have no opcheck, no compilation, no comparison of backends."""
+    assert {name.partition(" ")[0] for name in CASES} >= {*ops.__all__}
+    assert {*SHAPED} >= {*ops.__all__}
 
 
 class RecordedCalls(TorchFunctionMode):

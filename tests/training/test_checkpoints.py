@@ -82,7 +82,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint_and_nothing_half_written(mon
 
 def test_training_into_a_run_is_refused_and_changes_nothing(run, data):
     before = contents(run)
-    with pytest.raises(InputError, match="--resume continues it, --overwrite replaces it"):
+    with pytest.raises(InputError, match="`resume` continues it, `overwrite` replaces it"):
         train_small(run, data)
     assert contents(run) == before
 
