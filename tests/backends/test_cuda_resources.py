@@ -31,7 +31,7 @@ def rows() -> dict[str, list[dict]]:
 
 def test_every_kernel_is_compiled_for_every_gpu_and_none_spills(rows, found):
     for row in rows["compiled"]:
-        found(f"{row['kernel']} on {row['arch']}", registers=row["registers"], spills=row["spills"], tensor_core=row["tensor_core"])
+        found(f"{row['kernel']} on {row['arch']}", most_registers=row["registers"], spills=row["spills"], tensor_core=row["tensor_core"])
     names = {row["kernel"] for row in rows["compiled"]}
     assert {row["arch"] for row in rows["compiled"]} == {"sm_80", "sm_90", "sm_100"}
     assert len(rows["compiled"]) == 3 * len(names)
@@ -46,7 +46,7 @@ def test_products_of_halves_are_made_in_tensor_cores(rows):
 
 def test_no_block_asks_for_more_shared_memory_than_an_a100_has(rows, found):
     for row in rows["widest"]:
-        found(f"{row['kernel']} at its widest", threads=row["threads"], shared=row["shared"])
+        found(f"{row['kernel']} at its widest", threads=row["threads"], most_shared=row["shared"])
     assert {row["kernel"].partition("<")[0] for row in rows["widest"]} > set(PRODUCTS)
     assert max(row["shared"] for row in rows["widest"]) <= SHARED_MEMORY
 

@@ -104,5 +104,6 @@ def test_every_launch_compiles_without_a_fault(target, dtype, launch, found):
     rows = list({id(row): row for row in LAUNCHED}.values())
     assert rows
     assert {f"{row['op']} {row['kernel']}: {faults(row | {'dtype': dtype})}" for row in rows if faults(row | {"dtype": dtype})} == set()
-    most = {name: max(row[name] for row in rows) for name in ("registers", "shared")}
-    found(f"{launch} in {dtype} on {target}", kernels=len(rows), **most, spills=sum(row["spills"] for row in rows))
+    most = {f"most_{name}": max(row[name] for row in rows) for name in ("registers", "shared")}
+    total = {name: sum(row[name] for row in rows) for name in ("registers", "spills")}  # one kernel's 12 registers more show in the sum
+    found(f"{launch} in {dtype} on {target}", kernels=len(rows), **most, **total)

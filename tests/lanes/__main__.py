@@ -75,7 +75,7 @@ def summary(found: dict[str, dict]) -> str:
         return [what[name] for what in found.values() if name in what]
 
     parts = [of(sum(numbers("kernels")), "kernels"), of(sum("seen" in what for what in found.values()), "faults seen")]
-    for name, unit in (("registers", "registers"), ("shared", "bytes shared")):
+    for name, unit in (("most_registers", "registers"), ("most_shared", "bytes shared")):
         parts.append(f"at most {max(numbers(name)):,} {unit}" if numbers(name) else "")
     parts.append(f"{sum(numbers('spills')):,} bytes spilled" if numbers("spills") else "")
     return ", ".join(part for part in parts if part)
