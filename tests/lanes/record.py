@@ -136,11 +136,11 @@ def read(file: Path) -> dict[str, Proof]:
 def write(proofs: dict[str, Proof], file: Path) -> None:
     """With a line for each thing found, so that a change of one is a changed line."""
 
-    def lines(value, indent: str) -> str:
-        if not isinstance(value, dict) or (not any(isinstance(inner, dict) for inner in value.values()) and len(value) < 5):
+    def lines(value, depth: int = 0) -> str:
+        if depth == 3 or not isinstance(value, dict):
             return json.dumps(value)
-        inside = (f"{indent}  {json.dumps(key)}: {lines(inner, indent + '  ')}" for key, inner in value.items())
-        return "{\n" + ",\n".join(inside) + f"\n{indent}}}"
+        inside = (f"{'  ' * depth}  {json.dumps(key)}: {lines(inner, depth + 1)}" for key, inner in value.items())
+        return "{\n" + ",\n".join(inside) + f"\n{'  ' * depth}}}"
 
     with atomic_write(file) as partial:
-        partial.write_text(lines(dict(sorted(proofs.items())), "") + "\n")
+        partial.write_text(lines(dict(sorted(proofs.items()))) + "\n")

@@ -10,7 +10,10 @@ from b4r_fast import ops
 
 from .cases import CASES, DIFFERENTIABLE
 
-pytestmark = pytest.mark.skipif(not hasattr(mmap, "MAP_PRIVATE"), reason="this system maps no memory that it does not reserve")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not hasattr(mmap, "MAP_PRIVATE"), reason="this system maps no memory that it does not reserve"),
+]
 
 BEYOND = 2**31
 

@@ -118,7 +118,7 @@ def test_a_run_folder_serves_from_elsewhere_without_the_prepared_data(run, data,
 
 
 def test_a_folder_that_is_no_run_says_what_makes_one(tmp_path):
-    with pytest.raises(InputError, match="b4r-fast train"):
+    with pytest.raises(InputError, match="`train` makes one"):
         Recommender(tmp_path)
 
 
