@@ -77,9 +77,9 @@ quick: $(VENV)/first ## for who edits, 90 seconds: build for this machine's proc
 
 native: $(VENV)/first ## build the native code again after a change; ISA=avx2, or another, or cuda, builds that module alone
 	$(BIN)/cmake --build build/native/ninja $(ISA:%=--target _%)
-	@test -z "$(ISA)" || echo "B4R_FAST_ISA=$(ISA) runs with it; the other modules are as they were"
+	$(if $(filter-out cuda,$(ISA)),@echo "B4R_FAST_ISA=$(ISA) runs with it; the other modules are as they were")
 
-test-kernels: setup ## prove the kernels for GPUs without a GPU, and write down what came out: 45 minutes; LANES="cuda-fibers ..." for some
+test-kernels: setup ## prove the kernels for GPUs without a GPU, and write down what came out: an hour; LANES="cuda-fibers ..." for some
 	@$(MAKE) --no-print-directory $(VENV)/ttsem || true
 	$(BIN)/python -m tests.lanes --workers $(WORKERS) $(if $(SAMPLE),--sample $(SAMPLE)) $(LANES)
 

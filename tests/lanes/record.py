@@ -61,7 +61,7 @@ def sources(lane: Lane) -> list[Path]:
 
 
 def _version(tool: str) -> str:
-    """Without what says how a package was built, as +cpu."""
+    """Without what says how a package was built, as +cpu; "none" where there is no such tool."""
     if tool == "c++":
         command = [*shlex.split(os.environ.get("CXX", "c++")), "-dumpfullversion", "-dumpversion"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -69,7 +69,10 @@ def _version(tool: str) -> str:
         compiler = shutil.which(os.environ.get("CUDACXX", "nvcc"))
         text = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout if compiler else ""
         return (re.search(r"release ([\d.]+)", text) or ["", "none"])[1]
-    return metadata.version(tool).partition("+")[0]
+    try:
+        return metadata.version(tool).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def fingerprint(lane: Lane) -> str:

@@ -213,6 +213,11 @@ def test_a_lane_that_cannot_run_here_is_left_out_with_the_reason(runner, monkeyp
     assert "nvcc is missing" in capsys.readouterr().out
 
 
+def test_a_tool_that_is_not_installed_has_a_fingerprint_of_its_own():
+    """It was a traceback before the lane could be left out."""
+    assert len({record.fingerprint(replace(LANE, tools=(tool,))) for tool in ("torch", "a-package-that-nobody-has")}) == 2
+
+
 def test_an_unknown_lane_is_refused_with_those_that_there_are(capsys):
     with pytest.raises(SystemExit):
         __main__.main(["triton"])
