@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import ops
+from .backends import backends, holds
 from .model import BERT4Rec
 from .packed import PackedSequences
 
@@ -111,12 +112,11 @@ class CapturedStep:
 def _check_capturable(model: BERT4Rec, optimizer: torch.optim.Optimizer) -> None:
     if model.config.sparse_gradients:
         raise ValueError("a model with sparse_gradients cannot be recorded: how many rows a step names is read back; use dense gradients")
-    from .backends import triton  # not above: it asks for a GPU, which only a call should
-
-    if triton.UNAVAILABLE:
-        raise ValueError(f"a step is recorded with the Triton kernels alone, as torch's operators read lengths back: {triton.UNAVAILABLE}")
+    if (triton := backends()["triton"]).startswith("not"):
+        raise ValueError(f"a step is recorded with the Triton kernels alone, as torch's operators read lengths back; triton is {triton}")
     columns, dtype = model.config.hidden_size // model.config.num_heads, model.item_embedding.weight.dtype
-    if not triton.attention.serves_backward(columns, dtype):
+    q = model.item_embedding.weight.new_empty(0, model.config.num_heads, columns)
+    if not holds("triton", "attention_gradients", q, q):
         raise ValueError(
             f"heads of {columns} columns in {dtype} cannot be recorded: no kernel serves their attention, and torch's operators read the"
             " sequences' lengths back; use more heads, or a multiple of 16 up to 128 columns; in bf16 any number up to 128"

@@ -7,7 +7,8 @@ A backend is a package below this one with
     UNAVAILABLE  None, or one line that says why it cannot run here
     OPERATORS    {operator: function}, operators named and called as they are registered with torch.library
 
-Operators that a backend does not hold run in the reference backend, which holds all of them.
+and with files named as the ops, each with a tuple OPERATORS of what it holds; gather puts them together. An operator that a backend
+does not hold, or not for these arguments (held_if), runs in the next one, at last in the reference, which holds all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Callable, Iterator
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -71,25 +73,64 @@ def use_backend(name: str) -> Iterator[None]:
         _preferred = before
 
 
+def gather(package: str, path: Iterable[str]) -> dict[str, Callable]:
+    """For a backend: the operators that its files list, by name. package, path: its __name__ and __path__."""
+    files = sorted(file.name for file in pkgutil.iter_modules(path) if not file.name.startswith("_"))
+    modules = [importlib.import_module(f"{package}.{file}") for file in files]
+    return {operator.__name__: operator for module in modules for operator in getattr(module, "OPERATORS", ())}
+
+
 @functools.cache
-def _find(operator: str, device: str, dtype: torch.dtype, preferred: str | None, besides: str | None) -> Callable:
+def _find(operator: str, device: str, dtype: torch.dtype, preferred: str | None, after: str | None) -> Callable:
+    """The function of the first backend that holds it; of those after one that has been asked."""
     order = DEFAULT_ORDER.get(device, ("reference",))
-    for name in (preferred, *order) if preferred else order:
-        if name == besides:
-            continue
+    if after is not None:
+        order = order[order.index(after) + 1 :] if after in order else ("reference",)
+    elif preferred is not None:
+        order = (preferred, *order)
+    for name in order:
         backend = _load(name)
         if not backend.UNAVAILABLE and device in backend.DEVICES and dtype in backend.DTYPES and operator in backend.OPERATORS:
             return backend.OPERATORS[operator]
     raise NotImplementedError(f"no backend holds {operator} for {dtype} on {device}")
 
 
-def implementation(operator: str, tensor: torch.Tensor, *, besides: str | None = None) -> Callable:
-    """The function that runs this operator for tensors like this one, which decides by its device and dtype.
-
-    besides: a backend that asks this for what it leaves to others.
-    """
+def _find_for(operator: str, tensor: torch.Tensor, after: str | None = None) -> Callable:
     dtype = tensor.dtype if tensor.is_floating_point() else torch.float32
-    return _find(operator, tensor.device.type, dtype, _preferred, besides)
+    return _find(operator, tensor.device.type, dtype, _preferred, after)
+
+
+def implementation(operator: str, tensor: torch.Tensor) -> Callable:
+    """The function that runs this operator for tensors like this one, which decides by its device and dtype."""
+    return _find_for(operator, tensor)
+
+
+def held_if(holds: Callable[..., bool]) -> Callable[[Callable], Callable]:
+    """Of a backend's operator that has no kernel for some arguments: where holds(*args) is false, the next backend runs it.
+
+    The next one is that after this one, whichever was asked first, or two would wait for each other.
+    """
+
+    def decorate(operator: Callable) -> Callable:
+        name, backend = operator.__name__, operator.__module__.split(".")[-2]
+
+        @functools.wraps(operator)
+        def run(*args):
+            if holds(*args):
+                return operator(*args)
+            tensor = next(x for x in args if isinstance(x, torch.Tensor))
+            return _find_for(name, tensor, after=backend)(*args)
+
+        run.holds = holds  # type: ignore[attr-defined]  # for the function of that name
+        return run
+
+    return decorate
+
+
+def holds(backend: str, operator: str, *args) -> bool:
+    """Whether a backend has a kernel of its own for this operator with these arguments, of which it looks at sizes and dtypes."""
+    function = _load(backend).OPERATORS.get(operator)
+    return function is not None and getattr(function, "holds", lambda *_: True)(*args)
 
 
 if name := os.environ.get("B4R_FAST_BACKEND"):

@@ -1,11 +1,12 @@
 """The ops: each usable alone, with autograd, under torch.compile; docs/ has a page on the maths of each."""
 
 from .adamw_rows import adamw_rows
-from .attention import attention, joint_attention
+from .attention import attention
 from .cloze_mask import cloze_mask
 from .dropout import dropout
 from .embedding_layer_norm import embedding_layer_norm
 from .gelu_ffn import gelu_ffn
+from .joint_attention import joint_attention
 from .linear import linear
 from .linear_gelu_layer_norm import linear_gelu_layer_norm
 from .rank import rank

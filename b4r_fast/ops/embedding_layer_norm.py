@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from .checks import check_dropout, check_rows, check_tensors
+from .fakes import fake_statistics
 from .registration import define, differentiate
-from .residual_layer_norm import fake_statistics
 from .row_gradients import number_rows, sparse_gradient
 
 
@@ -30,7 +30,7 @@ _forward_op = define(
     " float dropout_p, Tensor? seed, bool sparse) -> (Tensor y, Tensor mean, Tensor rstd)",
     _fake,
     check_values=_check_values,
-    like=2,
+    like="items",
 )
 # value_rows: where in the gradient of items, of num_rows rows, each token adds.
 _backward_op = define(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from .checks import check_choice, check_tensors
+from .fakes import fake_statistics
 from .registration import define, differentiate
-from .residual_layer_norm import fake_statistics
 
 
 def _fake(x, w, *_):
@@ -27,7 +27,7 @@ _backward_op = define(
     "linear_gelu_layer_norm_backward(Tensor dy, Tensor x, Tensor w, Tensor u, Tensor weight, Tensor mean, Tensor rstd, str approximate)"
     " -> (Tensor dx, Tensor dw, Tensor db, Tensor dweight, Tensor dbias)",
     _fake_backward,
-    like=1,
+    like="x",
 )
 
 

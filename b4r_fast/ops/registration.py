@@ -11,21 +11,24 @@ from .. import backends
 LIBRARY = torch.library.Library("b4r_fast", "DEF")
 
 
-def define(schema: str, fake: Callable, *, check_values: Callable | None = None, like: int = 0) -> torch._ops.OpOverload:
+def define(schema: str, fake: Callable, *, check_values: Callable | None = None, like: str | None = None) -> torch._ops.OpOverload:
     """Define b4r_fast::name by its schema and return it.
 
-    like: which argument decides device and dtype, and so the backend. check_values: called with all arguments before the kernel, for
-    tensors on the CPU only, where reading them waits for nothing; it raises ValueError for what would make a kernel read out of bounds.
+    like: the argument that decides device and dtype, and so the backend; None for the first. check_values: called with all arguments
+    before the kernel, for tensors on the CPU only, where reading them waits for nothing; it raises ValueError for what would make a
+    kernel read out of bounds.
     """
     name = schema.partition("(")[0]
+    arguments = [argument.name for argument in torch._C.parse_schema(schema).arguments]
+    place = 0 if like is None else arguments.index(like)
 
     def run(*args):
-        return backends.implementation(name, args[like])(*args)
+        return backends.implementation(name, args[place])(*args)
 
     def check_and_run(*args):
         if check_values is not None:
             check_values(*args)
-        return backends.implementation(name, args[like])(*args)
+        return run(*args)
 
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, check_and_run, "CPU")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from .checks import check_choice, check_dropout, check_tensors
+from .fakes import fake_statistics
 from .registration import define, differentiate
-from .residual_layer_norm import fake_statistics
 
 
 def _fake(x, *_):
@@ -28,7 +28,7 @@ _backward_op = define(
     " Tensor rstd, str approximate, float dropout_p, Tensor? seed)"
     " -> (Tensor dx, Tensor dw1, Tensor db1, Tensor dw2, Tensor db2, Tensor dweight, Tensor dbias)",
     _fake_backward,
-    like=1,
+    like="x",
 )
 
 

@@ -32,7 +32,7 @@ _backward_op = define(
     "residual_layer_norm_backward(Tensor dy, Tensor x, Tensor sublayer, Tensor weight, Tensor mean, Tensor rstd, float dropout_p,"
     " Tensor? seed) -> (Tensor dx, Tensor dsublayer, Tensor dweight, Tensor dbias)",
     _fake_backward,
-    like=1,
+    like="x",
 )
 
 

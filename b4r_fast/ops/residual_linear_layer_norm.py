@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from .checks import check_dropout, check_tensors
+from .fakes import fake_statistics
 from .registration import define, differentiate
-from .residual_layer_norm import fake_statistics
 
 
 def _fake(a, w, b, x, weight, bias, eps, dropout_p, seed):
@@ -28,7 +28,7 @@ _backward_op = define(
     " Tensor rstd, float dropout_p, Tensor? seed)"
     " -> (Tensor da, Tensor dw, Tensor db, Tensor dx, Tensor dweight, Tensor dbias)",
     _fake_backward,
-    like=1,
+    like="a",
 )
 
 

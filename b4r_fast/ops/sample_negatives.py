@@ -18,7 +18,7 @@ def _fake(shape, num_items, sampler, counts, seed):
 _sample_op = define(
     "sample_negatives(SymInt[] shape, SymInt num_items, str sampler, Tensor? counts, Tensor seed) -> (Tensor rows, Tensor log_q)",
     _fake,
-    like=4,
+    like="seed",
 )
 
 

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from .checks import check_rows, check_tensors
+from .fakes import fake_losses
+from .reduce_loss import reduce_loss
 from .registration import define, differentiate
 from .row_gradients import number_rows, sparse_gradient
-from .softmax_loss import IGNORED, fake_losses, reduce_loss, scaled_rows
+from .softmax_loss import IGNORED, scaled_rows
 
 
 def _fake(hidden, items, bias, targets, negatives, log_q, sparse):
@@ -36,7 +38,7 @@ _backward_op = define(
     " Tensor? log_q, Tensor loss, Tensor lse, Tensor target_rows, Tensor negative_rows, SymInt num_rows)"
     " -> (Tensor ditems, Tensor? dbias)",
     _fake_backward,
-    like=1,  # dloss is fp32 whatever the others are
+    like="hidden",  # dloss is fp32 whatever the others are
 )
 
 

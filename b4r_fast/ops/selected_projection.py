@@ -10,11 +10,11 @@ from .registration import define, differentiate
 
 
 def _fake(x, w, b, rows):
-    d, queries = w.shape[0] // 3, x.new_empty((rows.shape[0], x.shape[1]))
-    return queries, x.new_empty((rows.shape[0], d)), x.new_empty((x.shape[0], 2 * d))
+    d, x_selected = w.shape[0] // 3, x.new_empty((rows.shape[0], x.shape[1]))
+    return x_selected, x.new_empty((rows.shape[0], d)), x.new_empty((x.shape[0], 2 * d))
 
 
-def _fake_backward(dqueries, dq, djoint, x, queries, w, rows):
+def _fake_backward(dx_selected, dq, djoint, x, x_selected, w, rows):
     return x.new_empty(x.shape), w.new_empty(w.shape), w.new_empty(w.shape[0])
 
 
@@ -23,15 +23,15 @@ def _check_values(x, w, b, rows):
 
 
 _forward_op = define(
-    "selected_projection(Tensor x, Tensor w, Tensor b, Tensor rows) -> (Tensor queries, Tensor q, Tensor joint)",
+    "selected_projection(Tensor x, Tensor w, Tensor b, Tensor rows) -> (Tensor x_selected, Tensor q, Tensor joint)",
     _fake,
     check_values=_check_values,
 )
 _backward_op = define(
-    "selected_projection_backward(Tensor? dqueries, Tensor dq, Tensor djoint, Tensor x, Tensor queries, Tensor w, Tensor rows)"
+    "selected_projection_backward(Tensor? dx_selected, Tensor dq, Tensor djoint, Tensor x, Tensor x_selected, Tensor w, Tensor rows)"
     " -> (Tensor dx, Tensor dw, Tensor db)",
     _fake_backward,
-    like=1,
+    like="dq",
 )
 
 
@@ -40,19 +40,19 @@ def _setup(ctx, inputs, output):
     ctx.save_for_backward(x, output[0], w, rows)
 
 
-def _backward(ctx, dqueries, dq, djoint):
-    x, queries, w, rows = ctx.saved_tensors
+def _backward(ctx, dx_selected, dq, djoint):
+    x, x_selected, w, rows = ctx.saved_tensors
     d = w.shape[0] // 3
-    dq = queries.new_zeros(queries.shape[0], d) if dq is None else dq
+    dq = x_selected.new_zeros(x_selected.shape[0], d) if dq is None else dq
     djoint = x.new_zeros(x.shape[0], 2 * d) if djoint is None else djoint
-    return *_backward_op(dqueries, dq, djoint, x, queries, w, rows), None
+    return *_backward_op(dx_selected, dq, djoint, x, x_selected, w, rows), None
 
 
 differentiate(_forward_op, _backward, _setup)
 
 
 def selected_projection(x: Tensor, w: Tensor, b: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(queries, q, joint): x[rows], queries w_q^T + b_q, and x w_kv^T + b_kv; differentiable in x, w and b.
+    """(x_selected, q, joint): x[rows], x_selected w_q^T + b_q, and x w_kv^T + b_kv; differentiable in x, w and b.
 
     x: (T, in). w: (3 d, in), b: (3 d,): one projection whose first third is w_q and b_q. rows: (R,) int64 rows of x, each at most once.
     Returns (R, in), (R, d), (T, 2 d). Raises ValueError for a wrong shape, dtype, device or row.

@@ -5,16 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .checks import check_choice, check_rows, check_tensors
+from .checks import check_rows, check_tensors
+from .fakes import fake_gradients, fake_losses
+from .reduce_loss import reduce_loss
 from .registration import define, differentiate
-from .residual_layer_norm import fake_statistics
 
 IGNORED = -100
-
-
-def fake_losses(hidden):
-    loss, lse = fake_statistics(hidden)
-    return loss, hidden.new_empty(hidden.shape), lse
 
 
 def _fake(hidden, items, bias, targets):
@@ -22,7 +18,7 @@ def _fake(hidden, items, bias, targets):
 
 
 def _fake_backward(dloss, hidden, items, bias, targets, loss, lse):
-    return items.new_empty(items.shape), None if bias is None else bias.new_empty(bias.shape)
+    return fake_gradients(items, bias)
 
 
 def _check_values(hidden, items, bias, targets):
@@ -38,7 +34,7 @@ _backward_op = define(
     "softmax_loss_backward(Tensor dloss, Tensor hidden, Tensor items, Tensor? bias, Tensor targets, Tensor loss, Tensor lse)"
     " -> (Tensor ditems, Tensor? dbias)",
     _fake_backward,
-    like=1,  # dloss is fp32 whatever the others are
+    like="hidden",  # dloss is fp32 whatever the others are
 )
 
 
@@ -66,8 +62,7 @@ differentiate(_forward_op, _backward, _setup)
 
 def _fake_reduced(hidden, items, bias, targets, mean):
     loss = hidden.new_empty((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-    gradients = _fake_backward(None, hidden, items, bias, targets, None, None)
-    return loss, torch.empty_like(loss), hidden.new_empty(hidden.shape), *gradients
+    return loss, torch.empty_like(loss), *fake_gradients(hidden, items, bias)
 
 
 def _check_reduced_values(hidden, items, bias, targets, mean):
@@ -98,33 +93,6 @@ def _backward_reduced(ctx, dloss, *_):
 
 
 differentiate(_reduced_op, _backward_reduced, _setup_reduced)
-
-
-def _fake_total(loss, targets, mean):
-    return loss.new_empty(()), loss.new_empty(())
-
-
-_total_op = define("total_loss(Tensor loss, Tensor targets, bool mean) -> (Tensor total, Tensor weight)", _fake_total)
-
-
-def _setup_total(ctx, inputs, output):
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(output[1])
-    ctx.shape = inputs[0].shape
-
-
-def _backward_total(ctx, dtotal, _):
-    (weight,) = ctx.saved_tensors
-    return (dtotal * weight).expand(ctx.shape), None, None
-
-
-differentiate(_total_op, _backward_total, _setup_total)
-
-
-def reduce_loss(loss: Tensor, targets: Tensor, reduction: str) -> Tensor:
-    """Rows -> "none": rows, "sum": their sum, "mean": the mean over rows with a target, 0 when there is none."""
-    check_choice("reduction", reduction, ("mean", "sum", "none"))
-    return loss if reduction == "none" else _total_op(loss, targets, reduction == "mean")[0]
 
 
 def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, *, reduction: str = "mean") -> Tensor:

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from b4r_fast import BERT4Rec, BERT4RecConfig, CapturedStep
-from b4r_fast.backends import reference
+from b4r_fast.backends import DEFAULT_ORDER, _find, reference
 from b4r_fast.backends import triton as backend
 from b4r_fast.backends.triton import rows
 
@@ -52,13 +52,22 @@ def _kernels_noted(names: list[str]) -> Iterator[None]:
         kernels.run = run
 
 
+@contextmanager
+def _only_triton() -> Iterator[None]:
+    """Beside the reference: native kernels would read where a fake tensor has nothing."""
+    with patch.dict(DEFAULT_ORDER, cpu=("triton", "reference")):
+        _find.cache_clear()
+        yield
+    _find.cache_clear()
+
+
 def launches(build: Callable[[], Callable[[], None]], *, note_kernels: bool = True) -> list[str]:
     """build: makes a step, on fake tensors. What its second run launches, as the first one sets an optimizer up.
 
     note_kernels: or else Triton's kernels are launched, as far as there is a driver, and only torch's operators are noted.
     """
     mode = Launches()
-    with FakeTensorMode(), _kernels_noted(mode.names) if note_kernels else nullcontext(), mode:
+    with _only_triton(), FakeTensorMode(), _kernels_noted(mode.names) if note_kernels else nullcontext(), mode:
         step = build()
         step()
         mode.names.clear()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from b4r_fast import backends, ops, use_backend
-from b4r_fast.backends import cuda, implementation, triton
+from b4r_fast.backends import cuda, reference, triton
 
 from ..ops.accuracy import results
 from ..ops.shaped import SHAPED, Sizes
@@ -37,15 +37,27 @@ def test_a_backend_that_is_not_available_says_why(monkeypatch):
 def test_what_a_backend_leaves_to_others_goes_to_the_next_one(monkeypatch):
     """Of a GPU's tensors: to Triton, and where that is missing to the reference."""
     monkeypatch.setitem(backends_package.DEFAULT_ORDER, "cpu", ("cuda", "triton", "reference"))
-    x = torch.ones(1)
+    x, candidates = torch.randn(1, 30), torch.zeros(1, dtype=torch.int64)
+    asked = []
+    for name, backend in (("cuda", cuda), ("triton", triton), ("reference", reference)):
+        monkeypatch.setitem(backend.OPERATORS, "topk", _noted(asked, name, backend.OPERATORS["topk"]))
     backends_package._find.cache_clear()
     try:
-        assert implementation("topk", x).__module__ == cuda.__name__ + ".topk"
-        assert implementation("topk", x, besides="cuda").__module__ == triton.__name__ + ".topk"
-        with use_backend("triton"):
-            assert implementation("topk", x).__module__ == triton.__name__ + ".topk"
+        for first, then in (("cuda", ["cuda", "triton", "reference"]), ("triton", ["triton", "reference"])):
+            with use_backend(first):
+                ops.topk(x, x, None, 1, candidates=candidates)
+            assert asked == then
+            asked.clear()
     finally:
         backends_package._find.cache_clear()
+
+
+def _noted(asked: list[str], name: str, operator):
+    def run(*args):
+        asked.append(name)
+        return operator(*args)
+
+    return run
 
 
 def test_the_choice_ends_with_the_block_even_after_an_error():

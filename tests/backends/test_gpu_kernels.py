@@ -14,9 +14,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from b4r_fast import BERT4Rec, BERT4RecConfig, PackedSequences, ops, use_backend
-from b4r_fast.backends import backends, cuda, operators
+from b4r_fast.backends import backends, cuda
 
 from ..ops.accuracy import FLOOR, assert_as_accurate_as_the_reference, error, results
+from ..ops.held import held
 from ..ops.native import POISON, poison
 from ..ops.shaped import SHAPED, Sizes
 
@@ -38,9 +39,7 @@ pytestmark = [
 ]
 
 OPERATOR = {"attention_of_some_queries": "attention", "sampled_softmax_loss_with_private_negatives": "sampled_softmax_loss"}
-HELD = {
-    backend: [name for name in SHAPED if {OPERATOR.get(name, name), f"{name}_backward"} & set(operators(backend))] for backend in BACKENDS
-}
+HELD = {backend: [name for name in SHAPED if {OPERATOR.get(name, name), f"{name}_backward"} & held(backend)] for backend in BACKENDS}
 NOT_DIFFERENTIABLE = ("sample_negatives", "cloze_mask", "select_labelled", "token_positions", "adamw_rows", "topk", "rank")
 ATTENTION = ["attention", "attention_of_some_queries", "joint_attention"]
 

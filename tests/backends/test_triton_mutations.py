@@ -30,6 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning"),  # a split that holds nothing but the target
 ]
 
+EXPECTED = reference.OPERATORS
 FOLDER = Path(backend.__file__).parent
 
 NUMBERS, RUN, EITHER = ("numbers",), ("run",), ("numbers", "run")
@@ -43,40 +44,45 @@ def attention(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     k, v = torch.randn(75, 2, 2, 16).unbind(1)
     sizes = (CU, CU, 70, 70, 0.3, 0.2, SEED)
     out, _ = op.attention(q, k, v, *sizes)
-    expected, expected_lse = reference.attention(q, k, v, *sizes)
-    gradients = op.attention_backward(dout, q, k, v, expected, expected_lse, *sizes)
-    return [out, *gradients], [expected, *reference.attention_backward(dout, q, k, v, expected, expected_lse, *sizes)]
+    expected, expected_lse = EXPECTED["attention"](q, k, v, *sizes)
+    gradients, expected_gradients = torch.empty(2, 3, 75, 2, 16)
+    for write, into in ((op.attention_gradients, gradients), (EXPECTED["attention_gradients"], expected_gradients)):
+        write(dout, q, k, v, expected, expected_lse, *into, *sizes)
+    return [out, gradients], [expected, expected_gradients]
 
 
 def softmax_loss(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     hidden, items, bias, targets = torch.randn(N, D), torch.randn(V, D), torch.randn(V), torch.arange(N)
     loss, dhidden, lse = op.softmax_loss(hidden, items, bias, targets)
-    expected = reference.softmax_loss(hidden, items, bias, targets)
+    expected = EXPECTED["softmax_loss"](hidden, items, bias, targets)
     rest = (torch.ones(N), hidden, items, bias, targets, expected[0], expected[2])
-    ours, theirs = op.softmax_loss_backward(*rest), reference.softmax_loss_backward(*rest)
+    ours, theirs = op.softmax_loss_backward(*rest), EXPECTED["softmax_loss_backward"](*rest)
     return [loss, dhidden, lse, *ours], [*expected, *theirs]
 
 
 def gelu_ffn(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     dy, x, w1, b1, w2, b2 = (torch.randn(shape) for shape in ((N, D), (N, D), (70, D), (70,), (D, 70), (D,)))
     ours = [op.gelu_ffn(x, w1, b1, w2, b2, "none"), *op.gelu_ffn_backward(dy, x, w1, b1, w2, "none")]
-    return ours, [reference.gelu_ffn(x, w1, b1, w2, b2, "none"), *reference.gelu_ffn_backward(dy, x, w1, b1, w2, "none")]
+    return ours, [
+        EXPECTED["gelu_ffn"](x, w1, b1, w2, b2, "none"),
+        *EXPECTED["gelu_ffn_backward"](dy, x, w1, b1, w2, "none"),
+    ]
 
 
 def residual_linear_layer_norm(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     dy, a, w, b, x, weight = (torch.randn(shape) for shape in ((N, D), (N, 20), (D, 20), (D,), (N, D), (D,)))
     dropout = 0.3, torch.tensor(5)
     ours = op.residual_linear_layer_norm(a, w, b, x, weight, b, 1e-6, *dropout)
-    expected = reference.OPERATORS["residual_linear_layer_norm"](a, w, b, x, weight, b, 1e-6, *dropout)
+    expected = EXPECTED["residual_linear_layer_norm"](a, w, b, x, weight, b, 1e-6, *dropout)
     rest = (dy, a, w, x, expected[1], weight, *expected[2:], *dropout)
-    gradients = reference.OPERATORS["residual_linear_layer_norm_backward"](*rest)
+    gradients = EXPECTED["residual_linear_layer_norm_backward"](*rest)
     return [*ours, *op.residual_linear_layer_norm_backward(*rest)], [*expected, *gradients]
 
 
 def rank(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     hidden, items, targets = torch.randn(N, D).round(), torch.randn(V, D).round(), torch.arange(N)
     arguments = (hidden, items, None, targets, None, None)
-    return [op.rank(*arguments)], [reference.rank(*arguments)]
+    return [op.rank(*arguments)], [EXPECTED["rank"](*arguments)]
 
 
 def rows(op: ModuleType) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -103,19 +109,19 @@ class Mutation:
 
 MUTATIONS = (
     Mutation("a mask that lets one key more in", attention, "key[None, :] < keys, s", "key[None, :] <= keys, s"),
-    Mutation("a sum that is not rescaled", attention, "out = out * fade[:, None] +", "out = out +"),
-    Mutation("strides swapped", attention, "q_token, k_token, v_token, out_token, R,", "k_token, q_token, v_token, out_token, R,", EITHER),
-    Mutation("dropout by the wrong key", attention, "octets[None, :], head)\n        out", "octets[None, :] + 1, head)\n        out"),
+    Mutation("a sum that is not rescaled", attention, "acc = acc * factor[:, None] +", "acc = acc +"),
+    Mutation("strides swapped", attention, '{"q_token": q.stride(0), "k_token"', '{"k_token": q.stride(0), "q_token"', EITHER),
+    Mutation("dropout by the wrong key", attention, "octets[None, :], head)\n        acc", "octets[None, :] + 1, head)\n        acc"),
     Mutation("rows read that do not exist", attention, "p_x + o_x, (tokens[:, None] < end)", "p_x + o_x, (tokens[:, None] < end + 9)", RUN),
     Mutation("a block of rows left out", attention, "if block * ROWS < n:", "if block * ROWS < n - 7:"),
     Mutation("a bias dropped", softmax_loss, "z += tl.load(p_bias + columns", "z += 0.0 * tl.load(p_bias + columns"),
-    Mutation("a split that is not rescaled", softmax_loss, "total = total * fade + tl.load(p_total", "total = total + tl.load(p_total"),
+    Mutation("a split that is not rescaled", softmax_loss, "total = total * factor + tl.load(p_total", "total = total + tl.load(p_total"),
     Mutation("the target counted twice", softmax_loss, "== target[:, None])\n        z", "== target[:, None] - 1)\n        z"),
     Mutation("ranges of rows that overlap", softmax_loss, "begin = part * rows_of_range", "begin = part * (rows_of_range - 1)"),
     Mutation("all ranges stored in one place", gelu_ffn, "part.to(tl.int64) * (2 * f * d + f)", "part.to(tl.int64) * 0", RUN),
     Mutation("panels of the hidden layer not added up", gelu_ffn, "y += tl.dot(a", "y = tl.dot(a"),
     Mutation("masked lanes that are read", gelu_ffn, "m_out, other=0.0)", "m_out)"),
-    Mutation("a gradient that forgets the dropout", residual_linear_layer_norm, "return dz, dz * factor,", "return dz, dz,"),
+    Mutation("a gradient that forgets the dropout", residual_linear_layer_norm, "p_da, tl.dot(ds,", "p_da, tl.dot(dz.to(a.dtype),"),
     Mutation("counts of all splits in one place", rank, "p_counts + split.to(tl.int64) * N + rows", "p_counts + rows", RUN),
     Mutation("a chunk that is another row's too", rows, "tl.cdiv(begin, CHUNK), end", "begin // CHUNK, end"),
 )  # fmt: skip

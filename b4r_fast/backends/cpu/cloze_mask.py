@@ -16,3 +16,6 @@ def cloze_mask(values: Tensor, cu_seqlens: Tensor, mask_prob: float, last_only: 
     tensors = addresses(values, cu_seqlens, inputs, labels)
     native.cloze_mask(*tensors, len(cu_seqlens) - 1, *thresholds, mask_id, int(seed), torch.get_num_threads())
     return inputs, labels
+
+
+OPERATORS = (cloze_mask,)

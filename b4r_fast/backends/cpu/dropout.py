@@ -14,3 +14,6 @@ def dropout(x: Tensor, dropout_p: float, seed: Tensor) -> Tensor:
     y = x.new_empty(x.shape)
     native.dropout(*addresses(x, y), *x.shape, *native_dropout(dropout_p, seed), torch.get_num_threads())
     return y
+
+
+OPERATORS = (dropout,)

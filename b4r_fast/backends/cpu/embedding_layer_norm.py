@@ -50,3 +50,6 @@ def embedding_layer_norm_backward(
     sizes = (*dy.shape, num_rows, position_table.shape[0])
     native.embedding_layer_norm_backward(*tensors, *sizes, *native_dropout(dropout_p, seed), torch.get_num_threads())
     return ditems, dposition_table, dweight, dbias
+
+
+OPERATORS = (embedding_layer_norm, embedding_layer_norm_backward)

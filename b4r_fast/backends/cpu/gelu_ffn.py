@@ -25,3 +25,6 @@ def gelu_ffn_backward(
     sizes = (*x.shape, w1.shape[0])
     native.gelu_ffn_backward(*tensors, *sizes, approximate == "tanh", torch.get_num_threads())
     return dx, dw1, db1, dw2, db2
+
+
+OPERATORS = (gelu_ffn, gelu_ffn_backward)

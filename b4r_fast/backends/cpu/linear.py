@@ -21,3 +21,6 @@ def linear_backward(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, T
     dx, dw, db = x.new_empty(x.shape), w.new_empty(w.shape), w.new_empty(w.shape[0])
     native.linear_backward(*addresses(dy, x, w, dx, dw, db), *x.shape, w.shape[0], torch.get_num_threads())
     return dx, dw, db
+
+
+OPERATORS = (linear, linear_backward)

@@ -17,3 +17,6 @@ def rank(
     ranks = torch.empty(users, dtype=torch.int64)
     native.rank(*addresses(*inputs, ranks), users, items.shape[0], d, torch.get_num_threads())
     return ranks
+
+
+OPERATORS = (rank,)

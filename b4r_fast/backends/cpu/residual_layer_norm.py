@@ -29,3 +29,6 @@ def residual_layer_norm_backward(
     tensors = addresses(dy, x, sublayer, weight, mean, rstd, dx, dsublayer, dweight, dbias)
     native.residual_layer_norm_backward(*tensors, rows, d, *native_dropout(dropout_p, seed), torch.get_num_threads())
     return dx, dsublayer, dweight, dbias
+
+
+OPERATORS = (residual_layer_norm, residual_layer_norm_backward)

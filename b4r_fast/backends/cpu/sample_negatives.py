@@ -24,3 +24,6 @@ def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Ten
         cumulative = counts.cumsum(0)
         native.sample_popularity(*draws, cumulative.data_ptr(), num_items, *last)
     return with_log_q(rows, num_items, sampler, counts)
+
+
+OPERATORS = (sample_negatives,)

@@ -42,3 +42,6 @@ def sampled_softmax_loss_backward(
     sizes = (*_sizes(hidden, negatives), num_rows)
     native.sampled_softmax_loss_backward(*addresses(*inputs), *sizes, *addresses(ditems, dbias), torch.get_num_threads())
     return ditems, dbias
+
+
+OPERATORS = (sampled_softmax_loss, sampled_softmax_loss_backward)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..addresses import addresses, contiguous
-from ..reference.softmax_loss import weight_of_a_row
+from ..reference.reduce_loss import weight_of_a_row
 from .instruction_sets import native
 
 
@@ -41,3 +41,6 @@ def reduced_softmax_loss(
     losses, dhidden, lse = softmax_loss(hidden, items, bias, targets)
     gradients = softmax_loss_backward(torch.ones_like(losses), hidden, items, bias, targets, losses, lse)
     return losses.sum() * weight, weight, dhidden, *gradients
+
+
+OPERATORS = (softmax_loss, softmax_loss_backward, reduced_softmax_loss)

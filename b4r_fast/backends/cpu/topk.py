@@ -26,3 +26,6 @@ def topk(
     sizes = (users, items.shape[0], d, k)
     native.topk(*addresses(*inputs), lists, chosen, *addresses(scores, rows), *sizes, torch.get_num_threads())
     return scores, rows
+
+
+OPERATORS = (topk,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import gather
 from ..devices import on_its_device
 from . import module
 
@@ -11,13 +12,4 @@ UNAVAILABLE = module.UNAVAILABLE
 OPERATORS: dict = {}
 
 if UNAVAILABLE is None:
-    from .cloze_mask import cloze_mask
-    from .rank import rank
-    from .sample_negatives import sample_negatives
-    from .sampled_softmax_loss import sampled_softmax_loss, sampled_softmax_loss_backward
-    from .topk import topk
-
-    OPERATORS = {
-        operator.__name__: on_its_device(operator)
-        for operator in (cloze_mask, rank, sample_negatives, sampled_softmax_loss, sampled_softmax_loss_backward, topk)
-    }
+    OPERATORS = {name: on_its_device(operator) for name, operator in gather(__name__, __path__).items()}

@@ -16,3 +16,6 @@ def cloze_mask(values: Tensor, cu_seqlens: Tensor, mask_prob: float, last_only: 
     tensors = addresses(values, cu_seqlens, inputs, labels)
     native.cloze_mask(*tensors, cu_seqlens.shape[0] - 1, *thresholds, mask_id, seed.data_ptr(), stream(values))
     return inputs, labels
+
+
+OPERATORS = (cloze_mask,)

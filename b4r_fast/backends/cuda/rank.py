@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .. import implementation
+from .. import held_if
 from ..addresses import addresses, contiguous
 from .module import native, stream
 from .scored_items import excluded, scored_items
 
 
+@held_if(lambda hidden, *_: hidden.shape[1] <= native.MOST_COLUMNS)
 def rank(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, exclude: Tensor | None, exclude_offsets: Tensor | None
 ) -> Tensor:
-    if hidden.shape[1] > native.MOST_COLUMNS:
-        return implementation("rank", hidden, besides="cuda")(hidden, items, bias, targets, exclude, exclude_offsets)
     hidden, items, bias, targets = contiguous(hidden, items, bias, targets)
     scored, splits = scored_items(hidden, items, bias, native.USERS_OF_RANK)
     counts = targets.new_empty((splits, targets.shape[0]))
@@ -24,3 +23,6 @@ def rank(
     if lists is not None:
         native.subtract_excluded(scored, *addresses(targets, lists, offsets, ranks), stream(hidden))
     return ranks
+
+
+OPERATORS = (rank,)

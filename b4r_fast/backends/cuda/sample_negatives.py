@@ -26,3 +26,6 @@ def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Ten
         tensors = counts.data_ptr(), cumulative.data_ptr(), num_items, guide.data_ptr()
         native.sample_popularity(draws, *tensors, stream(seed))
     return rows, log_q
+
+
+OPERATORS = (sample_negatives,)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import implementation
+from .. import held_if
 from ..addresses import addresses, contiguous
 from .module import DTYPES, native, stream
 
 
-def _is_ours(hidden: Tensor, items: Tensor, negatives: Tensor) -> bool:
+def _has_kernel(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor, *_) -> bool:
     places = (hidden.shape[1] * hidden.element_size(), hidden.data_ptr(), items.data_ptr())
     in_vectors = all(place % 16 == 0 for place in places)  # as the kernels decide: they read fewer columns one by one
     return negatives.dim() == 2 and hidden.shape[1] <= native.most_columns(DTYPES[hidden.dtype], in_vectors)
@@ -24,12 +24,10 @@ def _rows(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, n
     return native.SampledRows(DTYPES[hidden.dtype], *tensors, *negatives.shape, hidden.shape[1])
 
 
+@held_if(_has_kernel)
 def sampled_softmax_loss(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor, log_q: Tensor | None, sparse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if not _is_ours(hidden, items, negatives):
-        others = implementation("sampled_softmax_loss", hidden, besides="cuda")
-        return others(hidden, items, bias, targets, negatives, log_q, sparse)
     tensors = contiguous(hidden, items, bias, targets, negatives, log_q)
     hidden = tensors[0]
     loss, lse = (hidden.new_empty(hidden.shape[0], dtype=torch.float32) for _ in range(2))
@@ -38,6 +36,7 @@ def sampled_softmax_loss(
     return loss, dhidden, lse
 
 
+@held_if(lambda dloss, *inputs: _has_kernel(*inputs))
 def sampled_softmax_loss_backward(
     dloss: Tensor,
     hidden: Tensor,
@@ -52,11 +51,7 @@ def sampled_softmax_loss_backward(
     negative_rows: Tensor,
     num_rows: int,
 ) -> tuple[Tensor, Tensor | None]:
-    inputs = (hidden, items, bias, targets, negatives, log_q)
-    if not _is_ours(hidden, items, negatives):
-        others = implementation("sampled_softmax_loss_backward", hidden, besides="cuda")
-        return others(dloss, *inputs, loss, lse, target_rows, negative_rows, num_rows)
-    tensors = contiguous(*inputs)
+    tensors = contiguous(hidden, items, bias, targets, negatives, log_q)
     incoming = [t.float().contiguous() for t in (dloss, loss, lse)]
     # Rows without a target add to none.
     add_to = torch.cat((negative_rows, target_rows[:, None]), 1).masked_fill(targets[:, None] < 0, -1)
@@ -67,3 +62,6 @@ def sampled_softmax_loss_backward(
     partials = hidden.new_empty(rows.partials_size(), dtype=torch.float32)
     native.sampled_softmax_loss_backward(rows, *addresses(*incoming, ordered, order, ditems, dbias, partials), stream(hidden))
     return ditems, dbias
+
+
+OPERATORS = (sampled_softmax_loss, sampled_softmax_loss_backward)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import implementation
+from .. import held_if
 from ..addresses import addresses, contiguous
 from .module import native, stream
 from .scored_items import excluded, scored_items
 
 
+def _has_kernel(hidden: Tensor, items: Tensor, bias: Tensor | None, k: int, exclude, exclude_offsets, candidates: Tensor | None) -> bool:
+    return candidates is None and k <= native.MOST_KEPT and hidden.shape[1] <= native.MOST_COLUMNS
+
+
+@held_if(_has_kernel)
 def topk(
     hidden: Tensor,
     items: Tensor,
@@ -20,9 +25,6 @@ def topk(
     exclude_offsets: Tensor | None,
     candidates: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    if candidates is not None or k > native.MOST_KEPT or hidden.shape[1] > native.MOST_COLUMNS:
-        others = implementation("topk", hidden, besides="cuda")
-        return others(hidden, items, bias, k, exclude, exclude_offsets, candidates)
     hidden, items, bias = contiguous(hidden, items, bias)
     n = hidden.shape[0]
     scored, splits = scored_items(hidden, items, bias, native.users_of_block(n, k))
@@ -31,3 +33,6 @@ def topk(
     scores = hidden.new_empty((n, k))
     native.topk(scored, k, *addresses(lists, offsets, best, scores, rows), stream(hidden))
     return scores, rows
+
+
+OPERATORS = (topk,)

@@ -23,3 +23,6 @@ def adamw_rows(
     exp_avg[rows], exp_avg_sq[rows] = m, v
     denominator = (v / (1 - beta2**step)).sqrt() + eps
     table[rows] = (1 - lr * weight_decay) * table[rows] - lr / (1 - beta1**step) * m / denominator
+
+
+OPERATORS = (adamw_rows,)

@@ -12,79 +12,63 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from .. import implementation
+from ..packing import Packing
 from .philox import dropout_scale, keep_mask
 
 
-def _sequences(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor) -> Iterator[tuple[slice, slice]]:
-    """The rows and the tokens of each sequence that has rows."""
-    starts_q, starts_k = cu_seqlens_q.tolist(), cu_seqlens_k.tolist()
+def _sequences(packing: Packing) -> Iterator[tuple[slice, slice]]:
+    """The rows and the tokens of each sequence that has both."""
+    starts_q, starts_k = packing.cu_seqlens_q.tolist(), packing.cu_seqlens_k.tolist()
     for b in range(len(starts_q) - 1):
-        if starts_q[b + 1] > starts_q[b]:
+        if starts_q[b + 1] > starts_q[b] and starts_k[b + 1] > starts_k[b]:
             yield slice(starts_q[b], starts_q[b + 1]), slice(starts_k[b], starts_k[b + 1])
 
 
-def _keep_scale(rows: slice, tokens: slice, heads: int, like: Tensor, dropout_p: float, seed: Tensor | None) -> Tensor | float:
+def _keep_scale(rows: slice, tokens: slice, q: Tensor, packing: Packing) -> Tensor | float:
     """(H, rows, keys): the row of q counts in the whole batch, the key in its sequence."""
-    if dropout_p == 0.0 or seed is None:
+    if packing.dropout_p == 0.0 or packing.seed is None:
         return 1.0
-    row = torch.arange(rows.start, rows.stop, device=like.device)
-    head = torch.arange(heads, device=like.device)
-    return keep_mask(seed, dropout_p, row, tokens.stop - tokens.start, head[:, None]).to(like.dtype) * dropout_scale(dropout_p)
+    row = torch.arange(rows.start, rows.stop, device=q.device)
+    head = torch.arange(q.shape[1], device=q.device)
+    kept = keep_mask(packing.seed, packing.dropout_p, row, tokens.stop - tokens.start, head[:, None])
+    return kept.to(q.dtype) * dropout_scale(packing.dropout_p)
 
 
-def attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cu_seqlens_q: Tensor,
-    cu_seqlens_k: Tensor,
-    max_seqlen_q: int,
-    max_seqlen_k: int,
-    scale: float,
-    dropout_p: float,
-    seed: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    heads = q.shape[1]
+def attention(q: Tensor, k: Tensor, v: Tensor, *packing) -> tuple[Tensor, Tensor]:
+    packing = Packing(*packing)
     out = torch.zeros(q.shape, dtype=q.dtype, device=q.device)
-    lse = torch.full((heads, q.shape[0]), -torch.inf, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
-    for rows, tokens in _sequences(cu_seqlens_q, cu_seqlens_k):
-        if tokens.start == tokens.stop:
-            continue
-        scores = torch.einsum("qhd,khd->hqk", q[rows], k[tokens]) * scale
+    lse = torch.full((q.shape[1], q.shape[0]), -torch.inf, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
+    for rows, tokens in _sequences(packing):
+        scores = torch.einsum("qhd,khd->hqk", q[rows], k[tokens]) * packing.scale
         lse[:, rows] = scores.logsumexp(2)
-        kept = scores.softmax(2) * _keep_scale(rows, tokens, heads, q, dropout_p, seed)
+        kept = scores.softmax(2) * _keep_scale(rows, tokens, q, packing)
         out[rows] = torch.einsum("hqk,khd->qhd", kept, v[tokens])
     return out, lse
 
 
-def attention_backward(
-    dout: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    cu_seqlens_q: Tensor,
-    cu_seqlens_k: Tensor,
-    max_seqlen_q: int,
-    max_seqlen_k: int,
-    scale: float,
-    dropout_p: float,
-    seed: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    dq, dk, dv = (torch.zeros(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
+def attention_gradients(
+    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dq: Tensor, dk: Tensor, dv: Tensor, *packing
+) -> None:
+    """Writes dq, dk and dv, which may be slices of one tensor, as q, k and v may."""
+    packing = Packing(*packing)
+    for gradient in (dq, dk, dv):
+        gradient.zero_()
     delta = (dout * out).sum(2).T
-    for rows, tokens in _sequences(cu_seqlens_q, cu_seqlens_k):
-        if tokens.start == tokens.stop:
-            continue
-        scores = torch.einsum("qhd,khd->hqk", q[rows], k[tokens]) * scale
+    for rows, tokens in _sequences(packing):
+        scores = torch.einsum("qhd,khd->hqk", q[rows], k[tokens]) * packing.scale
         p = (scores - lse[:, rows, None]).exp().to(q.dtype)
-        keep = _keep_scale(rows, tokens, q.shape[1], q, dropout_p, seed)
+        keep = _keep_scale(rows, tokens, q, packing)
         dv[tokens] = torch.einsum("hqk,qhd->khd", p * keep, dout[rows])
         dp = torch.einsum("qhd,khd->hqk", dout[rows], v[tokens])
         ds = p * (dp * keep - delta[:, rows, None])
-        dq[rows] = torch.einsum("hqk,khd->qhd", ds, k[tokens]) * scale
-        dk[tokens] = torch.einsum("hqk,qhd->khd", ds, q[rows]) * scale
+        dq[rows] = torch.einsum("hqk,khd->qhd", ds, k[tokens]) * packing.scale
+        dk[tokens] = torch.einsum("hqk,qhd->khd", ds, q[rows]) * packing.scale
+
+
+def attention_backward(dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *packing) -> tuple[Tensor, Tensor, Tensor]:
+    dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
+    implementation("attention_gradients", q)(dout, q, k, v, out, lse, dq, dk, dv, *packing)
     return dq, dk, dv
 
 
@@ -93,19 +77,4 @@ def heads_together(x: Tensor) -> Tensor:
     return x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous()
 
 
-def split_joint(q: Tensor | None, joint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """q, k and v are joint (T, 3, H, D); or k and v are joint (T, 2, H, D), and q stands apart."""
-    if q is None:
-        q, k, v = joint.unbind(1)
-    else:
-        k, v = joint.unbind(1)
-    return q, k, v
-
-
-def joint_attention(q: Tensor | None, joint: Tensor, *rest) -> tuple[Tensor, Tensor]:
-    return attention(*split_joint(q, joint), *rest)
-
-
-def joint_attention_backward(dout: Tensor, q: Tensor | None, joint: Tensor, *rest) -> tuple[Tensor | None, Tensor]:
-    dq, dk, dv = attention_backward(dout, *split_joint(q, joint), *rest)
-    return (None, torch.stack((dq, dk, dv), 1)) if q is None else (dq, torch.stack((dk, dv), 1))
+OPERATORS = (attention, attention_gradients, attention_backward)

@@ -28,3 +28,6 @@ def cloze_mask(values: Tensor, cu_seqlens: Tensor, mask_prob: float, last_only: 
     is_last_only = random_words(seed, batch, SEQUENCES) < round(last_only * 2**32)
     hidden = torch.where(is_last_only[sequence], last, hidden) & (values != PADDING)
     return values.masked_fill(hidden, mask_id), values.masked_fill(~hidden, IGNORED)
+
+
+OPERATORS = (cloze_mask,)

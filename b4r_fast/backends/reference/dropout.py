@@ -7,3 +7,6 @@ from .philox import keep_scale
 
 def dropout(x: Tensor, dropout_p: float, seed: Tensor) -> Tensor:
     return x * keep_scale(seed, dropout_p, x)
+
+
+OPERATORS = (dropout,)

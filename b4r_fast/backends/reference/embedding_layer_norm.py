@@ -48,3 +48,6 @@ def embedding_layer_norm_backward(
     dposition_table = dz.new_zeros(position_table.shape).index_add_(0, positions, dz)
     dtype = items.dtype
     return ditems.to(dtype), dposition_table.to(dtype), dweight.to(dtype), dbias.to(dtype)
+
+
+OPERATORS = (embedding_layer_norm, embedding_layer_norm_backward)

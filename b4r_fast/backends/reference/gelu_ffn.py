@@ -20,3 +20,6 @@ def gelu_ffn_backward(
     u = linear(x, w1, b1)
     du = torch.ops.aten.gelu_backward(dy @ w2, u, approximate=approximate)
     return du @ w1, du.T @ x, du.sum(0), dy.T @ gelu(u, approximate=approximate), dy.sum(0)
+
+
+OPERATORS = (gelu_ffn, gelu_ffn_backward)

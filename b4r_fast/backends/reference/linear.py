@@ -12,3 +12,6 @@ def linear(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
 
 def linear_backward(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return dy @ w, dy.T @ x, dy.sum(0)
+
+
+OPERATORS = (linear, linear_backward)

@@ -24,3 +24,6 @@ def rank(
         not_below.scatter_(1, targets[block][:, None], True)
         ranks[block] = not_below.sum(1)
     return ranks
+
+
+OPERATORS = (rank,)

@@ -46,3 +46,6 @@ def residual_layer_norm_backward(
     keep = keep_scale(seed, dropout_p, sublayer)
     dz, dweight, dbias = layer_norm_backward(dy, x + sublayer * keep, mean, rstd, weight)
     return dz.to(x.dtype), (dz * keep).to(x.dtype), dweight.to(x.dtype), dbias.to(x.dtype)
+
+
+OPERATORS = (residual_layer_norm, residual_layer_norm_backward)

@@ -49,3 +49,6 @@ def _log_uniform(u: Tensor, num_items: int) -> Tensor:
     for coefficient in reversed(EXP2_TAYLOR[:-1]):
         power = power * fraction + coefficient
     return (torch.ldexp(power, whole).floor().long() - 1).clamp(0, num_items - 1)
+
+
+OPERATORS = (sample_negatives,)

@@ -96,3 +96,6 @@ def sampled_softmax_loss_backward(
             dbias.index_add_(0, to_target, dz_target)
             dbias.index_add_(0, to_negatives, (dz.sum(0) if negatives.dim() == 1 else dz).flatten())
     return ditems, dbias
+
+
+OPERATORS = (sampled_softmax_loss, sampled_softmax_loss_backward)

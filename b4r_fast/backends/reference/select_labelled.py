@@ -17,3 +17,6 @@ def select_labelled(labels: Tensor, cu_seqlens: Tensor, rows: int) -> tuple[Tens
     index = torch.nonzero_static(chosen, size=rows).squeeze(1)
     targets = labels[index]
     return index, torch.where(targets == IGNORED, IGNORED, targets - 1), torch.searchsorted(index, cu_seqlens).int()
+
+
+OPERATORS = (select_labelled,)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from .reduce_loss import reduce_loss
 from .residual_layer_norm import at_least_fp32
 
 BLOCK_LOGITS = 1 << 24
@@ -67,23 +68,13 @@ def softmax_loss_backward(
     return ditems, None if dbias is None else dbias.to(items.dtype)
 
 
-def weight_of_a_row(targets: Tensor, mean: bool, dtype: torch.dtype) -> Tensor:
-    """What a row counts in the loss of all, (): 1, or in their mean one by the number of those with a target."""
-    if not mean:
-        return torch.ones((), dtype=dtype, device=targets.device)
-    return (targets >= 0).sum().clamp(min=1).to(dtype).reciprocal()
-
-
-def total_loss(loss: Tensor, targets: Tensor, mean: bool) -> tuple[Tensor, Tensor]:
-    """The sum or mean of the losses (), and what a row counts in it ()."""
-    weight = weight_of_a_row(targets, mean, loss.dtype)
-    return loss.sum() * weight, weight
-
-
 def reduced_softmax_loss(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, mean: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     """The sum or mean of the losses (), what a row counts in it (), and the gradients of their sum: dhidden, ditems, dbias."""
     loss, dhidden, lse = softmax_loss(hidden, items, bias, targets)
     gradients = softmax_loss_backward(torch.ones_like(loss), hidden, items, bias, targets, loss, lse)
-    return *total_loss(loss, targets, mean), dhidden, *gradients
+    return *reduce_loss(loss, targets, mean), dhidden, *gradients
+
+
+OPERATORS = (softmax_loss, softmax_loss_backward, reduced_softmax_loss)

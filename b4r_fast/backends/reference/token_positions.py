@@ -9,3 +9,6 @@ from torch import Tensor
 def token_positions(cu_seqlens: Tensor, tokens: int) -> Tensor:
     starts = torch.repeat_interleave(cu_seqlens[:-1].long(), cu_seqlens.diff(), output_size=tokens)
     return torch.arange(tokens, device=cu_seqlens.device) - starts
+
+
+OPERATORS = (token_positions,)

@@ -50,3 +50,6 @@ def topk(
         scores[block, :found] = best[:, :found]
         rows[block, :found] = order[:, :found].masked_fill(best[:, :found] == -torch.inf, -1)
     return scores, rows
+
+
+OPERATORS = (topk,)

@@ -56,3 +56,6 @@ def adamw_rows(
             table, exp_avg, exp_avg_sq, rows.contiguous(), gradient.contiguous(), n, d, beta1, 1 - beta1, beta2, 1 - beta2, eps,
             lr / (1 - beta1**step), 1 / (1 - beta2**step), 1 - lr * weight_decay, ROWS=block_rows, BLOCK_D=block_d,
         )  # fmt: skip
+
+
+OPERATORS = (adamw_rows,)

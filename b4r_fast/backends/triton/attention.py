@@ -23,18 +23,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .. import reference
-from ..reference.attention import heads_together, split_joint
+from .. import held_if
+from ..packing import Packing
+from ..reference.attention import heads_together
 from . import tiles
+from .online_softmax import LN2, LOG2E, rescale
 from .philox import dropout_arguments, dropout_factors
 from .rows import block_columns
 
-MOST_COLUMNS = 128  # of a head; the reference serves larger ones
 MOST_ROWS = 256  # of a sequence whose backward one program holds, and
 MOST_HELD = 1 << 14  # numbers of its dq: as many registers for each of 256 threads take 64 of their 255
-
-LOG2E = tl.constexpr(1.4426950408889634)
-LN2 = tl.constexpr(0.6931471805599453)
 
 
 @triton.jit
@@ -61,7 +59,9 @@ def _store_block(p_x, x, token, tokens, end, head, D: tl.constexpr, BLOCK_D: tl.
 
 @triton.jit(do_not_specialize=("R", "blocks"))
 def _forward_kernel(
-    p_q, p_k, p_v, p_out, p_lse, p_cu_q, p_cu_k, p_seed, q_token, k_token, v_token, out_token, R, H, blocks, scale, threshold, keep_scale,
+    p_q, p_k, p_v, p_out, p_lse, p_cu_q, p_cu_k, p_seed,  # pointers
+    q_token, k_token, v_token, out_token,  # strides
+    R, H, blocks, scale, threshold, keep_scale,  # sizes and numbers
     D: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     block, head, sequence = tl.program_id(0) % blocks, tl.program_id(0) // blocks % H, tl.program_id(0) // blocks // H
@@ -71,27 +71,25 @@ def _forward_kernel(
         return
     rows, end = first_row + block * ROWS + tl.arange(0, ROWS), first_row + n
     q = _load_block(p_q, q_token, rows, end, head, D, BLOCK_D)
-    most = tl.full((ROWS,), float("-inf"), tl.float32)
+    maximum = tl.full((ROWS,), float("-inf"), tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
-    out = tl.zeros((ROWS, BLOCK_D), tl.float32)
+    acc = tl.zeros((ROWS, BLOCK_D), tl.float32)
     for start in range(0, keys, KEYS):
         key = start + tl.arange(0, KEYS)
         k = _load_block(p_k, k_token, first_key + key, first_key + keys, head, D, BLOCK_D)
         v = _load_block(p_v, v_token, first_key + key, first_key + keys, head, D, BLOCK_D)
         s = tl.dot(q, tl.trans(k), input_precision="ieee") * (scale * LOG2E)
         s = tl.where(key[None, :] < keys, s, float("-inf"))
-        new_most = tl.maximum(most, tl.max(s, 1))
-        p = tl.exp2(s - new_most[:, None])
-        fade = tl.exp2(most - new_most)
-        total = total * fade + tl.sum(p, 1)
+        maximum, factor = rescale(maximum, tl.max(s, 1), 1.0)
+        p = tl.exp2(s - maximum[:, None])
+        total = total * factor + tl.sum(p, 1)
         if DROPOUT:
             octets = start // 8 + tl.arange(0, KEYS // 8)
             p *= dropout_factors(tl.load(p_seed), threshold, keep_scale, rows[:, None], octets[None, :], head)
-        out = out * fade[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
-        most = new_most
+        acc = acc * factor[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
     total = tl.where(keys > 0, total, 1.0)
-    _store_block(p_out, out / total[:, None], out_token, rows, end, head, D, BLOCK_D)
-    tl.store(p_lse + head.to(tl.int64) * R + rows, (most + tl.log2(total)) * LN2, rows < end)
+    _store_block(p_out, acc / total[:, None], out_token, rows, end, head, D, BLOCK_D)
+    tl.store(p_lse + head.to(tl.int64) * R + rows, (maximum + tl.log2(total)) * LN2, rows < end)
 
 
 @triton.jit
@@ -112,7 +110,7 @@ def _softmax_gradient(
 
 
 @triton.jit
-def _load_rows(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, end, head, R, D: tl.constexpr, BLOCK_D: tl.constexpr):
+def _load_queries(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, end, head, R, D: tl.constexpr, BLOCK_D: tl.constexpr):
     """q and do of a block of rows, delta = rowsum(do o), and lse to base 2."""
     q = _load_block(p_q, q_token, rows, end, head, D, BLOCK_D)
     dout = _load_block(p_dout, out_token, rows, end, head, D, BLOCK_D)
@@ -124,8 +122,9 @@ def _load_rows(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, end, head, R
 
 @triton.jit(do_not_specialize=("R",))
 def _backward_whole_kernel(
-    p_dout, p_q, p_k, p_v, p_out, p_lse, p_dq, p_dk, p_dv, p_cu_q, p_cu_k, p_seed, out_token, q_token, k_token, v_token, dq_token,
-    dk_token, dv_token, R, H, scale, threshold, keep_scale,
+    p_q, p_k, p_v, p_dout, p_out, p_lse, p_dq, p_dk, p_dv, p_cu_q, p_cu_k, p_seed,  # pointers
+    q_token, k_token, v_token, out_token, dq_token, dk_token, dv_token,  # strides
+    R, H, scale, threshold, keep_scale,  # sizes and numbers
     D: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, DROPOUT: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     head, sequence = tl.program_id(0) % H, tl.program_id(0) // H
@@ -144,7 +143,7 @@ def _backward_whole_kernel(
                 # Read anew, or the addresses of all blocks would be computed before the loop and take registers throughout.
                 first, count = _tokens(p_cu_q, sequence)
                 rows = first + block * ROWS + tl.arange(0, ROWS)
-                q, dout, delta, lse = _load_rows(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, first + count, head, R, D, BLOCK_D)
+                q, dout, delta, lse = _load_queries(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, first + count, head, R, D, BLOCK_D)
                 kept, ds = _softmax_gradient(
                     q, k, v, dout, delta, lse, key < keys, scale, p_seed, threshold, keep_scale, rows, start // 8, head, DROPOUT
                 )
@@ -160,8 +159,9 @@ def _backward_whole_kernel(
 
 @triton.jit(do_not_specialize=("R", "blocks"))
 def _backward_keys_kernel(
-    p_dout, p_q, p_k, p_v, p_out, p_lse, p_dk, p_dv, p_cu_q, p_cu_k, p_seed, out_token, q_token, k_token, v_token, dk_token, dv_token,
-    R, H, blocks, scale, threshold, keep_scale,
+    p_q, p_k, p_v, p_dout, p_out, p_lse, p_dk, p_dv, p_cu_q, p_cu_k, p_seed,  # pointers
+    q_token, k_token, v_token, out_token, dk_token, dv_token,  # strides
+    R, H, blocks, scale, threshold, keep_scale,  # sizes and numbers
     D: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     block, head, sequence = tl.program_id(0) % blocks, tl.program_id(0) // blocks % H, tl.program_id(0) // blocks // H
@@ -176,7 +176,7 @@ def _backward_keys_kernel(
     dv = tl.zeros((KEYS, BLOCK_D), tl.float32)
     for start in range(0, n, ROWS):
         rows = first_row + start + tl.arange(0, ROWS)
-        q, dout, delta, lse = _load_rows(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, first_row + n, head, R, D, BLOCK_D)
+        q, dout, delta, lse = _load_queries(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, first_row + n, head, R, D, BLOCK_D)
         kept, ds = _softmax_gradient(
             q, k, v, dout, delta, lse, key < keys, scale, p_seed, threshold, keep_scale, rows, block * (KEYS // 8), head, DROPOUT
         )
@@ -188,8 +188,9 @@ def _backward_keys_kernel(
 
 @triton.jit(do_not_specialize=("R", "blocks"))
 def _backward_rows_kernel(
-    p_dout, p_q, p_k, p_v, p_out, p_lse, p_dq, p_cu_q, p_cu_k, p_seed, out_token, q_token, k_token, v_token, dq_token, R, H, blocks,
-    scale, threshold, keep_scale,
+    p_q, p_k, p_v, p_dout, p_out, p_lse, p_dq, p_cu_q, p_cu_k, p_seed,  # pointers
+    q_token, k_token, v_token, out_token, dq_token,  # strides
+    R, H, blocks, scale, threshold, keep_scale,  # sizes and numbers
     D: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     block, head, sequence = tl.program_id(0) % blocks, tl.program_id(0) // blocks % H, tl.program_id(0) // blocks // H
@@ -198,7 +199,7 @@ def _backward_rows_kernel(
     if block * ROWS >= n:
         return
     rows, end = first_row + block * ROWS + tl.arange(0, ROWS), first_row + n
-    q, dout, delta, lse = _load_rows(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, end, head, R, D, BLOCK_D)
+    q, dout, delta, lse = _load_queries(p_q, p_dout, p_out, p_lse, q_token, out_token, rows, end, head, R, D, BLOCK_D)
     dq = tl.zeros((ROWS, BLOCK_D), tl.float32)
     for start in range(0, keys, KEYS):
         key = start + tl.arange(0, KEYS)
@@ -211,119 +212,76 @@ def _backward_rows_kernel(
     _store_block(p_dq, dq * scale, dq_token, rows, end, head, D, BLOCK_D)
 
 
-def _strides(*tensors: Tensor) -> tuple[int, ...]:
-    return tuple(x.stride(0) for x in tensors)
+def _operands(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> dict[str, Tensor | float | bool]:
+    """What all kernels take."""
+    seed, threshold, keep_scale, drops = dropout_arguments(packing.dropout_p, packing.seed, q)
+    rows, heads, d = q.shape
+    pointers = {"p_q": q, "p_k": k, "p_v": v, "p_seed": seed}
+    pointers |= {"p_cu_q": packing.cu_seqlens_q.contiguous(), "p_cu_k": packing.cu_seqlens_k.contiguous()}
+    strides = {"q_token": q.stride(0), "k_token": k.stride(0), "v_token": v.stride(0)}
+    sizes = {"R": rows, "H": heads, "scale": packing.scale, "threshold": threshold, "keep_scale": keep_scale}
+    return pointers | strides | sizes | {"D": d, "BLOCK_D": block_columns(d), "DROPOUT": drops}
 
 
-def _constants(d: int, blocks: tiles.Tile, drops: bool) -> dict[str, int | bool]:
-    return {"D": d, "BLOCK_D": block_columns(d), "ROWS": blocks.rows, "KEYS": blocks.columns, "DROPOUT": drops} | blocks.options
+def _blocks(tile: tiles.Tile) -> dict[str, int]:
+    return {"ROWS": tile.rows, "KEYS": tile.columns} | tile.options
 
 
-def serves_backward(d: int, dtype: torch.dtype) -> bool:
-    """Whether heads of d columns have a kernel: not those of fp32 with 65 to 127, if 16 does not divide them, whose blocks all spill."""
-    return d <= MOST_COLUMNS and tiles.fits("attention tiled", d, dtype)
-
-
-def _whole(d: int, dtype: torch.dtype, most_rows: int, drops: bool) -> dict[str, int | bool] | None:
+def _whole(d: int, dtype: torch.dtype, longest: int) -> dict[str, int] | None:
     """Blocks for a backward that holds dq of all rows of a sequence; None where it does not fit into registers."""
     if not tiles.fits("attention whole", d, dtype):
         return None
-    blocks = tiles.tile("attention whole", d, dtype)
-    count = triton.next_power_of_2(max(1, triton.cdiv(most_rows, blocks.rows)))  # so that few lengths compile anew
-    fits = count * blocks.rows <= min(MOST_ROWS, MOST_HELD // block_columns(d))
-    return {"BLOCKS": count, **_constants(d, blocks, drops)} if fits else None
+    tile = tiles.tile("attention whole", d, dtype)
+    count = triton.next_power_of_2(max(1, triton.cdiv(longest, tile.rows)))  # so that few lengths compile anew
+    fits = count * tile.rows <= min(MOST_ROWS, MOST_HELD // block_columns(d))
+    return {"BLOCKS": count, **_blocks(tile)} if fits else None
 
 
-def attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cu_seqlens_q: Tensor,
-    cu_seqlens_k: Tensor,
-    max_seqlen_q: int,
-    max_seqlen_k: int,
-    scale: float,
-    dropout_p: float,
-    seed: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    if q.shape[2] > MOST_COLUMNS:
-        return reference.attention(q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, scale, dropout_p, seed)
-    q, k, v = heads_together(q), heads_together(k), heads_together(v)
+def _has_kernel(q: Tensor, *_) -> bool:
+    return tiles.fits("attention forward", q.shape[2], q.dtype)
+
+
+def _has_backward(dout: Tensor, q: Tensor, *_) -> bool:
+    """Not for fp32 with 65 to 127 columns a head, if 16 does not divide them: those blocks all spill."""
+    return tiles.fits("attention tiled", q.shape[2], q.dtype)
+
+
+@held_if(_has_kernel)
+def attention(q: Tensor, k: Tensor, v: Tensor, *packing) -> tuple[Tensor, Tensor]:
+    q, k, v, packing = heads_together(q), heads_together(k), heads_together(v), Packing(*packing)
     rows, heads, d = q.shape
     out, lse = q.new_empty(rows, heads, d), q.new_empty((heads, rows), dtype=torch.float32)
-    seed, threshold, keep_scale, drops = dropout_arguments(dropout_p, seed, q)
-    blocks = tiles.tile("attention forward", d, q.dtype)
-    row_blocks = triton.cdiv(max_seqlen_q, blocks.rows)
+    tile = tiles.tile("attention forward", d, q.dtype)
+    blocks = triton.cdiv(packing.max_seqlen_q, tile.rows)
     if rows:
-        _forward_kernel[((cu_seqlens_q.shape[0] - 1) * heads * row_blocks,)](
-            q, k, v, out, lse, cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous(), seed, *_strides(q, k, v, out), rows, heads,
-            row_blocks, scale, threshold, keep_scale, **_constants(d, blocks, drops),
-        )  # fmt: skip
+        _forward_kernel[((packing.cu_seqlens_q.shape[0] - 1) * heads * blocks,)](
+            **_operands(q, k, v, packing), p_out=out, p_lse=lse, out_token=out.stride(0), blocks=blocks, **_blocks(tile)
+        )
     return out, lse
 
 
-def _write_gradients(
-    dout: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    dq: Tensor,
-    dk: Tensor,
-    dv: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    cu_seqlens_q: Tensor,
-    cu_seqlens_k: Tensor,
-    max_seqlen_q: int,
-    max_seqlen_k: int,
-    scale: float,
-    dropout_p: float,
-    seed: Tensor | None,
+@held_if(_has_backward)
+def attention_gradients(
+    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dq: Tensor, dk: Tensor, dv: Tensor, *packing
 ) -> None:
     dout, q, k, v = dout.contiguous(), heads_together(q), heads_together(k), heads_together(v)
-    out, lse, cu_q, cu_k = out.contiguous(), lse.contiguous(), cu_seqlens_q.contiguous(), cu_seqlens_k.contiguous()
-    rows, heads, d = q.shape
-    seed, threshold, keep_scale, drops = dropout_arguments(dropout_p, seed, q)
-    units = (cu_q.shape[0] - 1) * heads
-    inputs, offsets, inputs_strides = (dout, q, k, v, out, lse), (cu_q, cu_k, seed), _strides(dout, q, k, v)
+    out, lse, packing = out.contiguous(), lse.contiguous(), Packing(*packing)
+    units, d = (packing.cu_seqlens_q.shape[0] - 1) * q.shape[1], q.shape[2]
     if not units:
         return
-    if whole := _whole(d, q.dtype, max_seqlen_q, drops):
-        _backward_whole_kernel[(units,)](
-            *inputs, dq, dk, dv, *offsets, *inputs_strides, *_strides(dq, dk, dv), rows, heads, scale, threshold, keep_scale,
-            **whole,
-        )  # fmt: skip
+    operands = _operands(q, k, v, packing)
+    operands |= {"p_dout": dout, "p_out": out, "p_lse": lse, "out_token": dout.stride(0)}
+    of_q = {"p_dq": dq, "dq_token": dq.stride(0)}
+    of_k = {"p_dk": dk, "p_dv": dv, "dk_token": dk.stride(0), "dv_token": dv.stride(0)}
+    if whole := _whole(d, q.dtype, packing.max_seqlen_q):
+        _backward_whole_kernel[(units,)](**operands, **of_q, **of_k, **whole)
         return
-    blocks = tiles.tile("attention tiled", d, q.dtype)
-    blocks_q, blocks_k = triton.cdiv(max_seqlen_q, blocks.rows), triton.cdiv(max_seqlen_k, blocks.columns)
-    constants = _constants(d, blocks, drops)
+    tile = tiles.tile("attention tiled", d, q.dtype)
+    blocks_q, blocks_k = triton.cdiv(packing.max_seqlen_q, tile.rows), triton.cdiv(packing.max_seqlen_k, tile.columns)
     if blocks_k:
-        _backward_keys_kernel[(units * blocks_k,)](
-            *inputs, dk, dv, *offsets, *inputs_strides, *_strides(dk, dv), rows, heads, blocks_k, scale, threshold, keep_scale, **constants
-        )
+        _backward_keys_kernel[(units * blocks_k,)](**operands, **of_k, blocks=blocks_k, **_blocks(tile))
     if blocks_q:
-        _backward_rows_kernel[(units * blocks_q,)](
-            *inputs, dq, *offsets, *inputs_strides, *_strides(dq), rows, heads, blocks_q, scale, threshold, keep_scale, **constants
-        )
+        _backward_rows_kernel[(units * blocks_q,)](**operands, **of_q, blocks=blocks_q, **_blocks(tile))
 
 
-def attention_backward(dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *rest) -> tuple[Tensor, Tensor, Tensor]:
-    if not serves_backward(q.shape[2], q.dtype):
-        return reference.attention_backward(dout, q, k, v, out, lse, *rest)
-    dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
-    _write_gradients(dout, q, k, v, dq, dk, dv, out, lse, *rest)
-    return dq, dk, dv
-
-
-def joint_attention(q: Tensor | None, joint: Tensor, *rest) -> tuple[Tensor, Tensor]:
-    return attention(*split_joint(q, joint), *rest)
-
-
-def joint_attention_backward(
-    dout: Tensor, q: Tensor | None, joint: Tensor, out: Tensor, lse: Tensor, *rest
-) -> tuple[Tensor | None, Tensor]:
-    if not serves_backward(joint.shape[3], joint.dtype):
-        return reference.joint_attention_backward(dout, q, joint, out, lse, *rest)
-    djoint, dq = joint.new_empty(joint.shape), None if q is None else q.new_empty(q.shape)
-    _write_gradients(dout, *split_joint(q, joint), *split_joint(dq, djoint), out, lse, *rest)
-    return dq, djoint
+OPERATORS = (attention, attention_gradients)

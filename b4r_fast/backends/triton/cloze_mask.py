@@ -48,3 +48,6 @@ def cloze_mask(values: Tensor, cu_seqlens: Tensor, mask_prob: float, last_only: 
         thresholds = round(mask_prob * 2**32), round(last_only * 2**32)
         _kernel[(sequences,)](values, cu_seqlens, inputs, labels, seed, *thresholds, mask_id, BLOCK=BLOCK)
     return inputs, labels
+
+
+OPERATORS = (cloze_mask,)

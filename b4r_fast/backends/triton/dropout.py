@@ -30,3 +30,6 @@ def dropout(x: Tensor, dropout_p: float, seed: Tensor) -> Tensor:
     if rows:
         _kernel[(triton.cdiv(rows, extents["ROWS"]),)](x, y, seed, rows, d, threshold, scale, **extents)
     return y
+
+
+OPERATORS = (dropout,)

@@ -131,3 +131,6 @@ def embedding_layer_norm_backward(
     tables = segment_sum(dz, rows.sort(stable=True), both_tables, items.dtype)
     dweight, dbias = sum_partials(partials, dtype=weight.dtype).view(2, d)
     return tables[:num_rows], tables[num_rows:], dweight, dbias
+
+
+OPERATORS = (embedding_layer_norm, embedding_layer_norm_backward)

@@ -4,13 +4,14 @@
 x, y, dy, dx: (T, d) contiguous. w1, dw1: (f, d). b1: (f,). w2, dw2: (d, f). b2: (d,). Sums, bias and GELU are fp32; the operands of the
 products have the tensors' dtype.
 
-Up to d = FUSED_COLUMNS the hidden layer is never stored. A program of the forward and of dx holds a block of rows and walks over the hidden
+Where the table of tiles has a block, up to d = 128, the hidden layer is never stored. A program of the forward and of dx holds a block
+of rows and walks over the hidden
 layer in panels; one of the weights' gradient holds a panel of the hidden layer and walks over a range of rows, and the ranges are added up
 in order: the same bits every time. Operations: forward 4 T d f, backward 14 T d f, as u and dy w2 are computed once for dx and once for the
 weights. Bytes, bf16: forward 4 T d, backward 10 T d, and the weights for every block of rows, which L2 serves. At d = 64, f = 256, a layer
 between libraries' products moves 4 T (d + 2 f) forward: nine times as much.
 
-Beyond FUSED_COLUMNS the products are the libraries': a product of T x d x f then does some d / 2 operations a byte even with the hidden
+Beyond that the products are the libraries': a product of T x d x f then does some d / 2 operations a byte even with the hidden
 layer stored and read, so the tensor cores decide and not the memory, and a tile of d columns no longer fits into a program's registers.
 """
 
@@ -21,12 +22,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .. import reference
+from .. import held_if
 from ..devices import cut
 from . import tiles
 from .rows import block_columns, load_rows, split_sums, store_rows, sum_partials
-
-FUSED_COLUMNS = 128
 
 SQRT_HALF = tl.constexpr(0.7071067811865476)
 NORMAL_DENSITY = tl.constexpr(0.3989422804014327)  # of 0
@@ -156,10 +155,15 @@ def constants(kernel: str, w1: Tensor, approximate: str) -> dict[str, int | bool
     return {"BLOCK_D": block_columns(d), "ROWS": block.rows, "HIDDEN": block.columns, "TANH": approximate == "tanh"} | block.options
 
 
+def fits(w1: Tensor) -> bool:
+    """Whether the kernels hold so many columns."""
+    f, d = w1.shape
+    return all(tiles.fits(kernel, d, w1.dtype, f) for kernel in ("gelu_ffn forward", "gelu_ffn dx", "gelu_ffn weights"))
+
+
+@held_if(lambda x, w1, *_: fits(w1))
 def gelu_ffn(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, approximate: str) -> Tensor:
     rows, d = x.shape
-    if d > FUSED_COLUMNS:
-        return reference.gelu_ffn(x, w1, b1, w2, b2, approximate)
     x, w1, b1, w2, b2 = (t.contiguous() for t in (x, w1, b1, w2, b2))
     y = torch.empty_like(x)
     if rows:
@@ -180,12 +184,11 @@ def weight_partials(dy: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, a
     return partials
 
 
+@held_if(lambda dy, x, w1, *_: fits(w1))
 def gelu_ffn_backward(
     dy: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, approximate: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     rows, d = x.shape
-    if d > FUSED_COLUMNS:
-        return reference.gelu_ffn_backward(dy, x, w1, b1, w2, approximate)
     dy, x, w1, b1, w2 = (t.contiguous() for t in (dy, x, w1, b1, w2))
     f, dx = w1.shape[0], torch.empty_like(x)
     extents = constants("gelu_ffn dx", w1, approximate)
@@ -196,3 +199,6 @@ def gelu_ffn_backward(
     sums = sum_partials(weight_partials(dy, x, w1, b1, w2, approximate), db2, dtype=x.dtype)
     dw1, dw2, db1, db2 = split_sums(sums, [(f, d), (d, f), (f,), (d,)])
     return dx, dw1, db1, dw2, db2
+
+
+OPERATORS = (gelu_ffn, gelu_ffn_backward)

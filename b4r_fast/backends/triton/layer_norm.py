@@ -30,8 +30,7 @@ def normalise(z, p_weight, p_bias, D, eps, BLOCK_D: tl.constexpr):
     mean = tl.sum(z, 1) / D
     centred = tl.where(columns[None, :] < D, z - mean[:, None], 0.0)
     rstd = 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / D + eps)
-    weight = tl.load(p_weight + columns, columns < D, other=0.0).to(tl.float32)
-    bias = tl.load(p_bias + columns, columns < D, other=0.0).to(tl.float32)
+    weight, bias = load_vector(p_weight, columns, D), load_vector(p_bias, columns, D)
     return centred * rstd[:, None] * weight[None, :] + bias[None, :], mean, rstd
 
 
@@ -41,3 +40,9 @@ def gradient(dy, z, weight, mean, rstd, m_block, D):
     n = tl.where(m_block, (z - mean[:, None]) * rstd[:, None], 0.0)
     g = dy * weight[None, :]
     return rstd[:, None] * (g - (tl.sum(g, 1) / D)[:, None] - n * (tl.sum(g * n, 1) / D)[:, None]), n
+
+
+@triton.jit
+def load_vector(p_x, columns, d):
+    """fp32, zeros beyond."""
+    return tl.load(p_x + columns, columns < d, other=0.0).to(tl.float32)

@@ -14,11 +14,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .composed import COMPOSED
+from .. import held_if
+from ..addresses import contiguous
 from .gelu_ffn import gelu, gelu_slope
-from .layer_norm import gradient, normalise
+from .layer_norm import gradient, load_vector, normalise
 from .linear import WEIGHT_PROGRAMS
-from .residual_linear_layer_norm import BACKWARD, FORWARD, constants, fits, load_vector, store_partials
+from .norm_of_product import BACKWARD, FORWARD, constants, fits, store_partials
 from .rows import block_offsets, load_rows, split_sums, store_rows, sum_partials
 
 
@@ -65,12 +66,11 @@ def _backward_kernel(
     store_partials(p_partials, dw, db, dweight, dbias, IN, D, BLOCK_IN, BLOCK_D)
 
 
+@held_if(lambda x, w, *_: fits(FORWARD, w))
 def linear_gelu_layer_norm(
     x: Tensor, w: Tensor, b: Tensor, weight: Tensor, bias: Tensor, eps: float, approximate: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if not fits(FORWARD, w):
-        return COMPOSED["linear_gelu_layer_norm"](x, w, b, weight, bias, eps, approximate)
-    inputs = tuple(t.contiguous() for t in (x, w, b, weight, bias))
+    inputs = contiguous(x, w, b, weight, bias)
     rows, (d, size_in) = x.shape[0], w.shape
     y, u = (x.new_empty((rows, d)) for _ in range(2))
     mean, rstd = (x.new_empty(rows, dtype=torch.float32) for _ in range(2))
@@ -82,19 +82,20 @@ def linear_gelu_layer_norm(
     return y, u, mean, rstd
 
 
+@held_if(lambda dy, x, w, *_: fits(BACKWARD, w))
 def linear_gelu_layer_norm_backward(
     dy: Tensor, x: Tensor, w: Tensor, u: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor, approximate: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    inputs = (dy, x, w, u, weight, mean, rstd)
-    if not fits(BACKWARD, w):
-        return COMPOSED["linear_gelu_layer_norm_backward"](*inputs, approximate)
-    tensors = tuple(t.contiguous() for t in inputs)
+    inputs = contiguous(dy, x, w, u, weight, mean, rstd)
     rows, (d, size_in) = x.shape[0], w.shape
     dx = x.new_empty(x.shape)
     extents = constants(BACKWARD, w)
     programs = min(WEIGHT_PROGRAMS, triton.cdiv(rows, extents["ROWS"]))
     partials = x.new_empty((programs, d * size_in + 3 * d), dtype=torch.float32)
     if rows:
-        _backward_kernel[(programs,)](*tensors, dx, partials, rows, size_in, d, **extents, TANH=approximate == "tanh")
+        _backward_kernel[(programs,)](*inputs, dx, partials, rows, size_in, d, **extents, TANH=approximate == "tanh")
     dw, db, dweight, dbias = split_sums(sum_partials(partials, dtype=w.dtype), [w.shape, *[(d,)] * 3])
     return dx, dw, db, dweight, dbias
+
+
+OPERATORS = (linear_gelu_layer_norm, linear_gelu_layer_norm_backward)

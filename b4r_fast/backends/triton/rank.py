@@ -13,12 +13,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .. import reference
+from .. import held_if
 from ..devices import cut
 from ..reference.topk import sorted_lists
 from . import tiles
 from .rows import bias_or_zeros, block_columns, load_rows
-from .softmax_loss import MOST_COLUMNS
 
 
 @triton.jit
@@ -88,11 +87,10 @@ def _first_places(exclude: Tensor, offsets: Tensor, num_items: int) -> tuple[Ten
     return keys % num_items, first
 
 
+@held_if(lambda hidden, *_: tiles.fits("rank", hidden.shape[1], hidden.dtype))
 def rank(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, exclude: Tensor | None, exclude_offsets: Tensor | None
 ) -> Tensor:
-    if hidden.shape[1] > MOST_COLUMNS:
-        return reference.rank(hidden, items, bias, targets, exclude, exclude_offsets)
     hidden, items, targets = hidden.contiguous(), items.contiguous(), targets.contiguous()
     (n, d), v = hidden.shape, items.shape[0]
     tile = tiles.tile("rank", d, hidden.dtype)
@@ -112,3 +110,6 @@ def rank(
         _excluded_kernel[(n,)](*inputs, listed, first, exclude_offsets.contiguous(), excluded, n, d, **constants)
         ranks -= excluded
     return ranks
+
+
+OPERATORS = (rank,)

@@ -3,7 +3,7 @@
 Backward: dz as in residual_layer_norm, ds = factor dz, dx = dz and what gelu_ffn's backward makes of ds, dweight = sum of dy n,
 dbias = sum of dy, and the gradients of the network's weights from ds.
 
-x, s, y, dx, ds: (R, d). mean, rstd: (R,) fp32. The kernels of gelu_ffn with the norm around, d up to FUSED_COLUMNS: operations as there.
+x, s, y, dx, ds: (R, d). mean, rstd: (R,) fp32. The kernels of gelu_ffn with the norm around, for as many columns: operations as there.
 Numbers moved a row: forward 3 d, backward 8 d, where a network and a norm apart, and the sum of the two gradients of x, move 3 d more
 forward and 6 d backward. A block of rows leaves its part of dweight, dbias and db2, added up in order: the same bits every time.
 """
@@ -15,17 +15,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .composed import COMPOSED
-from .gelu_ffn import FUSED_COLUMNS, constants, feed, feed_back, weight_partials
-from .layer_norm import normalise
+from .. import held_if
+from ..addresses import contiguous
+from . import tiles
+from .gelu_ffn import constants, feed, feed_back, weight_partials
+from .layer_norm import load_vector, normalise
 from .philox import dropout_arguments, dropout_factors
-from .residual_linear_layer_norm import load_vector, residual_gradient
+from .residual_layer_norm import residual_gradient
 from .rows import load_rows, split_sums, store_rows, sum_partials
 
 
 @triton.jit(do_not_specialize=("R",))
 def _forward_kernel(
-    p_x, p_w1, p_b1, p_w2, p_b2, p_weight, p_bias, p_y, p_sublayer, p_mean, p_rstd, p_seed, R, d, f, eps, threshold, scale,
+    p_x, p_w1, p_b1, p_w2, p_b2, p_weight, p_bias, p_y, p_sublayer, p_mean, p_rstd, p_seed,  # pointers
+    R, d, f, eps, threshold, scale,  # sizes and numbers
     BLOCK_D: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
@@ -43,7 +46,8 @@ def _forward_kernel(
 
 @triton.jit(do_not_specialize=("R",))
 def _dx_kernel(
-    p_dy, p_x, p_w1, p_b1, p_w2, p_sublayer, p_weight, p_mean, p_rstd, p_dx, p_ds, p_partials, p_seed, R, d, f, threshold, scale,
+    p_dy, p_x, p_w1, p_b1, p_w2, p_sublayer, p_weight, p_mean, p_rstd, p_dx, p_ds, p_partials, p_seed,  # pointers
+    R, d, f, threshold, scale,  # sizes and numbers
     BLOCK_D: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     """Partials of a block of rows: dweight, dbias, db2 (d,)."""
@@ -61,6 +65,12 @@ def _dx_kernel(
     store_rows(p_dx, feed_back(dz, ds, x, p_w1, p_b1, p_w2, d, f, BLOCK_D, HIDDEN, TANH), rows, R, d, BLOCK_D)
 
 
+def _fits(w1: Tensor, kernel: str) -> bool:
+    f, d = w1.shape
+    return tiles.fits(kernel, d, w1.dtype, f)
+
+
+@held_if(lambda x, w1, *_: _fits(w1, "residual_ffn forward"))
 def residual_ffn_layer_norm(
     x: Tensor,
     w1: Tensor,
@@ -74,21 +84,22 @@ def residual_ffn_layer_norm(
     dropout_p: float,
     seed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    inputs, (rows, d) = (x, w1, b1, w2, b2, weight, bias), x.shape
-    if d > FUSED_COLUMNS:
-        return COMPOSED["residual_ffn_layer_norm"](*inputs, eps, approximate, dropout_p, seed)
-    tensors = tuple(t.contiguous() for t in inputs)
+    x, w1, b1, w2, b2, weight, bias = contiguous(x, w1, b1, w2, b2, weight, bias)
+    rows, d = x.shape
     y, sublayer = (x.new_empty(x.shape) for _ in range(2))
     mean, rstd = (x.new_empty(rows, dtype=torch.float32) for _ in range(2))
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, x)
     extents = constants("residual_ffn forward", w1, approximate)
     if rows:
         _forward_kernel[(triton.cdiv(rows, extents["ROWS"]),)](
-            *tensors, y, sublayer, mean, rstd, seed, rows, d, w1.shape[0], eps, threshold, scale, **extents, DROPOUT=drops
+            p_x=x, p_w1=w1, p_b1=b1, p_w2=w2, p_b2=b2, p_weight=weight, p_bias=bias,
+            p_y=y, p_sublayer=sublayer, p_mean=mean, p_rstd=rstd, p_seed=seed,
+            R=rows, d=d, f=w1.shape[0], eps=eps, threshold=threshold, scale=scale, **extents, DROPOUT=drops,
         )  # fmt: skip
     return y, sublayer, mean, rstd
 
 
+@held_if(lambda dy, x, w1, *_: _fits(w1, "residual_ffn dx"))
 def residual_ffn_layer_norm_backward(
     dy: Tensor,
     x: Tensor,
@@ -103,11 +114,8 @@ def residual_ffn_layer_norm_backward(
     dropout_p: float,
     seed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    inputs = (dy, x, w1, b1, w2, sublayer, weight, mean, rstd)
-    if x.shape[1] > FUSED_COLUMNS:
-        return COMPOSED["residual_ffn_layer_norm_backward"](*inputs, approximate, dropout_p, seed)
-    tensors = tuple(t.contiguous() for t in inputs)
-    _, x, w1, b1, w2, *_ = tensors
+    inputs = dy, x, w1, b1, w2, sublayer, weight, mean, rstd
+    dy, x, w1, b1, w2, sublayer, weight, mean, rstd = contiguous(*inputs)
     (rows, d), f = x.shape, w1.shape[0]
     dx, ds = x.new_empty(x.shape), x.new_empty(x.shape)
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, x)
@@ -115,7 +123,14 @@ def residual_ffn_layer_norm_backward(
     row_blocks = triton.cdiv(rows, extents["ROWS"])
     partials = x.new_empty((row_blocks, 3 * d), dtype=torch.float32)
     if rows:
-        _dx_kernel[(row_blocks,)](*tensors, dx, ds, partials, seed, rows, d, f, threshold, scale, **extents, DROPOUT=drops)
+        _dx_kernel[(row_blocks,)](
+            p_dy=dy, p_x=x, p_w1=w1, p_b1=b1, p_w2=w2, p_sublayer=sublayer, p_weight=weight, p_mean=mean, p_rstd=rstd,
+            p_dx=dx, p_ds=ds, p_partials=partials, p_seed=seed,
+            R=rows, d=d, f=f, threshold=threshold, scale=scale, **extents, DROPOUT=drops,
+        )  # fmt: skip
     sums = sum_partials(weight_partials(ds, x, w1, b1, w2, approximate), partials, dtype=x.dtype)
     dw1, dw2, db1, dweight, dbias, db2 = split_sums(sums, [(f, d), (d, f), (f,), *[(d,)] * 3])
     return dx, dw1, db1, dw2, db2, dweight, dbias
+
+
+OPERATORS = (residual_ffn_layer_norm, residual_ffn_layer_norm_backward)

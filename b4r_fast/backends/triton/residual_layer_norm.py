@@ -14,10 +14,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..addresses import contiguous
 from ..devices import PROGRAMS
-from .layer_norm import FORWARD_ELEMENTS, backward_blocks, blocks, gradient, normalise
+from .layer_norm import FORWARD_ELEMENTS, backward_blocks, blocks, gradient, load_vector, normalise
 from .philox import dropout_arguments, dropout_factors
-from .rows import block_offsets, sum_partials
+from .rows import block_offsets, load_rows, sum_partials
 
 
 @triton.jit
@@ -46,6 +47,22 @@ def _forward_kernel(
     tl.store(p_rstd + rows, rstd, rows < R)
 
 
+@triton.jit
+def residual_gradient(
+    p_dy, p_x, p_sublayer, weight, p_mean, p_rstd, p_seed, threshold, scale, rows, R, D, BLOCK_D: tl.constexpr, DROPOUT: tl.constexpr
+):
+    """For ops that go on with them: dz and ds of a block of rows, and what it adds to dweight and dbias. All fp32."""
+    _, m_block = block_offsets(rows, R, D, BLOCK_D)
+    dy, z = load_rows(p_dy, rows, R, D, BLOCK_D).to(tl.float32), load_rows(p_x, rows, R, D, BLOCK_D).to(tl.float32)
+    sublayer = load_rows(p_sublayer, rows, R, D, BLOCK_D).to(tl.float32)
+    mean, rstd = tl.load(p_mean + rows, rows < R, other=0.0), tl.load(p_rstd + rows, rows < R, other=0.0)
+    factor = 1.0
+    if DROPOUT:
+        factor = dropout_factors(tl.load(p_seed), threshold, scale, rows[:, None], tl.arange(0, BLOCK_D // 8)[None, :], 0)
+    dz, n = gradient(dy, z + sublayer * factor, weight, mean, rstd, m_block, D)
+    return dz, dz * factor, tl.sum(dy * n, 0), tl.sum(dy, 0)
+
+
 @triton.jit(do_not_specialize=("R",))
 def _backward_kernel(
     p_dy, p_x, p_sublayer, p_weight, p_mean, p_rstd, p_dx, p_dsublayer, p_partials, p_seed, R, D, threshold, scale,
@@ -53,7 +70,7 @@ def _backward_kernel(
 ):  # fmt: skip
     program = tl.program_id(0)
     columns = tl.arange(0, BLOCK_D)
-    weight = tl.load(p_weight + columns, columns < D, other=0.0).to(tl.float32)
+    weight = load_vector(p_weight, columns, D)
     dweight = tl.zeros((BLOCK_D,), tl.float32)
     dbias = tl.zeros((BLOCK_D,), tl.float32)
     for block in range(program, tl.cdiv(R, ROWS), tl.num_programs(0)):
@@ -75,7 +92,7 @@ def _backward_kernel(
 def residual_layer_norm(
     x: Tensor, sublayer: Tensor, weight: Tensor, bias: Tensor, eps: float, dropout_p: float, seed: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    x, sublayer, weight, bias = x.contiguous(), sublayer.contiguous(), weight.contiguous(), bias.contiguous()
+    x, sublayer, weight, bias = contiguous(x, sublayer, weight, bias)
     rows, d = x.shape
     y = torch.empty_like(x)
     mean, rstd = x.new_empty(rows, dtype=torch.float32), x.new_empty(rows, dtype=torch.float32)
@@ -91,7 +108,7 @@ def residual_layer_norm(
 def residual_layer_norm_backward(
     dy: Tensor, x: Tensor, sublayer: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor, dropout_p: float, seed: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    dy, x, sublayer, weight = dy.contiguous(), x.contiguous(), sublayer.contiguous(), weight.contiguous()
+    dy, x, sublayer, weight = contiguous(dy, x, sublayer, weight)
     rows, d = x.shape
     dx, dsublayer = torch.empty_like(x), torch.empty_like(x)
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, x)
@@ -103,3 +120,6 @@ def residual_layer_norm_backward(
         _backward_kernel[(programs,)](*tensors, rows, d, threshold, scale, **extents, DROPOUT=drops)
     dweight, dbias = sum_partials(partials, dtype=weight.dtype).view(2, d)
     return dx, dsublayer, dweight, dbias
+
+
+OPERATORS = (residual_layer_norm, residual_layer_norm_backward)

@@ -17,25 +17,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import tiles
-from .composed import COMPOSED
-from .layer_norm import gradient, normalise
+from .. import held_if
+from ..addresses import contiguous
+from .layer_norm import load_vector, normalise
 from .linear import WEIGHT_PROGRAMS
+from .norm_of_product import BACKWARD, FORWARD, constants, fits, store_partials
 from .philox import dropout_arguments, dropout_factors
-from .rows import block_columns, block_offsets, load_rows, split_sums, store_rows, sum_partials
-
-FORWARD, BACKWARD = "layer_norm of product, forward", "layer_norm of product, backward"  # in the table of tiles
-
-
-@triton.jit
-def load_vector(p_x, columns, d):
-    """fp32, zeros beyond."""
-    return tl.load(p_x + columns, columns < d, other=0.0).to(tl.float32)
+from .residual_layer_norm import residual_gradient
+from .rows import load_rows, split_sums, store_rows, sum_partials
 
 
 @triton.jit(do_not_specialize=("R",))
 def _forward_kernel(
-    p_a, p_w, p_b, p_x, p_weight, p_bias, p_y, p_sublayer, p_mean, p_rstd, p_seed, R, IN, D, eps, threshold, scale,
+    p_a, p_w, p_b, p_x, p_weight, p_bias, p_y, p_sublayer, p_mean, p_rstd, p_seed,  # pointers
+    R, IN, D, eps, threshold, scale,  # sizes and numbers
     BLOCK_IN: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK_D)
@@ -52,37 +47,10 @@ def _forward_kernel(
     tl.store(p_rstd + rows, rstd, rows < R)
 
 
-@triton.jit
-def residual_gradient(
-    p_dy, p_x, p_sublayer, weight, p_mean, p_rstd, p_seed, threshold, scale, rows, R, D, BLOCK_D: tl.constexpr, DROPOUT: tl.constexpr
-):
-    """dz and ds of a block of rows, and what it adds to dweight and dbias. All fp32."""
-    _, m_block = block_offsets(rows, R, D, BLOCK_D)
-    dy, z = load_rows(p_dy, rows, R, D, BLOCK_D).to(tl.float32), load_rows(p_x, rows, R, D, BLOCK_D).to(tl.float32)
-    sublayer = load_rows(p_sublayer, rows, R, D, BLOCK_D).to(tl.float32)
-    mean, rstd = tl.load(p_mean + rows, rows < R, other=0.0), tl.load(p_rstd + rows, rows < R, other=0.0)
-    factor = 1.0
-    if DROPOUT:
-        factor = dropout_factors(tl.load(p_seed), threshold, scale, rows[:, None], tl.arange(0, BLOCK_D // 8)[None, :], 0)
-    dz, n = gradient(dy, z + sublayer * factor, weight, mean, rstd, m_block, D)
-    return dz, dz * factor, tl.sum(dy * n, 0), tl.sum(dy, 0)
-
-
-@triton.jit
-def store_partials(p_partials, dw, db, dweight, dbias, IN, D, BLOCK_IN: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Of a program: dw (D, IN), db, dweight, dbias (D,), one after the other."""
-    columns = tl.arange(0, BLOCK_D)
-    p_partials += tl.program_id(0).to(tl.int64) * (D * IN + 3 * D)
-    store_rows(p_partials, dw, columns, D, IN, BLOCK_IN)
-    p_partials += D * IN + columns
-    tl.store(p_partials, db, columns < D)
-    tl.store(p_partials + D, dweight, columns < D)
-    tl.store(p_partials + 2 * D, dbias, columns < D)
-
-
 @triton.jit(do_not_specialize=("R",))
 def _backward_kernel(
-    p_dy, p_a, p_w, p_x, p_sublayer, p_weight, p_mean, p_rstd, p_da, p_dx, p_partials, p_seed, R, IN, D, threshold, scale,
+    p_dy, p_a, p_w, p_x, p_sublayer, p_weight, p_mean, p_rstd, p_da, p_dx, p_partials, p_seed,  # pointers
+    R, IN, D, threshold, scale,  # sizes and numbers
     BLOCK_IN: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     columns = tl.arange(0, BLOCK_D)
@@ -107,26 +75,11 @@ def _backward_kernel(
     store_partials(p_partials, dw, db, dweight, dbias, IN, D, BLOCK_IN, BLOCK_D)
 
 
-def fits(kernel: str, w: Tensor) -> bool:
-    """Whether w (d, in) is about as wide as high, as in a model, and the table has a block for it."""
-    d, size_in = w.shape
-    return block_columns(d) == block_columns(size_in) and tiles.fits(kernel, d, w.dtype, size_in)
-
-
-def constants(kernel: str, w: Tensor) -> dict[str, int]:
-    """Backward: one stage, as a program has a block of rows or two, and loads ahead of their use would only take registers."""
-    d, size_in = w.shape
-    block = tiles.tile(kernel, d, w.dtype, size_in)
-    extents = {"BLOCK_IN": block_columns(size_in), "BLOCK_D": block_columns(d), "ROWS": block.rows} | block.options
-    return extents | {"num_stages": 1} if kernel == BACKWARD else extents
-
-
+@held_if(lambda a, w, *_: fits(FORWARD, w))
 def residual_linear_layer_norm(
     a: Tensor, w: Tensor, b: Tensor, x: Tensor, weight: Tensor, bias: Tensor, eps: float, dropout_p: float, seed: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if not fits(FORWARD, w):
-        return COMPOSED["residual_linear_layer_norm"](a, w, b, x, weight, bias, eps, dropout_p, seed)
-    inputs = tuple(t.contiguous() for t in (a, w, b, x, weight, bias))
+    a, w, b, x, weight, bias = contiguous(a, w, b, x, weight, bias)
     rows, (d, size_in) = a.shape[0], w.shape
     y, sublayer = (a.new_empty((rows, d)) for _ in range(2))
     mean, rstd = (a.new_empty(rows, dtype=torch.float32) for _ in range(2))
@@ -134,11 +87,14 @@ def residual_linear_layer_norm(
     extents = constants(FORWARD, w)
     if rows:
         _forward_kernel[(triton.cdiv(rows, extents["ROWS"]),)](
-            *inputs, y, sublayer, mean, rstd, seed, rows, size_in, d, eps, threshold, scale, **extents, DROPOUT=drops
+            p_a=a, p_w=w, p_b=b, p_x=x, p_weight=weight, p_bias=bias,
+            p_y=y, p_sublayer=sublayer, p_mean=mean, p_rstd=rstd, p_seed=seed,
+            R=rows, IN=size_in, D=d, eps=eps, threshold=threshold, scale=scale, **extents, DROPOUT=drops,
         )  # fmt: skip
     return y, sublayer, mean, rstd
 
 
+@held_if(lambda dy, a, w, *_: fits(BACKWARD, w))
 def residual_linear_layer_norm_backward(
     dy: Tensor,
     a: Tensor,
@@ -151,10 +107,7 @@ def residual_linear_layer_norm_backward(
     dropout_p: float,
     seed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    inputs = (dy, a, w, x, sublayer, weight, mean, rstd)
-    if not fits(BACKWARD, w):
-        return COMPOSED["residual_linear_layer_norm_backward"](*inputs, dropout_p, seed)
-    tensors = tuple(t.contiguous() for t in inputs)
+    dy, a, w, x, sublayer, weight, mean, rstd = contiguous(dy, a, w, x, sublayer, weight, mean, rstd)
     rows, (d, size_in) = a.shape[0], w.shape
     da, dx = a.new_empty(a.shape), a.new_empty(x.shape)
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, a)
@@ -163,7 +116,12 @@ def residual_linear_layer_norm_backward(
     partials = a.new_empty((programs, d * size_in + 3 * d), dtype=torch.float32)
     if rows:
         _backward_kernel[(programs,)](
-            *tensors, da, dx, partials, seed, rows, size_in, d, threshold, scale, **extents, DROPOUT=drops
+            p_dy=dy, p_a=a, p_w=w, p_x=x, p_sublayer=sublayer, p_weight=weight, p_mean=mean, p_rstd=rstd,
+            p_da=da, p_dx=dx, p_partials=partials, p_seed=seed,
+            R=rows, IN=size_in, D=d, threshold=threshold, scale=scale, **extents, DROPOUT=drops,
         )  # fmt: skip
     dw, db, dweight, dbias = split_sums(sum_partials(partials, dtype=w.dtype), [w.shape, *[(d,)] * 3])
     return da, dw, db, dx, dweight, dbias
+
+
+OPERATORS = (residual_linear_layer_norm, residual_linear_layer_norm_backward)

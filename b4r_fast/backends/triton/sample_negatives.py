@@ -70,3 +70,6 @@ def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Ten
     else:
         _popularity_kernel[grid](rows, counts.cumsum(0), seed, count, num_items, num_items.bit_length() + 1, BLOCK=BLOCK)
     return with_log_q(rows, num_items, sampler, counts)
+
+
+OPERATORS = (sample_negatives,)

@@ -16,10 +16,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .. import reference
+from .. import held_if
 from ..addresses import contiguous
+from .online_softmax import LOG2E, rescale
 from .rows import block_columns, segment_sum
-from .softmax_loss import LOG2E, MOST_COLUMNS, backward_columns, forward_columns, join_target, one_minus_exp
+from .softmax_loss import NOTHING, backward_columns, expm1, fits, fits_backward, forward_columns, join_target
 from .target import all_registers
 
 PRIVATE_ELEMENTS = 4096  # of a block of negatives
@@ -46,23 +47,22 @@ def _private_forward_kernel(
     row, k, one = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK_D), tl.zeros((1,), tl.int64)
     target = tl.load(p_targets + row + one)
     h = tl.load(p_hidden + row * d + k, k < d, other=0.0).to(tl.float32)
-    most = tl.full((1,), -1e30, tl.float32)
+    maximum = tl.full((1,), NOTHING, tl.float32)
     total = tl.zeros((1,), tl.float32)
-    mixed = tl.zeros((BLOCK_D,), tl.float32)
+    acc = tl.zeros((BLOCK_D,), tl.float32)
     for start in range(0, K, KEYS):
         place = start + tl.arange(0, KEYS)
         item = tl.load(p_negatives + row * K + place, place < K, other=0)
         z, c = _private_logits(h, p_items, p_bias, p_log_q, item, row * K + place, place < K, d, BLOCK_D, BIAS, LOG_Q)
         z = tl.where((place < K) & (item != target), z, float("-inf"))
-        new_most = tl.maximum(most, tl.max(z, 0, keep_dims=True), propagate_nan=tl.PropagateNan.ALL)
-        e, fade = tl.exp2((z - new_most) * LOG2E), tl.exp2((most - new_most) * LOG2E)
-        total = total * fade + tl.sum(e, 0, keep_dims=True)
-        mixed = mixed * fade + tl.sum(e[:, None] * c, 0)
-        most = new_most
+        maximum, factor = rescale(maximum, tl.max(z, 0, keep_dims=True), LOG2E)
+        e = tl.exp2((z - maximum) * LOG2E)
+        total = total * factor + tl.sum(e, 0, keep_dims=True)
+        acc = acc * factor + tl.sum(e[:, None] * c, 0)
     valid = target >= 0
     z_target, c = _private_logits(h, p_items, p_bias, p_log_q, tl.maximum(target, 0), one, valid, d, BLOCK_D, BIAS, False)
-    loss, q, lse = join_target(most, total, z_target)
-    dhidden = q * (mixed / tl.where(total == 0.0, 1.0, total) - tl.sum(c, 0))
+    loss, q, lse = join_target(maximum, total, z_target)
+    dhidden = q * (acc / tl.where(total == 0.0, 1.0, total) - tl.sum(c, 0))
     tl.store(p_loss + row + one, tl.where(valid, loss, 0.0))
     tl.store(p_lse + row + one, tl.where(valid, lse, 0.0))
     tl.store(p_dhidden + row * d + k, tl.where(valid, dhidden, 0.0).to(p_dhidden.dtype.element_ty), k < d)
@@ -83,7 +83,7 @@ def _private_dz_kernel(
         z, _ = _private_logits(h, p_items, p_bias, p_log_q, item, row * K + place, place < K, d, BLOCK_D, BIAS, LOG_Q)
         dz = tl.where((target >= 0) & (item != target), tl.exp2((z - lse) * LOG2E) * dloss, 0.0)
         tl.store(p_dz + row * (K + 1) + place, dz, place < K)
-    at_target = -one_minus_exp(tl.load(p_loss + row + one).to(tl.float32)) * dloss
+    at_target = expm1(-tl.load(p_loss + row + one).to(tl.float32)) * dloss
     tl.store(p_dz + row * (K + 1) + K + one, tl.where(target >= 0, at_target, 0.0))
 
 
@@ -103,11 +103,10 @@ def _columns(items: Tensor, bias: Tensor | None, negatives: Tensor, log_q: Tenso
     return items[negatives], column_bias
 
 
+@held_if(fits)
 def sampled_softmax_loss(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor, log_q: Tensor | None, sparse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if hidden.shape[1] > MOST_COLUMNS:
-        return reference.sampled_softmax_loss(hidden, items, bias, targets, negatives, log_q, sparse)
     hidden, items, bias, targets, negatives, log_q = contiguous(hidden, items, bias, targets, negatives, log_q)
     if negatives.dim() == 1:
         return forward_columns(hidden, items, bias, targets, *_columns(items, bias, negatives, log_q), negatives)
@@ -122,6 +121,7 @@ def sampled_softmax_loss(
     return loss, dhidden, lse
 
 
+@held_if(fits_backward)
 def sampled_softmax_loss_backward(
     dloss: Tensor,
     hidden: Tensor,
@@ -136,9 +136,7 @@ def sampled_softmax_loss_backward(
     negative_rows: Tensor,
     num_rows: int,
 ) -> tuple[Tensor, Tensor | None]:
-    inputs = (dloss, hidden, items, bias, targets, negatives, log_q, loss, lse)
-    if hidden.shape[1] > MOST_COLUMNS:
-        return reference.sampled_softmax_loss_backward(*inputs, target_rows, negative_rows, num_rows)
+    inputs = dloss, hidden, items, bias, targets, negatives, log_q, loss, lse
     dloss, hidden, items, bias, targets, negatives, log_q, loss, lse = contiguous(*inputs)
     n, d = hidden.shape
     valid, per_value = targets >= 0, 1
@@ -162,3 +160,6 @@ def sampled_softmax_loss_backward(
     ordered = rows.sort(stable=True)
     ditems = segment_sum(values, ordered, num_rows, items.dtype, factors=factors, per_value=per_value)
     return ditems, None if bias is None else segment_sum(dz.reshape(-1, 1), ordered, num_rows, bias.dtype).flatten()
+
+
+OPERATORS = (sampled_softmax_loss, sampled_softmax_loss_backward)

@@ -68,3 +68,6 @@ def select_labelled(labels: Tensor, cu_seqlens: Tensor, rows: int) -> tuple[Tens
     _count_kernel[(sequences,)](labels, cu_seqlens, counts, BLOCK=BLOCK)
     _select_kernel[(sequences,)](labels, cu_seqlens, counts, index, targets, cu_rows, sequences, rows, BLOCK=BLOCK)
     return index, targets, cu_rows
+
+
+OPERATORS = (select_labelled,)

@@ -1,7 +1,7 @@
-"""queries = x[rows], q = queries w_q^T + b_q, joint = x w_kv^T + b_kv, w = (w_q; w_kv), b likewise. The forward is the libraries'.
+"""x_selected = x[rows], q = x_selected w_q^T + b_q, joint = x w_kv^T + b_kv, w = (w_q; w_kv), b likewise. The forward is the libraries'.
 
-Backward: dx = djoint w_kv, and to the rows that are named, each once, dqueries + dq w_q is added; dw, db as in linear. x: (T, d).
-queries, q: (R, d). joint: (T, 2 d). Two passes of linear's kernel, two sums of partials, and one pass over the named rows, which are
+Backward: dx = djoint w_kv, and to the rows that are named, each once, dx_selected + dq w_q is added; dw, db as in linear. x: (T, d).
+x_selected, q: (R, d). joint: (T, 2 d). Two passes of linear's kernel, two sums of partials, and one pass over the named rows, which are
 distinct and so need no atomics: no gradient of a part of w is padded or joined. Operations 4 d^2 (2 T + R). Numbers moved: 4 T d + 7 R d.
 """
 
@@ -12,7 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .composed import COMPOSED
+from .. import held_if
+from ..addresses import contiguous
 from .layer_norm import blocks
 from .linear import fits, partial_gradients
 from .rows import load_rows, sum_partials
@@ -31,19 +32,21 @@ def _add_to_rows_kernel(p_dx, p_first, p_second, p_rows, R, D, ROWS: tl.constexp
     tl.store(p_dx + o_dx, dx.to(p_dx.dtype.element_ty), m_dx)
 
 
+@held_if(lambda dx_selected, dq, djoint, x, x_selected, w, rows: fits(w[w.shape[0] // 3 :]))
 def selected_projection_backward(
-    dqueries: Tensor | None, dq: Tensor, djoint: Tensor, x: Tensor, queries: Tensor, w: Tensor, rows: Tensor
+    dx_selected: Tensor | None, dq: Tensor, djoint: Tensor, x: Tensor, x_selected: Tensor, w: Tensor, rows: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     d = w.shape[0] // 3
-    if not fits(w[d:]):
-        return COMPOSED["selected_projection_backward"](dqueries, dq, djoint, x, queries, w, rows)
-    dq, djoint, x, queries, w, rows = (t.contiguous() for t in (dq, djoint, x, queries, w, rows))
-    dqueries = torch.zeros_like(queries) if dqueries is None else dqueries.contiguous()
+    dq, djoint, x, x_selected, w, rows = contiguous(dq, djoint, x, x_selected, w, rows)
+    dx_selected = torch.zeros_like(x_selected) if dx_selected is None else dx_selected.contiguous()
     dx, *of_joint = partial_gradients(djoint, x, w[d:])
-    dx_of_rows, *of_q = partial_gradients(dq, queries, w[:d])
-    n, size_in = queries.shape
+    dx_of_q, *of_q = partial_gradients(dq, x_selected, w[:d])
+    n, size_in = x_selected.shape
     extents = blocks(size_in, ELEMENTS)
     if n:
-        _add_to_rows_kernel[(triton.cdiv(n, extents["ROWS"]),)](dx, dx_of_rows, dqueries, rows, n, size_in, **extents)
+        _add_to_rows_kernel[(triton.cdiv(n, extents["ROWS"]),)](dx, dx_of_q, dx_selected, rows, n, size_in, **extents)
     dw, db = (sum_partials(*parts, dtype=w.dtype) for parts in zip(of_q, of_joint))
     return dx, dw.view(w.shape), db
+
+
+OPERATORS = (selected_projection_backward,)

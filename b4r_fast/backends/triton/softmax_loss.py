@@ -22,21 +22,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .. import reference
+from .. import held_if
 from ..addresses import contiguous
 from ..devices import cut
 from . import tiles
+from .online_softmax import LN2, LOG2E, rescale
+from .reduce_loss import totals
 from .rows import block_columns, load_rows, split_sums, sum_partials
 from .target import all_registers
 
-# Exponents turn to base 2 last, when they are near 0 where it counts.
-LOG2E = tl.constexpr(1.4426950408889634)
-LN2 = tl.constexpr(0.6931471805599453)
-
 MERGE_ROWS, MERGE_ELEMENTS = 16, 2048  # of a block, at most
-TOTAL_ROWS = 1024
-
-MOST_COLUMNS = 256  # of hidden and items; the reference serves larger ones
+NOTHING = tl.constexpr(-1e30)  # the maximum of no logits: finite, or -inf less -inf would be NaN
 
 
 @triton.jit
@@ -57,24 +53,24 @@ def _ids(p_ids, columns, V, SAMPLED: tl.constexpr):
 
 
 @triton.jit
-def one_minus_exp(x):
-    """1 - e^-x for x >= 0, to all digits also where it is small."""
-    return tl.where(x < 0.01, x * (1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0)))), 1.0 - tl.exp(-x))
+def expm1(x):
+    """e^x - 1 for x <= 0, to all digits also where it is small."""
+    return tl.where(x > -0.01, x * (1.0 + x * (0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0)))), tl.exp(x) - 1.0)
 
 
 @triton.jit
-def log_one_plus(x):
+def log1p(x):
     """log(1 + x) for 0 <= x <= 1, to all digits also where it is small."""
     return tl.where(x < 0.01, x * (1.0 - x * (0.5 - x * (1.0 / 3.0 - x * (0.25 - x * 0.2)))), tl.log(1.0 + x))
 
 
 @triton.jit
-def join_target(most, total, z_target):
+def join_target(maximum, total, z_target):
     """loss, q and the log-sum-exp over all, from maximum and sum over the others."""
-    others = most + tl.log2(total) * LN2
+    others = maximum + tl.log2(total) * LN2
     x = others - z_target
     near = tl.exp(-tl.abs(x))
-    rest = log_one_plus(near)
+    rest = log1p(near)
     loss = tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL) + rest
     # Not z_target + loss, which has one rounding more.
     lse = tl.maximum(others, z_target, propagate_nan=tl.PropagateNan.ALL) + rest
@@ -83,15 +79,16 @@ def join_target(most, total, z_target):
 
 @triton.jit(do_not_specialize=("N", "splits", "columns_of_split"))
 def _forward_kernel(
-    p_hidden, p_items, p_bias, p_ids, p_targets, p_most, p_total, p_mixed, N, V, d, splits, columns_of_split,
+    p_hidden, p_items, p_bias, p_ids, p_targets, p_maximum, p_total, p_acc,  # pointers
+    N, V, d, splits, columns_of_split,  # sizes
     BLOCK_D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BIAS: tl.constexpr, SAMPLED: tl.constexpr,
 ):  # fmt: skip
     split, rows = tl.program_id(0) % splits, tl.program_id(0) // splits * ROWS + tl.arange(0, ROWS)
     h = load_rows(p_hidden, rows, N, d, BLOCK_D)
     target = tl.load(p_targets + rows, rows < N, other=-1)
-    most = tl.full((ROWS,), float("-inf"), tl.float32)
+    maximum = tl.full((ROWS,), NOTHING, tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
-    mixed = tl.zeros((ROWS, BLOCK_D), tl.float32)
+    acc = tl.zeros((ROWS, BLOCK_D), tl.float32)
     begin = split * columns_of_split
     for start in range(begin, tl.minimum(begin + columns_of_split, V), COLUMNS):
         columns = start + tl.arange(0, COLUMNS)
@@ -99,39 +96,37 @@ def _forward_kernel(
         z = _logits(h, c, p_bias, columns, V, BIAS)
         out = (columns[None, :] >= V) | (_ids(p_ids, columns, V, SAMPLED)[None, :] == target[:, None])
         z = tl.where(out, float("-inf"), z)
-        # While all are left out the maximum stays finite, or -inf less -inf would be NaN.
-        new_most = tl.maximum(tl.maximum(most, tl.max(z, 1)), -1e30, propagate_nan=tl.PropagateNan.ALL)
-        e = tl.exp2((z - new_most[:, None]) * LOG2E)
-        fade = tl.exp2((most - new_most) * LOG2E)
-        total = total * fade + tl.sum(e, 1)
-        mixed = mixed * fade[:, None] + tl.dot(e.to(c.dtype), c, input_precision="ieee")
-        most = new_most
+        maximum, factor = rescale(maximum, tl.max(z, 1), LOG2E)
+        # Exponents turn to base 2 last, when they are near 0 where it counts.
+        e = tl.exp2((z - maximum[:, None]) * LOG2E)
+        total = total * factor + tl.sum(e, 1)
+        acc = acc * factor[:, None] + tl.dot(e.to(c.dtype), c, input_precision="ieee")
     o_row = split.to(tl.int64) * N + rows
     k = tl.arange(0, BLOCK_D)
-    tl.store(p_most + o_row, most, rows < N)
+    tl.store(p_maximum + o_row, maximum, rows < N)
     tl.store(p_total + o_row, total, rows < N)
-    tl.store(p_mixed + o_row[:, None] * d + k[None, :], mixed, (rows[:, None] < N) & (k[None, :] < d))
+    tl.store(p_acc + o_row[:, None] * d + k[None, :], acc, (rows[:, None] < N) & (k[None, :] < d))
 
 
 @triton.jit(do_not_specialize=("N", "splits"))
 def _merge_kernel(
-    p_hidden, p_items, p_bias, p_targets, p_most, p_total, p_mixed, p_loss, p_dhidden, p_lse, N, d, splits,
+    p_hidden, p_items, p_bias, p_targets, p_maximum, p_total, p_acc, p_loss, p_dhidden, p_lse,  # pointers
+    N, d, splits,  # sizes
     BLOCK_D: tl.constexpr, ROWS: tl.constexpr, BIAS: tl.constexpr,
 ):  # fmt: skip
     """items, bias: of the whole catalogue, as targets are rows of it."""
     rows, k = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK_D)
     m_rows, o_row = rows < N, rows.to(tl.int64)
-    most = tl.full((ROWS,), -1e30, tl.float32)
+    maximum = tl.full((ROWS,), NOTHING, tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
-    mixed = tl.zeros((ROWS, BLOCK_D), tl.float32)
+    acc = tl.zeros((ROWS, BLOCK_D), tl.float32)
     m_block = m_rows[:, None] & (k[None, :] < d)
     for _ in range(0, splits):
-        new = tl.load(p_most + o_row, m_rows, other=-1e30)
-        new_most = tl.maximum(most, new, propagate_nan=tl.PropagateNan.ALL)
-        fade, scale = tl.exp2((most - new_most) * LOG2E), tl.exp2((new - new_most) * LOG2E)
-        total = total * fade + tl.load(p_total + o_row, m_rows, other=0.0) * scale
-        mixed = mixed * fade[:, None] + tl.load(p_mixed + o_row[:, None] * d + k[None, :], m_block, other=0.0) * scale[:, None]
-        most = new_most
+        of_split = tl.load(p_maximum + o_row, m_rows, other=NOTHING)
+        maximum, factor = rescale(maximum, of_split, LOG2E)
+        scale = tl.exp2((of_split - maximum) * LOG2E)
+        total = total * factor + tl.load(p_total + o_row, m_rows, other=0.0) * scale
+        acc = acc * factor[:, None] + tl.load(p_acc + o_row[:, None] * d + k[None, :], m_block, other=0.0) * scale[:, None]
         o_row += N
     target = tl.load(p_targets + rows, m_rows, other=-1)
     valid = target >= 0
@@ -141,8 +136,8 @@ def _merge_kernel(
     z_target = tl.sum(h * c, 1)
     if BIAS:
         z_target += tl.load(p_bias + target, valid, other=0.0).to(tl.float32)
-    loss, q, lse = join_target(most, total, z_target)
-    mean = mixed / tl.where(total == 0.0, 1.0, total)[:, None]
+    loss, q, lse = join_target(maximum, total, z_target)
+    mean = acc / tl.where(total == 0.0, 1.0, total)[:, None]
     dhidden = tl.where(valid[:, None], q[:, None] * (mean - c), 0.0)
     tl.store(p_loss + rows, tl.where(valid, loss, 0.0), m_rows)
     tl.store(p_lse + rows, tl.where(valid, lse, 0.0), m_rows)
@@ -150,26 +145,12 @@ def _merge_kernel(
     tl.store(p_dhidden + o_block, dhidden.to(p_dhidden.dtype.element_ty), m_block)
 
 
-@triton.jit(do_not_specialize=("N",))
-def _total_kernel(p_loss, p_targets, p_totals, N, MEAN: tl.constexpr, ROWS: tl.constexpr):
-    total = tl.zeros((ROWS,), tl.float32)
-    count = tl.zeros((ROWS,), tl.int32)
-    for start in range(0, N, ROWS):
-        rows = start + tl.arange(0, ROWS)
-        total += tl.load(p_loss + rows, rows < N, other=0.0)
-        count += (tl.load(p_targets + rows, rows < N, other=-1) >= 0).to(tl.int32)
-    weight = 1.0
-    if MEAN:
-        weight = 1.0 / tl.maximum(tl.sum(count, 0), 1).to(tl.float32)
-    tl.store(p_totals, tl.sum(total, 0) * weight)
-    tl.store(p_totals + 1, weight)
-    tl.store(p_totals + 2, 1.0)
-
-
 @triton.jit(do_not_specialize=("N", "dloss_row", "column_blocks", "rows_of_range"))
 def _backward_kernel(
-    p_dloss, p_hidden, p_items, p_bias, p_ids, p_targets, p_loss, p_lse, p_gradients, N, V, d, dloss_row, size, column_blocks,
-    rows_of_range, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BIAS: tl.constexpr, SAMPLED: tl.constexpr,
+    p_dloss, p_hidden, p_items, p_bias, p_ids, p_targets, p_loss, p_lse, p_gradients,  # pointers
+    dloss_row,  # stride
+    N, V, d, size, column_blocks, rows_of_range,  # sizes
+    BLOCK_D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BIAS: tl.constexpr, SAMPLED: tl.constexpr,
 ):  # fmt: skip
     """gradients (ranges, size): ditems (V, d), then dbias (V,). dloss: dloss_row numbers from row to row, 0 if all have one.
 
@@ -193,7 +174,7 @@ def _backward_kernel(
         # A sample leaves its targets out.
         at_target = tl.zeros((ROWS,), tl.float32)
         if not SAMPLED:
-            at_target -= one_minus_exp(tl.load(p_loss + rows, valid, other=0.0).to(tl.float32))
+            at_target += expm1(-tl.load(p_loss + rows, valid, other=0.0).to(tl.float32))
         dz = tl.where(ids[None, :] == target[:, None], at_target[:, None], p) * dloss[:, None]
         dz = tl.where(valid[:, None], dz, 0.0)
         ditems += tl.dot(tl.trans(dz.to(h.dtype)), h, input_precision="ieee")
@@ -207,6 +188,19 @@ def _backward_kernel(
         tl.store(p_gradients + tl.cast(V, tl.int64) * d + columns, dbias.to(p_gradients.dtype.element_ty), columns < V)
 
 
+def _operands(hidden: Tensor, columns: Tensor, bias: Tensor | None, targets: Tensor, ids: Tensor | None) -> dict[str, Tensor | int | bool]:
+    """What forward and backward take: any tensor stands for a bias or ids that there are not."""
+    pointers = {"p_hidden": hidden, "p_items": columns, "p_bias": hidden if bias is None else bias, "p_targets": targets}
+    pointers |= {"p_ids": targets if ids is None else ids}
+    n, d = hidden.shape
+    sizes = {"N": n, "V": columns.shape[0], "d": d, "BLOCK_D": block_columns(d)}
+    return pointers | sizes | {"BIAS": bias is not None, "SAMPLED": ids is not None}
+
+
+def _blocks(tile: tiles.Tile) -> dict[str, int]:
+    return {"ROWS": tile.rows, "COLUMNS": tile.columns} | tile.options
+
+
 def forward_columns(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, columns: Tensor, column_bias: Tensor | None, ids: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -216,19 +210,20 @@ def forward_columns(
     row_blocks, column_blocks, block_d = triton.cdiv(n, block.rows), triton.cdiv(v, block.columns), block_columns(d)
     splits, blocks_of_split = cut(column_blocks, row_blocks)
     # Each for itself: where slices of one tensor lie would depend on n, and Triton compiles for how an address is aligned.
-    most, total = (hidden.new_empty((splits, n), dtype=torch.float32) for _ in range(2))
-    mixed = hidden.new_empty((splits, n, d), dtype=torch.float32)
+    maximum, total = (hidden.new_empty((splits, n), dtype=torch.float32) for _ in range(2))
+    acc = hidden.new_empty((splits, n, d), dtype=torch.float32)
     loss, lse = (hidden.new_empty(n, dtype=torch.float32) for _ in range(2))
     dhidden = torch.empty_like(hidden)
     if n:
+        partials = {"p_maximum": maximum, "p_total": total, "p_acc": acc}
         _forward_kernel[(row_blocks * splits,)](
-            hidden, columns, hidden if column_bias is None else column_bias, targets if ids is None else ids, targets, most, total, mixed,
-            n, v, d, splits, blocks_of_split * block.columns, BLOCK_D=block_d, ROWS=block.rows, COLUMNS=block.columns,
-            BIAS=column_bias is not None, SAMPLED=ids is not None, **block.options,
+            **_operands(hidden, columns, column_bias, targets, ids), **partials,
+            splits=splits, columns_of_split=blocks_of_split * block.columns, **_blocks(block),
         )  # fmt: skip
         merge_rows = min(MERGE_ROWS, MERGE_ELEMENTS // block_d)
         _merge_kernel[(triton.cdiv(n, merge_rows),)](
-            hidden, items, hidden if bias is None else bias, targets, most, total, mixed, loss, dhidden, lse, n, d, splits,
+            p_hidden=hidden, p_items=items, p_bias=hidden if bias is None else bias, p_targets=targets, **partials,
+            p_loss=loss, p_dhidden=dhidden, p_lse=lse, N=n, d=d, splits=splits,
             BLOCK_D=block_d, ROWS=merge_rows, BIAS=bias is not None, **all_registers(),
         )  # fmt: skip
     return loss, dhidden, lse
@@ -258,48 +253,44 @@ def backward_columns(
     gradients = hidden.new_empty((ranges, size), dtype=dtype if ranges == 1 else torch.float32)
     if v:
         _backward_kernel[(column_blocks * ranges,)](
-            dloss, hidden, columns, hidden if bias is None else bias, targets if ids is None else ids, targets, loss, lse, gradients,
-            n, v, d, dloss.stride(0) if dloss.dim() else 0, size, column_blocks, blocks_of_range * block.rows, BLOCK_D=block_columns(d),
-            ROWS=block.rows, COLUMNS=block.columns, BIAS=bias is not None, SAMPLED=ids is not None, **block.options,
+            **_operands(hidden, columns, bias, targets, ids), p_dloss=dloss, p_loss=loss, p_lse=lse, p_gradients=gradients,
+            dloss_row=dloss.stride(0) if dloss.dim() else 0,
+            size=size, column_blocks=column_blocks, rows_of_range=blocks_of_range * block.rows, **_blocks(block),
         )  # fmt: skip
     ditems, *dbias = split_sums(gradients[0] if ranges == 1 else sum_partials(gradients, dtype=dtype), shapes)
     return ditems, dbias[0] if dbias else None
 
 
+def fits(hidden: Tensor, *_) -> bool:
+    return all(tiles.fits(f"softmax_loss {which}", hidden.shape[1], hidden.dtype) for which in ("forward", "backward"))
+
+
+def fits_backward(dloss: Tensor, *inputs) -> bool:
+    return fits(*inputs)
+
+
+@held_if(fits)
 def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    if hidden.shape[1] > MOST_COLUMNS:
-        return reference.softmax_loss(hidden, items, bias, targets)
     hidden, items, bias, targets = contiguous(hidden, items, bias, targets)
     return forward_columns(hidden, items, bias, targets, items, bias, None)
 
 
+@held_if(fits_backward)
 def softmax_loss_backward(
     dloss: Tensor, hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, loss: Tensor, lse: Tensor
 ) -> tuple[Tensor, Tensor | None]:
-    if hidden.shape[1] > MOST_COLUMNS:
-        return reference.softmax_loss_backward(dloss, hidden, items, bias, targets, loss, lse)
     hidden, items, bias, targets, loss, lse = contiguous(hidden, items, bias, targets, loss, lse)
     return backward_columns(dloss, hidden, items, bias, targets, loss, lse, None, items.dtype)
 
 
-def _totals(losses: Tensor, targets: Tensor, mean: bool) -> Tensor:
-    """The losses' sum or mean, what a row counts in it, and 1."""
-    totals = losses.new_empty(3)
-    _total_kernel[(1,)](losses, targets, totals, losses.shape[0], MEAN=mean, ROWS=TOTAL_ROWS)
-    return totals
-
-
-def total_loss(loss: Tensor, targets: Tensor, mean: bool) -> tuple[Tensor, Tensor]:
-    totals = _totals(loss.contiguous(), targets.contiguous(), mean)
-    return totals[0], totals[1]
-
-
+@held_if(fits)
 def reduced_softmax_loss(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, mean: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-    if hidden.shape[1] > MOST_COLUMNS:
-        return reference.reduced_softmax_loss(hidden, items, bias, targets, mean)
     hidden, items, bias, targets = contiguous(hidden, items, bias, targets)
     losses, dhidden, lse = forward_columns(hidden, items, bias, targets, items, bias, None)
-    loss, weight, one = _totals(losses, targets, mean).unbind()
+    loss, weight, one = totals(losses, targets, mean).unbind()
     return loss, weight, dhidden, *backward_columns(one, hidden, items, bias, targets, losses, lse, None, items.dtype)
+
+
+OPERATORS = (softmax_loss, softmax_loss_backward, reduced_softmax_loss)

@@ -24,3 +24,6 @@ def token_positions(cu_seqlens: Tensor, tokens: int) -> Tensor:
     if tokens:
         _kernel[(cu_seqlens.shape[0] - 1,)](cu_seqlens.contiguous(), positions, BLOCK=BLOCK)
     return positions
+
+
+OPERATORS = (token_positions,)

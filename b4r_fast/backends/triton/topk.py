@@ -8,7 +8,7 @@ in which none is better than its row's worst costs a comparison; in others, excl
 the place of its worst until none is better. torch joins the splits. Bytes beside h and C: 8 k for a row and split: nothing grows with N V.
 2 N V d operations; C is read once for every block of rows.
 
-More than KEPT[-1] best, and lists of candidates, are left to the reference, which sorts a block of logits.
+More than KEPT[-1] best, and lists of candidates, are left to the next backend: the reference sorts a block of logits.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .. import reference
+from .. import held_if
 from ..devices import cut
 from ..reference.topk import sorted_lists
 from . import tiles
 from .rows import bias_or_zeros, block_columns, load_rows, lower_bound
-from .softmax_loss import MOST_COLUMNS
 
 KEPT = (16, 128)  # places for the best of a row: few forms, so that all can be compiled ahead
 LOWEST, HIGHEST = tl.constexpr(-(2**63)), tl.constexpr(2**63 - 1)
@@ -49,7 +48,8 @@ def _listed(p_exclude, first, end, item, steps):
 
 @triton.jit(do_not_specialize=("N", "splits", "items_of_split", "steps", "k"))
 def _best_kernel(
-    p_hidden, p_items, p_bias, p_exclude, p_offsets, p_best, N, V, d, splits, items_of_split, steps, k,
+    p_hidden, p_items, p_bias, p_exclude, p_offsets, p_best,  # pointers
+    N, V, d, splits, items_of_split, steps, k,  # sizes
     ROWS: tl.constexpr, ITEMS: tl.constexpr, KEPT: tl.constexpr, BLOCK_D: tl.constexpr, EXCLUDE: tl.constexpr,
 ):  # fmt: skip
     split, rows = tl.program_id(0) % splits, tl.program_id(0) // splits * ROWS + tl.arange(0, ROWS)
@@ -82,6 +82,11 @@ def _best_kernel(
     tl.store(p_best + o_best, best, (rows < N)[:, None] & (slot < k)[None, :])
 
 
+def _has_kernel(hidden: Tensor, items: Tensor, bias: Tensor | None, k: int, exclude, exclude_offsets, candidates: Tensor | None) -> bool:
+    return candidates is None and k <= KEPT[-1] and tiles.fits("topk", hidden.shape[1], hidden.dtype)
+
+
+@held_if(_has_kernel)
 def topk(
     hidden: Tensor,
     items: Tensor,
@@ -92,8 +97,6 @@ def topk(
     candidates: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     (n, d), v = hidden.shape, items.shape[0]
-    if candidates is not None or k > KEPT[-1] or d > MOST_COLUMNS:
-        return reference.topk(hidden, items, bias, k, exclude, exclude_offsets, candidates)
     hidden, items = hidden.contiguous(), items.contiguous()
     block = tiles.tile("topk", d, hidden.dtype)
     row_blocks = triton.cdiv(n, block.rows)
@@ -115,3 +118,6 @@ def topk(
     scores = torch.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered).view(torch.float32)
     rows = torch.where(found, 0xFFFFFFFF - (keys & 0xFFFFFFFF), -1)
     return torch.where(found, scores, -torch.inf).to(hidden.dtype), rows
+
+
+OPERATORS = (topk,)
