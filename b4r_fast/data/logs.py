@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..extras import require
+from .duckdb_errors import disk_reason, log_reason
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -95,18 +96,13 @@ def read_log(
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: cannot be unpacked: {error}") from None
     except duckdb.Error as error:
-        if isinstance(error, duckdb.OutOfMemoryException) or lacks_disk(error):
+        if isinstance(error, duckdb.OutOfMemoryException) or disk_reason(error):
             raise
-        raise InputError(f"{path}: {_reason(path, kind, str(error))}") from None
+        raise InputError(f"{path}: {log_reason(error, _rows(path, kind))}") from None
     if not _value(connection, "SELECT count(*) FROM log"):
         raise InputError(f"{path}: no row of data")
     if kind == "sequences" and file_format is None and _value(connection, ONLY_PAIRS):
         raise InputError(f'{path}: every line holds two ids; say `file_format` pairs for "user item", or sequences for two items each')
-
-
-def lacks_disk(error: Exception) -> bool:
-    """Whether an error of DuckDB is about a file that it could not write."""
-    return "Could not write" in str(error) or "No space left" in str(error)
 
 
 def _read_sequences(connection: DuckDBPyConnection, path: Path, columns: Columns, with_rating: bool) -> None:
@@ -252,24 +248,6 @@ def _rows(path: Path, kind: str) -> Iterator[tuple[int, list[str]]]:
             if fields:
                 yield line, fields
             line = reader.line_num + 1
-
-
-def _reason(path: Path, kind: str, message: str) -> str:
-    """One line out of DuckDB's many: the row, and what is wrong with it."""
-    if expected := re.search(r"Expected Number of Columns: (\d+) Found", message):
-        # DuckDB counts lines otherwise where rows span several.
-        for line, fields in _rows(path, kind):
-            if len(fields) != int(expected[1]):
-                return f"row {line}: {len(fields)} fields, where the first row has {expected[1]}"
-    row = re.search(r"Line: (\d+)", message)
-    if row and "not utf-8" in message:
-        return f"row {row[1]}: not UTF-8 text"
-    if row and "unterminated quote" in message:
-        return f"row {row[1]}: a quote is opened and never closed"
-    if "invalid state" in message:
-        return "cannot be read: its rows do not all end alike, in LF or in CRLF, or text follows a closing quote"
-    first = re.sub(r"^(\w+ )+Error: ", "", message.splitlines()[0])
-    return f"row {row[1]}: {first}" if row else f"cannot be read: {first}"
 
 
 def _value(connection: DuckDBPyConnection, query: str) -> Any:
