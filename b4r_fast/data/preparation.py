@@ -20,7 +20,8 @@ from ..errors import InputError
 from ..extras import require
 from ..files import atomic_folder, cannot_write
 from .duckdb_errors import disk_reason
-from .logs import Columns, read_log
+from .logs import read_log
+from .readers import Columns
 from .sequences import FILES, FORMAT, PreparedData
 
 if TYPE_CHECKING:
