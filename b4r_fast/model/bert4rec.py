@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from .. import ops
-from ..errors import InputError
-from ..files import atomic_write
 from ..ops.checks import check_range, check_seed, readable
 from ..packed import IGNORED_LABEL, PADDING_ID, PackedSequences
+from . import pretrained
 from .config import BERT4RecConfig
 from .layer import SelectedTokens, TransformerLayer
 
@@ -206,32 +203,12 @@ class BERT4Rec(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors, each atomically. Raises InputError where they cannot be written."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        with atomic_write(folder / "model.safetensors") as path:
-            safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
-        with atomic_write(folder / "config.json") as path:
-            path.write_text(self.config.to_json())
+        pretrained.save(self, Path(folder))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> BERT4Rec:
         """The model that save_pretrained wrote, in evaluation mode. Raises InputError for files that are absent, truncated or foreign."""
-        folder = Path(folder)
-        model = cls(BERT4RecConfig.from_json_file(folder / "config.json"))
-        weights = folder / "model.safetensors"
-        if not weights.is_file():
-            raise InputError(f"{weights}: no such file; a saved model has config.json and model.safetensors")
-        try:
-            tensors = safetensors.torch.load_file(weights)
-        except (safetensors.SafetensorError, OSError) as error:
-            raise InputError(f"{weights}: not a readable safetensors file, it may be truncated: {error}") from None
-        try:
-            model.load_state_dict(tensors)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[1].strip()
-            raise InputError(f"{weights}: does not fit the config.json beside it: {reason}") from None
-        return model.eval()
+        return pretrained.load(cls, Path(folder)).eval()
 
     def _pack(self, input_ids: Tensor | PackedSequences, labels: Tensor | None) -> tuple[PackedSequences, Tensor | None]:
         ids = input_ids.values if isinstance(input_ids, PackedSequences) else input_ids
