@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from . import ops
+from .ops.softmax_loss import IGNORED
 
 PADDING_ID = 0
-IGNORED_LABEL = -100
+IGNORED_LABEL = IGNORED  # what the losses leave out
 
 
 @dataclass(frozen=True, slots=True)

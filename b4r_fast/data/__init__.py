@@ -3,8 +3,8 @@
 from .batches import ClozeBatch, ClozeBatches
 from .datasets import DATASETS, prepare_dataset
 from .ids import RawIds
-from .logs import Columns
 from .preparation import Preprocessing, prepare
+from .readers import Columns
 from .sequences import PreparedData, Sequences
 from .split import LeaveOneOut, leave_one_out
 

@@ -19,7 +19,9 @@ import numpy as np
 from ..errors import InputError
 from ..extras import require
 from ..files import atomic_folder, cannot_write
-from .logs import Columns, lacks_disk, read_log
+from .duckdb_errors import disk_reason
+from .logs import read_log
+from .readers import Columns
 from .sequences import FILES, FORMAT, PreparedData
 
 if TYPE_CHECKING:
@@ -81,8 +83,7 @@ def prepare(
         except duckdb.OutOfMemoryException:
             raise InputError(f"{log}: {memory_limit} of memory is not enough for it; give more with `memory_limit`") from None
         except duckdb.Error as error:
-            if lacks_disk(error):
-                reason = "No space left on device" if "No space left" in str(error) else str(error).splitlines()[0]
+            if reason := disk_reason(error):
                 raise cannot_write(out, reason) from None
             raise
         for name, value in (expected or {}).items():

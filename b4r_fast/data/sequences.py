@@ -1,4 +1,4 @@
-"""Users' histories as `b4r-fast prepare` writes them: memory-mapped, so a data set of any size opens at once."""
+"""Users' histories as `prepare` writes them: memory-mapped, so a data set of any size opens at once."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Sequences:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """A folder that `b4r-fast prepare` wrote."""
+    """A folder that `prepare` wrote."""
 
     folder: Path
     statistics: dict

@@ -6,23 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from .. import ops
-from ..errors import InputError
-from ..files import atomic_write
 from ..ops.checks import check_range, check_seed, readable
 from ..packed import IGNORED_LABEL, PADDING_ID, PackedSequences
+from . import pretrained
 from .config import BERT4RecConfig
 from .layer import SelectedTokens, TransformerLayer
+from .seeds import StepSeeds, seed_steps
 
 Histories = Sequence[Sequence[int]] | Tensor | PackedSequences
-
-# The golden ratio in 64 bits, as a signed number: seeds of the ops of one step are this far apart.
-SEED_STEP = 0x9E3779B97F4A7C15 - (1 << 64)
 
 
 class BERT4RecOutput(NamedTuple):
@@ -98,8 +93,7 @@ class BERT4Rec(nn.Module):
         self.seed_steps: Tensor
         by_popularity = config.loss == "sampled" and config.sampler == "popularity"
         self.register_buffer("item_counts", torch.ones(config.num_items, dtype=torch.int64) if by_popularity else None)
-        seeds = 2 + TransformerLayer.SEEDS * config.num_layers
-        self.register_buffer("seed_steps", torch.empty(seeds, dtype=torch.int64), persistent=False)
+        self.register_buffer("seed_steps", seed_steps(config.num_layers), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -112,7 +106,7 @@ class BERT4Rec(nn.Module):
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
             self.item_embedding.weight[PADDING_ID] = 0
-            self.seed_steps.copy_(torch.arange(len(self.seed_steps)) * SEED_STEP)
+            self.seed_steps.copy_(seed_steps(self.config.num_layers))
 
     @property
     def item_embeddings(self) -> Tensor:
@@ -152,11 +146,11 @@ class BERT4Rec(nn.Module):
             rows = int((labels != IGNORED_LABEL).sum()) if rows is None else rows
             index, targets, cu_seqlens = ops.select_labelled(labels, batch.cu_seqlens, rows)
             selected = SelectedTokens(index, cu_seqlens)
-        seeds = self._seeds(seed, batch.values.device) if self.training else None
+        seeds = StepSeeds.of(check_seed(seed, batch.values.device), self.seed_steps) if self.training else None
         hidden = self._transform(batch, selected, seeds)
         if targets is None:
             return BERT4RecOutput(None, hidden)
-        return BERT4RecOutput(self._loss(hidden, targets, seed if seeds is None else seeds[-1]), hidden)
+        return BERT4RecOutput(self._loss(hidden, targets, seed if seeds is None else seeds.negatives), hidden)
 
     @torch.no_grad()
     def encode(self, histories: Histories) -> Tensor:
@@ -206,32 +200,12 @@ class BERT4Rec(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors, each atomically. Raises InputError where they cannot be written."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        with atomic_write(folder / "model.safetensors") as path:
-            safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
-        with atomic_write(folder / "config.json") as path:
-            path.write_text(self.config.to_json())
+        pretrained.save(self, Path(folder))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> BERT4Rec:
         """The model that save_pretrained wrote, in evaluation mode. Raises InputError for files that are absent, truncated or foreign."""
-        folder = Path(folder)
-        model = cls(BERT4RecConfig.from_json_file(folder / "config.json"))
-        weights = folder / "model.safetensors"
-        if not weights.is_file():
-            raise InputError(f"{weights}: no such file; a saved model has config.json and model.safetensors")
-        try:
-            tensors = safetensors.torch.load_file(weights)
-        except (safetensors.SafetensorError, OSError) as error:
-            raise InputError(f"{weights}: not a readable safetensors file, it may be truncated: {error}") from None
-        try:
-            model.load_state_dict(tensors)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[1].strip()
-            raise InputError(f"{weights}: does not fit the config.json beside it: {reason}") from None
-        return model.eval()
+        return pretrained.load(cls, Path(folder)).eval()
 
     def _pack(self, input_ids: Tensor | PackedSequences, labels: Tensor | None) -> tuple[PackedSequences, Tensor | None]:
         ids = input_ids.values if isinstance(input_ids, PackedSequences) else input_ids
@@ -271,16 +245,12 @@ class BERT4Rec(nn.Module):
         self._check_ids("candidates", candidates, self.config.num_items)
         return candidates.long() - 1
 
-    def _seeds(self, seed: Tensor | None, device: torch.device) -> list[Tensor]:
-        """One seed for each op of a step that drops or samples: the embedding's, SEEDS of each layer, the negatives'."""
-        return list((check_seed(seed, device) + self.seed_steps).unbind())
-
-    def _transform(self, batch: PackedSequences, selected: SelectedTokens | None, seeds: list[Tensor] | None) -> Tensor:
+    def _transform(self, batch: PackedSequences, selected: SelectedTokens | None, seeds: StepSeeds | None) -> Tensor:
         """(rows, hidden) after the projection head: of the selected tokens, or of all."""
-        x = self._embed(batch, None if seeds is None else seeds[0])
+        x = self._embed(batch, None if seeds is None else seeds.embedding)
         for i, layer in enumerate(self.layers):
-            layer_seeds = None if seeds is None else seeds[1 + TransformerLayer.SEEDS * i : 1 + TransformerLayer.SEEDS * (i + 1)]
-            x = layer(x, batch, selected if layer is self.layers[-1] else None, layer_seeds)
+            last = layer is self.layers[-1]
+            x = layer(x, batch, selected if last else None, None if seeds is None else seeds.layers[i])
         if self.final_norm is not None:
             x = self.final_norm(x)
         return x if self.head is None else self.head(x)

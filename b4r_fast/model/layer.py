@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .. import ops
 from ..packed import PackedSequences
 from .config import BERT4RecConfig
+from .seeds import LayerSeeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,6 @@ class SelectedTokens:
 class TransformerLayer(nn.Module):
     """x = LN(x + Dropout(MultiHead(x))), x = LN(x + Dropout(FFN(x))); with norm "pre", x = x + Dropout(sublayer(LN(x))) twice."""
 
-    SEEDS = 3  # attention, and the end of each of the two sublayers
-
     def __init__(self, config: BERT4RecConfig) -> None:
         super().__init__()
         d, f = config.hidden_size, config.intermediate_size
@@ -46,9 +45,9 @@ class TransformerLayer(nn.Module):
         self.ffn_out = nn.Linear(f, d)
         self.ffn_norm = nn.LayerNorm(d, eps=config.layer_norm_eps)
 
-    def forward(self, x: Tensor, batch: PackedSequences, selected: SelectedTokens | None, seeds: list[Tensor] | None) -> Tensor:
+    def forward(self, x: Tensor, batch: PackedSequences, selected: SelectedTokens | None, seeds: LayerSeeds | None) -> Tensor:
         """x: (tokens, hidden) -> (tokens, hidden), or (rows, hidden) of the selected tokens alone. seeds None: no dropout."""
-        attention_seed, residual_seed, ffn_seed = seeds or (None,) * self.SEEDS
+        attention_seed, residual_seed, ffn_seed = seeds or (None, None, None)
         dropout_p = 0.0 if seeds is None else self.config.hidden_dropout
         projection, norm = self.attention_output, self.attention_norm
         approximate = "tanh" if self.config.activation == "gelu_tanh" else "none"

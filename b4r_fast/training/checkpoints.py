@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from ..errors import InputError
 from ..files import atomic_write
 from .module import MONITOR
+from .restore import read_checkpoint
 
 LAST = "checkpoints/last.ckpt"
 
@@ -34,19 +33,6 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Raises InputError for a file that is absent, truncated or not a checkpoint of a training run."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; start without `resume`")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: not a readable checkpoint, it may be truncated: {str(error).splitlines()[0]}") from None
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "loops" not in checkpoint:
-        raise InputError(f"{path}: not the checkpoint of a training run")
-    return checkpoint
 
 
 class Interrupted(Exception):

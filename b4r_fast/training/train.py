@@ -21,11 +21,12 @@ from ..data import ClozeBatches, PreparedData, leave_one_out
 from ..errors import InputError
 from ..files import atomic_write
 from ..model import BERT4Rec
-from .checkpoints import LAST, AtomicCheckpointIO, Interrupted, KeepBest, KeepLast, read_checkpoint
+from .checkpoints import LAST, AtomicCheckpointIO, Interrupted, KeepBest, KeepLast
 from .curves import draw_curves
 from .module import MONITOR, ClozeModule, Validate
 from .progress import RunProgress
-from .settings import RunFile
+from .restore import best_if_stopped, read_checkpoint, restore
+from .settings import RunFile, TrainSettings
 
 CHECKPOINT_EVERY = 200  # steps
 
@@ -45,15 +46,26 @@ def train(
     Interrupted after Ctrl-C, when the checkpoint is written.
     """
     run, console = Path(run), console or Console(stderr=True)
-    resume = file is None
-    checkpoint = read_checkpoint(run / LAST) if resume and RunFile.read(run) else None
+    checkpoint = None
     if file is None:
         file = RunFile.read(run)
+        checkpoint = read_checkpoint(run / LAST)
     elif run.exists():
         _check_room(run, overwrite)
-    settings = file.settings
     torch.set_num_threads(file.threads)
     data = PreparedData.open(file.data)
+    module, batches = build(data, file.settings)
+    if checkpoint is None:
+        _start_folder(run, file, data, overwrite)
+    else:
+        restore(checkpoint, module, batches, run / LAST)
+        if (best := best_if_stopped(checkpoint)) is not None:
+            return best
+    return fit(run, module, batches, resume=checkpoint is not None, checkpoint_every=checkpoint_every, console=console)
+
+
+def build(data: PreparedData, settings: TrainSettings) -> tuple[ClozeModule, ClozeBatches]:
+    """The model with its weights drawn, and its batches from the first on. Raises InputError for settings that make none."""
     split = leave_one_out(data.sequences)
     config = settings.model_config(data.sequences.num_items)
     try:
@@ -73,20 +85,12 @@ def train(
     model = BERT4Rec(config)
     if config.loss == "sampled" and config.sampler == "popularity":
         model.set_item_counts(torch.from_numpy(split.train.counts()[1:]))
-    if not resume:
-        if overwrite and run.exists():
-            shutil.rmtree(run)  # only now that data and settings are known to be good
-        with atomic_write(run / RunFile.NAME) as path:
-            path.write_text(file.to_json())
-        data.item_ids.copy_to(run / "items.parquet")
-    module = ClozeModule(model, split, settings, total_steps=settings.epochs * len(batches))
-    if checkpoint is not None:
-        _check_fits(checkpoint, module, run / LAST)
-        # Lightning restores a loader within an epoch only; after an epoch's end it would start with the batches of the first.
-        batches.load_state_dict(checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"][0])
-        if _stopped_early(checkpoint):
-            return checkpoint["callbacks"]["KeepBest"]["best"]
+    return ClozeModule(model, split, settings, total_steps=settings.epochs * len(batches)), batches
 
+
+def fit(run: Path, module: ClozeModule, batches: ClozeBatches, *, resume: bool, checkpoint_every: int, console: Console) -> float:
+    """Train to the end, from the run's last checkpoint where it resumes. Returns the best validation NDCG@10."""
+    settings = module.settings
     keep_best = KeepBest(run)
     callbacks: list[lightning.Callback] = [Validate(), keep_best, RunProgress(console, keep_best)]
     if settings.patience is not None:
@@ -124,17 +128,13 @@ def _check_room(run: Path, overwrite: bool) -> None:
             raise InputError(f"{run}: holds a run already; `resume` continues it, `overwrite` replaces it")
 
 
-def _stopped_early(checkpoint: dict) -> bool:
-    """Whether early stopping ended the run: Lightning would train one more epoch before it notices."""
-    return any(state.get("stopped_epoch") for state in checkpoint["callbacks"].values())
+def _start_folder(run: Path, file: RunFile, data: PreparedData, overwrite: bool) -> None:
+    """Called when data and settings are known to be good: only then does a run that is overwritten go."""
+    if overwrite and run.exists():
+        shutil.rmtree(run)
+    with atomic_write(run / RunFile.NAME) as path:
+        path.write_text(file.to_json())
+    data.item_ids.copy_to(run / "items.parquet")
 
 
-def _check_fits(checkpoint: dict, module: ClozeModule, path: Path) -> None:
-    shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    theirs = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
-    if shapes != theirs:
-        name = next(iter(sorted(shapes.items() ^ theirs.items())))[0]
-        raise InputError(f"{path}: is of another model than run.json describes: {name} is {theirs.get(name)}, not {shapes.get(name)}")
-
-
-__all__ = ["Interrupted", "train"]
+__all__ = ["Interrupted", "build", "fit", "train"]

@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print, and how they fail."""
 
+import ast
 import json
 import os
 import re
@@ -84,9 +85,12 @@ def test_parameters_that_an_error_names_are_spelled_as_options(message, spelled)
 
 
 def test_the_library_names_no_options():
+    """Nor commands, wherever a message is put together; a text that begins with an option is an argument of another program."""
     package = Path(b4r_fast.__file__).parent
     for file in (file for file in package.rglob("*.py") if file.parent.name != "cli"):
-        assert not re.search(r"Error\([^)]*--[a-z{]", file.read_text()), file
+        texts = (node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant))
+        for text in (text for text in texts if isinstance(text, str)):
+            assert not re.search(r"\W--([a-z]|$)|`b4r-fast ", text), (file, text)
 
 
 def test_version_is_that_of_the_package(call):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from b4r_fast import InputError
-from b4r_fast.training.checkpoints import AtomicCheckpointIO, read_checkpoint
+from b4r_fast.training.checkpoints import AtomicCheckpointIO
+from b4r_fast.training.restore import read_checkpoint
 from b4r_fast.training.train import train
 
 from .small_runs import train_small
