@@ -100,7 +100,7 @@ $(VENV)/ttsem: $(VENV)/installed
 	@touch $@
 
 gpu-report: setup ## print what the kernels of a training step need of three GPUs, computed: 3 minutes
-	$(BIN)/python -m tests.backends.gpu_report
+	$(BIN)/python -m tests.without_a_gpu.report
 
 format: setup ## format all code
 	$(BIN)/ruff check --fix-only -q .

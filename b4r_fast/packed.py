@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from . import ops
-from .ops.softmax_loss import IGNORED
+from .backends import labels
 
-PADDING_ID = 0
-IGNORED_LABEL = IGNORED  # what the losses leave out
+PADDING_ID, IGNORED_LABEL = labels.PADDING, labels.IGNORED
 
 
 @dataclass(frozen=True, slots=True)

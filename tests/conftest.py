@@ -2,9 +2,9 @@
 
     gpu          the GPU, where torch finds one
     interpreter  elsewhere: Triton's kernels in its interpreter, the CUDA ones as they are compiled for the CPU (tests/cuda_on_cpu)
-    ttsem        Triton's as its compiler lowers them, executed on the CPU (backends/ttsem_session.py)
-    compiler     nothing: Triton's are compiled for GPUs that are not there (backends/compile_triton.py)
-    stand-in     the interpreter, on tensors that say they are elsewhere, for the tests marked gpu (stand_in_gpu.py)
+    ttsem        Triton's as its compiler lowers them, executed on the CPU (without_a_gpu/ttsem_runner.py)
+    compiler     nothing: Triton's are compiled for GPUs that are not there (without_a_gpu/compiler.py)
+    stand-in     the interpreter, on tensors that say they are elsewhere, for the tests marked gpu (without_a_gpu/stand_in.py)
 
 It is settled before Triton and the backends are imported.
 """
@@ -45,18 +45,18 @@ def pytest_configure(config):
         os.environ["TRITON_INTERPRET"] = "1"
         cuda_on_cpu.install()
     if on == "stand-in":
-        from . import stand_in_gpu
+        from .without_a_gpu import stand_in
 
-        stand_in_gpu.install()
-        config.stash[GPU] = stand_in_gpu.NAME
+        stand_in.install()
+        config.stash[GPU] = stand_in.NAME
     if on == "ttsem":
-        from .backends import ttsem_session
+        from .without_a_gpu import ttsem_runner
 
-        stack.enter_context(ttsem_session.open_session())
+        stack.enter_context(ttsem_runner.open_session())
     if on == "compiler":
-        from .backends import compile_triton
+        from .without_a_gpu import compiler
 
-        compile_triton.install(compile_triton.note)
+        compiler.install(compiler.note)
 
 
 def pytest_unconfigure(config):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from .stand_in_gpu import UNAVAILABLE, run
+from .without_a_gpu.stand_in import UNAVAILABLE, run
 
 pytestmark = pytest.mark.skipif(UNAVAILABLE is not None, reason=str(UNAVAILABLE))
 
@@ -25,10 +25,10 @@ def test_every_op_and_a_model_pass_on_a_stand_in(file, found):
 
 LEFT_BEHIND = """
 import torch
-from tests import stand_in_gpu
-stand_in_gpu.install()
-x = torch.arange(3, device=stand_in_gpu.NAME)
-assert (x + x).device.type == stand_in_gpu.NAME
+from tests.without_a_gpu import stand_in
+stand_in.install()
+x = torch.arange(3, device=stand_in.NAME)
+assert (x + x).device.type == stand_in.NAME
 try:
     x + torch.arange(3)
 except RuntimeError as error:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..backends.labels import IGNORED
 from .checks import check_rows, check_tensors
 from .fakes import fake_losses
 from .reduce_loss import reduce_loss
 from .registration import define, differentiate
 from .row_gradients import number_rows, sparse_gradient
-from .softmax_loss import IGNORED, scaled_rows
+from .softmax_loss import scaled_rows
 
 
 def _fake(hidden, items, bias, targets, negatives, log_q, sparse):

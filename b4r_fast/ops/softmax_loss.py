@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..backends.labels import IGNORED
 from .checks import check_rows, check_tensors
 from .fakes import fake_gradients, fake_losses
 from .reduce_loss import reduce_loss
 from .registration import define, differentiate
-
-IGNORED = -100
 
 
 def _fake(hidden, items, bias, targets):

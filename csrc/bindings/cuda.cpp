@@ -72,15 +72,15 @@ PYBIND11_MODULE(_cuda, m) {
       without_gil());
 
   py::class_<cuda::ScoredItems>(m, "ScoredItems")
-      .def(py::init([](cuda::Dtype dtype, Address hidden, Address items, Address bias, int64_t users, int64_t num_items, int64_t d,
-                       int64_t splits) { return cuda::ScoredItems{dtype, hidden, items, bias, users, num_items, d, splits}; }));
-  m.def("users_of_block", &cuda::users_of_block);
+      .def(py::init([](cuda::Dtype dtype, Address hidden, Address items, Address bias, int64_t rows, int64_t num_items, int64_t d,
+                       int64_t splits) { return cuda::ScoredItems{dtype, hidden, items, bias, rows, num_items, d, splits}; }));
+  m.def("rows_of_block", &cuda::rows_of_block);
   m.def(
       "topk",
       [](const cuda::ScoredItems& in, int64_t k, Address exclude, Address offsets, Address best, Address scores, Address rows,
          Address stream) { cuda::topk(in, k, exclude, offsets, best, scores, rows, stream); },
       without_gil());
-  m.attr("USERS_OF_RANK") = cuda::kUsersOfRank;
+  m.attr("ROWS_OF_RANK") = cuda::kRowsOfRank;
   m.def(
       "count_not_below",
       [](const cuda::ScoredItems& in, Address targets, Address counts, Address stream) {

@@ -95,23 +95,23 @@ struct Entry {
 // Maximum, sum and weighted sum of some negatives.
 template <int NUMBERS>
 struct Sums {
-  float most = kLowest, total = 0.0f, mixed[NUMBERS] = {};
+  float maximum = kLowest, total = 0.0f, acc[NUMBERS] = {};
 
-  __device__ __forceinline__ void raise(float new_most) {
-    const float fade = exp2f((most - new_most) * kLog2E);
-    total *= fade;
+  __device__ __forceinline__ void rescale(float new_maximum) {
+    const float factor = exp2f((maximum - new_maximum) * kLog2E);
+    total *= factor;
 #pragma unroll
-    for (int i = 0; i < NUMBERS; ++i) mixed[i] *= fade;
-    most = new_most;
+    for (int i = 0; i < NUMBERS; ++i) acc[i] *= factor;
+    maximum = new_maximum;
   }
 
   template <class Value>
-  __device__ __forceinline__ void add(float other_most, float other_total, const Value& other_mixed) {
-    raise(fmaxf(most, other_most));
-    const float fade = exp2f((other_most - most) * kLog2E);
-    total = fmaf(other_total, fade, total);
+  __device__ __forceinline__ void add(float other_maximum, float other_total, const Value& other_acc) {
+    rescale(fmaxf(maximum, other_maximum));
+    const float factor = exp2f((other_maximum - maximum) * kLog2E);
+    total = fmaf(other_total, factor, total);
 #pragma unroll
-    for (int i = 0; i < NUMBERS; ++i) mixed[i] = fmaf(other_mixed(i), fade, mixed[i]);
+    for (int i = 0; i < NUMBERS; ++i) acc[i] = fmaf(other_acc(i), factor, acc[i]);
   }
 };
 
@@ -155,16 +155,16 @@ __global__ void __launch_bounds__(kThreads, 1)
       else
         z[u] = -INFINITY;
     }
-    float most = sums.most;
+    float maximum = sums.maximum;
 #pragma unroll
-    for (int u = 0; u < kAtATime; ++u) most = fmaxf(most, z[u]);
-    sums.raise(most);
+    for (int u = 0; u < kAtATime; ++u) maximum = fmaxf(maximum, z[u]);
+    sums.rescale(maximum);
 #pragma unroll
     for (int u = 0; u < kAtATime; ++u) {
-      const float e = exp2f((z[u] - most) * kLog2E);
+      const float e = exp2f((z[u] - maximum) * kLog2E);
       sums.total += e;
 #pragma unroll
-      for (int i = 0; i < kNumbers; ++i) sums.mixed[i] = fmaf(e, c[u][i], sums.mixed[i]);
+      for (int i = 0; i < kNumbers; ++i) sums.acc[i] = fmaf(e, c[u][i], sums.acc[i]);
     }
   }
 
@@ -173,8 +173,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   for (int offset = kLanes; offset < 32; offset *= 2) {
     float others[kNumbers];
 #pragma unroll
-    for (int i = 0; i < kNumbers; ++i) others[i] = __shfl_xor_sync(kWarp, sums.mixed[i], offset);
-    sums.add(__shfl_xor_sync(kWarp, sums.most, offset), __shfl_xor_sync(kWarp, sums.total, offset),
+    for (int i = 0; i < kNumbers; ++i) others[i] = __shfl_xor_sync(kWarp, sums.acc[i], offset);
+    sums.add(__shfl_xor_sync(kWarp, sums.maximum, offset), __shfl_xor_sync(kWarp, sums.total, offset),
              [&](int i) { return others[i]; });
   }
   constexpr int kOfWarp = 2 + kNumbers * kLanes;
@@ -182,9 +182,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int warp = threadIdx.x / 32, lane = threadIdx.x % kLanes;
   if (threadIdx.x % 32 < kLanes) {
     float* own = shared + warp * kOfWarp;
-    if (lane == 0) own[0] = sums.most, own[1] = sums.total;
+    if (lane == 0) own[0] = sums.maximum, own[1] = sums.total;
 #pragma unroll
-    for (int i = 0; i < kNumbers; ++i) own[2 + i * kLanes + lane] = sums.mixed[i];
+    for (int i = 0; i < kNumbers; ++i) own[2 + i * kLanes + lane] = sums.acc[i];
   }
   __syncthreads();
   if (warp > 0) return;
@@ -195,7 +195,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   loaded.load(in.items + target * in.d, in.d);
   const float z_target = Row::dot(loaded, h) + in.bias_of(target);
-  const float others = sums.most + logf(sums.total), x = others - z_target, near = expf(-fabsf(x)), rest = log1pf(near);
+  const float others = sums.maximum + logf(sums.total), x = others - z_target, near = expf(-fabsf(x)), rest = log1pf(near);
   const float q = (x < 0.0f ? near : 1.0f) / (1.0f + near), share = sums.total == 0.0f ? 0.0f : 1.0f / sums.total;
   if (threadIdx.x >= kLanes) return;
   // A comparison, unlike fmaxf, keeps what is not a number.
@@ -203,7 +203,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     p_loss[row] = (x < 0.0f ? 0.0f : x) + rest;
     p_lse[row] = (x < 0.0f ? z_target : others) + rest;
   }
-  Row::for_columns(in.d, [&](int column, int i) { dhidden[column] = from_float<T>(q * (sums.mixed[i] * share - loaded[i])); });
+  Row::for_columns(in.d, [&](int column, int i) { dhidden[column] = from_float<T>(q * (sums.acc[i] * share - loaded[i])); });
 }
 
 // What entries add up to.

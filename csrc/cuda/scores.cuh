@@ -1,9 +1,9 @@
-// Scores of items for users, z_ij = h_i . C_j, in tiles of kItems items by USERS users that no memory but registers holds.
+// Scores of items for rows, z_ij = h_i . C_j, in tiles of kItems items by ROWS rows that no memory but registers holds.
 //
-// A block has its users' rows in shared memory, and walks over items: kDepth columns of kItems rows at a time come by asynchronous
-// copies, the next ones while these are used. Halves are multiplied in tensor cores, fp32 by fused multiply-adds in the order of
-// the columns (ieee). A score depends on its user's and its item's row alone, not on where they stand in a tile: so equal items
-// have equal scores, whatever walks over them.
+// A block has its rows of hidden in shared memory, and walks over items: kDepth columns of kItems rows at a time come by
+// asynchronous copies, the next ones while these are used. Halves are multiplied in tensor cores, fp32 by fused multiply-adds in
+// the order of the columns (ieee). A score depends on its row of hidden and of the item alone, not on where they stand in a tile:
+// so equal items have equal scores, whatever walks over them.
 #pragma once
 
 #include "cuda/element.cuh"
@@ -30,16 +30,16 @@ struct Catalogue {
 template <class T>
 constexpr int kDepth = kStageBytes / static_cast<int>(sizeof(T));
 
-// Bytes from one user's row in shared memory to the next's.
+// Bytes from one row of hidden in shared memory to the next.
 template <class T>
-__host__ __device__ constexpr int64_t user_bytes(int64_t d) {
+__host__ __device__ constexpr int64_t row_bytes(int64_t d) {
   return (d + kDepth<T> - 1) / kDepth<T> * kStageBytes + 16;
 }
 
 // The shared memory of for_scores.
-template <class T, int USERS>
+template <class T, int ROWS>
 __host__ __device__ constexpr size_t scores_bytes(int64_t d) {
-  return 2 * kItems * kRowBytes + USERS * user_bytes<T>(d);
+  return 2 * kItems * kRowBytes + ROWS * row_bytes<T>(d);
 }
 
 // Up to 16 bytes of a row, zeros behind its end, into shared memory.
@@ -54,12 +54,12 @@ __device__ __forceinline__ void copy_piece(void* to, const T* row, int64_t colum
   *static_cast<Elements<T, kNumbers>*>(to) = piece;
 }
 
-// What a thread has of a tile's scores. kUsersOfThread: of how many users.
-template <class T, int USERS>
+// What a thread has of a tile's scores. kRowsOfThread: of how many rows.
+template <class T, int ROWS>
 struct Tile {
-  // Warp w has items 16 w to 16 w + 15, of all users, 8 of them at a time.
-  static constexpr int kUsersOfThread = USERS / 4;
-  float z[USERS / 8][4];
+  // Warp w has items 16 w to 16 w + 15, of all rows, 8 of them at a time.
+  static constexpr int kRowsOfThread = ROWS / 4;
+  float z[ROWS / 8][4];
 
   __device__ __forceinline__ void set_zero() {
 #pragma unroll
@@ -68,35 +68,35 @@ struct Tile {
       for (float& value : eight) value = 0.0f;
   }
 
-  // stage: rows of kRowBytes. users: rows of `stride` bytes, from the stage's first column on.
-  __device__ __forceinline__ void multiply(const unsigned char* stage, const unsigned char* users, int64_t stride) {
+  // stage: items' rows of kRowBytes. rows: those of hidden, `stride` bytes apart, from the stage's first column on.
+  __device__ __forceinline__ void multiply(const unsigned char* stage, const unsigned char* rows, int64_t stride) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
     for (int step = 0; step < kStageBytes / 32; ++step) {
       uint32_t items[4];
       load_matrices(items, stage + (warp * 16 + lane % 16) * kRowBytes + step * 32 + lane / 16 * 16);
 #pragma unroll
-      for (int q = 0; q < USERS / 8; ++q) {
+      for (int q = 0; q < ROWS / 8; ++q) {
         uint32_t eight[2];
-        load_matrices(eight, users + (q * 8 + lane % 8) * stride + step * 32 + lane / 8 % 2 * 16);
+        load_matrices(eight, rows + (q * 8 + lane % 8) * stride + step * 32 + lane / 8 % 2 * 16);
         multiply_add(z[q], items, eight, T{});
       }
     }
   }
 
-  static __device__ __forceinline__ int user(int slot) { return slot / 2 * 8 + threadIdx.x % 4 * 2 + slot % 2; }
+  static __device__ __forceinline__ int row(int slot) { return slot / 2 * 8 + threadIdx.x % 4 * 2 + slot % 2; }
 
-  // use(slot, item of the tile, score): the slot's user is user(slot).
+  // use(slot, item of the tile, score): the slot's row is row(slot).
   template <class Use>
   __device__ __forceinline__ void for_each(const Use& use) const {
     const int item = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
 #pragma unroll
-    for (int q = 0; q < USERS / 8; ++q)
+    for (int q = 0; q < ROWS / 8; ++q)
 #pragma unroll
       for (int i = 0; i < 4; ++i) use(q * 2 + i % 2, item + i / 2 * 8, z[q][i]);
   }
 
-  // A count of each slot over the lanes that share its user.
+  // A count of each slot over the lanes that share its row.
   static __device__ __forceinline__ int sum_of_lanes(int count) {
 #pragma unroll
     for (int offset = 4; offset < 32; offset *= 2) count += __shfl_xor_sync(kWarp, count, offset);
@@ -105,62 +105,62 @@ struct Tile {
   static __device__ __forceinline__ bool leads() { return threadIdx.x % 32 < 4; }
 };
 
-template <int USERS>
-struct Tile<float, USERS> {
-  // A thread has one item, of half of the users.
-  static constexpr int kUsersOfThread = USERS / 2;
-  float z[USERS / 2];
+template <int ROWS>
+struct Tile<float, ROWS> {
+  // A thread has one item, of half of the rows.
+  static constexpr int kRowsOfThread = ROWS / 2;
+  float z[ROWS / 2];
 
   __device__ __forceinline__ void set_zero() {
 #pragma unroll
     for (float& value : z) value = 0.0f;
   }
 
-  __device__ __forceinline__ void multiply(const unsigned char* stage, const unsigned char* users, int64_t stride) {
-    const unsigned char *own = stage + threadIdx.x % kItems * kRowBytes, *first = users + user(0) * stride;
+  __device__ __forceinline__ void multiply(const unsigned char* stage, const unsigned char* rows, int64_t stride) {
+    const unsigned char *own = stage + threadIdx.x % kItems * kRowBytes, *first = rows + row(0) * stride;
 #pragma unroll 1
     for (int step = 0; step < kStageBytes / 16; ++step) {
       const float4 c = *reinterpret_cast<const float4*>(own + step * 16);
 #pragma unroll
-      for (int u = 0; u < USERS / 2; ++u) {
+      for (int u = 0; u < ROWS / 2; ++u) {
         const float4 h = *reinterpret_cast<const float4*>(first + u * stride + step * 16);
         z[u] = fmaf(c.w, h.w, fmaf(c.z, h.z, fmaf(c.y, h.y, fmaf(c.x, h.x, z[u]))));
       }
     }
   }
 
-  static __device__ __forceinline__ int user(int slot) { return threadIdx.x / kItems * (USERS / 2) + slot; }
+  static __device__ __forceinline__ int row(int slot) { return threadIdx.x / kItems * (ROWS / 2) + slot; }
 
   template <class Use>
   __device__ __forceinline__ void for_each(const Use& use) const {
 #pragma unroll
-    for (int u = 0; u < USERS / 2; ++u) use(u, threadIdx.x % kItems, z[u]);
+    for (int u = 0; u < ROWS / 2; ++u) use(u, threadIdx.x % kItems, z[u]);
   }
 
   static __device__ __forceinline__ int sum_of_lanes(int count) { return __reduce_add_sync(kWarp, count); }
   static __device__ __forceinline__ bool leads() { return threadIdx.x % 32 == 0; }
 };
 
-// The first `count` rows of hidden into shared memory, and zeros for the other users; there after the first wait of for_scores.
-template <class T, int USERS>
-__device__ __forceinline__ void load_users(const T* hidden, int count, int64_t d, bool aligned, unsigned char* shared) {
-  unsigned char* users = shared + 2 * kItems * kRowBytes;
+// The first `count` rows of hidden into shared memory, and zeros for the other rows; there after the first wait of for_scores.
+template <class T, int ROWS>
+__device__ __forceinline__ void load_rows(const T* hidden, int count, int64_t d, bool aligned, unsigned char* shared) {
+  unsigned char* rows = shared + 2 * kItems * kRowBytes;
   constexpr int kNumbers = 16 / sizeof(T);
-  const int pieces = static_cast<int>(user_bytes<T>(d) / 16 - 1);
-  for (int i = threadIdx.x; i < USERS * pieces; i += kScoreThreads) {
-    const int user = i / pieces, piece = i % pieces;
-    copy_piece(users + user * user_bytes<T>(d) + piece * 16, hidden + user * d, piece * kNumbers, d, user < count, aligned);
+  const int pieces = static_cast<int>(row_bytes<T>(d) / 16 - 1);
+  for (int i = threadIdx.x; i < ROWS * pieces; i += kScoreThreads) {
+    const int row = i / pieces, piece = i % pieces;
+    copy_piece(rows + row * row_bytes<T>(d) + piece * 16, hidden + row * d, piece * kNumbers, d, row < count, aligned);
   }
   commit_copies();
 }
 
 // use(tile, first) for the items item_of(first), item_of(first + 1), ..., kItems at a time; those from `count` on do not exist, and
 // have scores of 0. All threads call it, and use, which may have barriers in it.
-template <class T, int USERS, class ItemOf, class Use>
+template <class T, int ROWS, class ItemOf, class Use>
 __device__ __forceinline__ void for_scores(const Catalogue<T>& catalogue, int64_t count, const ItemOf& item_of,
                                            unsigned char* shared, const Use& use) {
   constexpr int kNumbers = 16 / sizeof(T), kPieces = kStageBytes / 16;
-  const int64_t d = catalogue.d, stride = user_bytes<T>(d);
+  const int64_t d = catalogue.d, stride = row_bytes<T>(d);
   const int parts = static_cast<int>((d + kDepth<T> - 1) / kDepth<T>);
   const int64_t stages = (count + kItems - 1) / kItems * parts;
   const auto copy = [&](int64_t stage) {
@@ -176,7 +176,7 @@ __device__ __forceinline__ void for_scores(const Catalogue<T>& catalogue, int64_
     commit_copies();
   };
 
-  Tile<T, USERS> tile;
+  Tile<T, ROWS> tile;
   if (stages > 0) copy(0);
   for (int64_t stage = 0; stage < stages; ++stage) {
     const int part = static_cast<int>(stage % parts);

@@ -10,7 +10,7 @@ namespace b4r::cuda {
 struct ScoredItems {
   Dtype dtype;
   const void *hidden, *items, *bias;
-  int64_t users, num_items, d;
+  int64_t rows, num_items, d;
   int64_t splits;
 };
 

@@ -1,15 +1,15 @@
-// The k best items of each user by z_ij = h_i . C_j + b_j, best first, NaN before all numbers, ties by the lower item:
+// The k best items of each row by z_ij = h_i . C_j + b_j, best first, NaN before all numbers, ties by the lower item:
 // docs/topk.md.
 //
 // hidden (N, d), items (V, d). A score and its item are one integer, a key: the score's bits in an order of integers above the
 // item's complement, so that the larger is the better and no two are equal. However keys meet, the k best are the same.
 //
-//   best    a block takes USERS users and a split of the items. It leaves a tile's scores in shared memory; then each warp lets in,
-//           for its users, what is better than the worst that it keeps and is not excluded. It keeps a sorted list of the best and,
+//   best    a block takes ROWS rows and a split of the items. It leaves a tile's scores in shared memory; then each warp lets in,
+//           for its rows, what is better than the worst that it keeps and is not excluded. It keeps a sorted list of the best and,
 //           beside it, a buffer of what came since; a full buffer is sorted and merged into the list. Some k ln(V / k) get in
-//   merge   a block for a user does the same with the splits' lists
+//   merge   a block for a row does the same with the splits' lists
 //
-// 2 N V d operations; C is read once for every USERS users. 8 k bytes are written for a user and split: nothing grows with N V.
+// 2 N V d operations; C is read once for every ROWS rows. 8 k bytes are written for a row and split: nothing grows with N V.
 #include "cuda/launch.cuh"
 #include "cuda/scores.cuh"
 #include "cuda/search.cuh"
@@ -57,7 +57,7 @@ __device__ __forceinline__ void order_pairs(int64_t* keys, int count, int stride
   __syncwarp();
 }
 
-// The best keys that a warp has met for a user: in shared memory a list, which descends, and behind it a buffer of those that came
+// The best keys that a warp has met for a row: in shared memory a list, which descends, and behind it a buffer of those that came
 // since. The threads of the warp call all functions together, and `waiting` and `worst` are the same in all of them.
 struct Best {
   int64_t* list;
@@ -113,71 +113,71 @@ __device__ __forceinline__ bool has(const int64_t* list, int64_t size, int64_t i
   return at < size && list[at] == item;
 }
 
-constexpr int kScoreStride = kItems + 4;  // of a user's scores, so that the lanes of a store meet in no bank
+constexpr int kScoreStride = kItems + 4;  // of a row's scores, so that the lanes of a store meet in no bank
 
-template <class T, int USERS>
+template <class T, int ROWS>
 constexpr size_t shared_bytes(int64_t d, const Sizes& sizes) {
-  return scores_bytes<T, USERS>(d) + USERS * (sizes.keys() * sizeof(int64_t) + kScoreStride * sizeof(float));
+  return scores_bytes<T, ROWS>(d) + ROWS * (sizes.keys() * sizeof(int64_t) + kScoreStride * sizeof(float));
 }
 
-template <class T, int USERS>
+template <class T, int ROWS>
 __global__ void __launch_bounds__(kScoreThreads, 2)
     best_kernel(Catalogue<T> catalogue, const T* hidden, const int64_t* exclude, const int32_t* offsets, int64_t* p_best,
-                int64_t users, int64_t num_items, int64_t splits, int64_t items_of_split, Sizes sizes) {
-  constexpr int kUsersOfWarp = USERS / kScoreWarps;
+                int64_t rows, int64_t num_items, int64_t splits, int64_t items_of_split, Sizes sizes) {
+  constexpr int kRowsOfWarp = ROWS / kScoreWarps;
   unsigned char* shared = shared_memory<unsigned char>();
-  auto* keys = reinterpret_cast<int64_t*>(shared + scores_bytes<T, USERS>(catalogue.d));
-  auto* scores = reinterpret_cast<float*>(keys + USERS * sizes.keys());
-  const int64_t split = blockIdx.x % splits, first_user = blockIdx.x / splits * USERS;
-  const int count = static_cast<int>(min(int64_t{USERS}, users - first_user)), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  load_users<T, USERS>(hidden + first_user * catalogue.d, count, catalogue.d, catalogue.aligned, shared);
+  auto* keys = reinterpret_cast<int64_t*>(shared + scores_bytes<T, ROWS>(catalogue.d));
+  auto* scores = reinterpret_cast<float*>(keys + ROWS * sizes.keys());
+  const int64_t split = blockIdx.x % splits, first_row = blockIdx.x / splits * ROWS;
+  const int count = static_cast<int>(min(int64_t{ROWS}, rows - first_row)), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  load_rows<T, ROWS>(hidden + first_row * catalogue.d, count, catalogue.d, catalogue.aligned, shared);
 
-  // User u of a warp is user u kScoreWarps + warp of the block.
-  Best best[kUsersOfWarp];
+  // Row u of a warp is row u kScoreWarps + warp of the block.
+  Best best[kRowsOfWarp];
 #pragma unroll
-  for (int u = 0; u < kUsersOfWarp; ++u) best[u].begin(keys + (u * kScoreWarps + warp) * sizes.keys(), sizes);
+  for (int u = 0; u < kRowsOfWarp; ++u) best[u].begin(keys + (u * kScoreWarps + warp) * sizes.keys(), sizes);
 
   const int64_t begin = split * items_of_split, end = min(begin + items_of_split, num_items);
-  for_scores<T, USERS>(
+  for_scores<T, ROWS>(
       catalogue, end - begin, [&](int64_t item) { return begin + item; }, shared,
-      [&](const Tile<T, USERS>& tile, int64_t first) {
-        tile.for_each([&](int slot, int item, float z) { scores[tile.user(slot) * kScoreStride + item] = z; });
+      [&](const Tile<T, ROWS>& tile, int64_t first) {
+        tile.for_each([&](int slot, int item, float z) { scores[tile.row(slot) * kScoreStride + item] = z; });
         __syncthreads();
 #pragma unroll
-        for (int u = 0; u < kUsersOfWarp; ++u) {
-          const int user = u * kScoreWarps + warp;
-          if (user >= count) continue;
+        for (int u = 0; u < kRowsOfWarp; ++u) {
+          const int row = u * kScoreWarps + warp;
+          if (row >= count) continue;
           for (int place = lane; place < kItems; place += 32) {
             const int64_t item = begin + first + place;
-            const int64_t key = item < end ? key_of(catalogue.biased(scores[user * kScoreStride + place], item), item) : kNothing;
+            const int64_t key = item < end ? key_of(catalogue.biased(scores[row * kScoreStride + place], item), item) : kNothing;
             bool enters = key > best[u].worst;
             if (enters && exclude != nullptr) {
-              const int64_t from = offsets[first_user + user];
-              enters = !has(exclude + from, offsets[first_user + user + 1] - from, item);
+              const int64_t from = offsets[first_row + row];
+              enters = !has(exclude + from, offsets[first_row + row + 1] - from, item);
             }
             best[u].add(enters, key, sizes);
           }
         }
       });
 #pragma unroll
-  for (int u = 0; u < kUsersOfWarp; ++u) {
-    const int user = u * kScoreWarps + warp;
-    if (user >= count) continue;
+  for (int u = 0; u < kRowsOfWarp; ++u) {
+    const int row = u * kScoreWarps + warp;
+    if (row >= count) continue;
     best[u].merge(sizes);
-    int64_t* to = p_best + ((first_user + user) * splits + split) * sizes.k;
+    int64_t* to = p_best + ((first_row + row) * splits + split) * sizes.k;
     for (int i = lane; i < sizes.k; i += 32) to[i] = best[u].list[i];
   }
 }
 
 template <class T>
 __global__ void __launch_bounds__(kScoreThreads, 2)
-    merge_kernel(const int64_t* p_best, int64_t splits, Sizes sizes, T* scores, int64_t* rows) {
+    merge_kernel(const int64_t* p_best, int64_t splits, Sizes sizes, T* scores, int64_t* item_rows) {
   int64_t* keys = shared_memory<int64_t>();
-  const int64_t user = blockIdx.x;
+  const int64_t row = blockIdx.x;
   const int warp = threadIdx.x / 32;
   Best best;
   best.begin(keys + warp * sizes.keys(), sizes);
-  for (int64_t split = warp; split < splits; split += kScoreWarps) best.add_list(p_best + (user * splits + split) * sizes.k, sizes);
+  for (int64_t split = warp; split < splits; split += kScoreWarps) best.add_list(p_best + (row * splits + split) * sizes.k, sizes);
   best.merge(sizes);
   __syncthreads();
   if (warp > 0) return;
@@ -185,35 +185,35 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
   best.merge(sizes);
   for (int i = threadIdx.x; i < sizes.k; i += 32) {
     const int64_t key = best.list[i];
-    scores[user * sizes.k + i] = from_float<T>(key == kNothing ? -INFINITY : score_of(key));
-    rows[user * sizes.k + i] = key == kNothing ? -1 : item_of(key);
+    scores[row * sizes.k + i] = from_float<T>(key == kNothing ? -INFINITY : score_of(key));
+    item_rows[row * sizes.k + i] = key == kNothing ? -1 : item_of(key);
   }
 }
 
-constexpr int kManyUsers = 32, kFewUsers = 8;
+constexpr int kManyRows = 32, kFewRows = 8;
 constexpr int64_t kMostKeptOfMany = 64;  // more would leave room for one block on a multiprocessor
 
 }  // namespace
 
-int64_t users_of_block(int64_t users, int64_t k) { return users > kFewUsers && k <= kMostKeptOfMany ? kManyUsers : kFewUsers; }
+int64_t rows_of_block(int64_t rows, int64_t k) { return rows > kFewRows && k <= kMostKeptOfMany ? kManyRows : kFewRows; }
 
 void topk(const ScoredItems& in, int64_t k, const int64_t* exclude, const int32_t* offsets, int64_t* best, void* scores,
-          int64_t* rows, Stream stream) {
+          int64_t* item_rows, Stream stream) {
   const Sizes sizes = sizes_of(k);
   for_elements(in, [&](auto catalogue, const auto* hidden) {
     using T = typename decltype(catalogue)::Element;
-    const auto run = [&](auto users) {
-      constexpr int kUsers = decltype(users)::value;
-      launch("topk", best_kernel<T, kUsers>, blocks_of(in.users, kUsers) * in.splits, kScoreThreads,
-             shared_bytes<T, kUsers>(in.d, sizes), stream, catalogue, hidden, exclude, offsets, best, in.users, in.num_items,
+    const auto run = [&](auto rows) {
+      constexpr int kRows = decltype(rows)::value;
+      launch("topk", best_kernel<T, kRows>, blocks_of(in.rows, kRows) * in.splits, kScoreThreads,
+             shared_bytes<T, kRows>(in.d, sizes), stream, catalogue, hidden, exclude, offsets, best, in.rows, in.num_items,
              in.splits, items_of_split(in), sizes);
     };
-    if (users_of_block(in.users, k) == kManyUsers)
-      run(std::integral_constant<int, kManyUsers>{});
+    if (rows_of_block(in.rows, k) == kManyRows)
+      run(std::integral_constant<int, kManyRows>{});
     else
-      run(std::integral_constant<int, kFewUsers>{});
-    launch("topk_merge", merge_kernel<T>, in.users, kScoreThreads, kScoreWarps * sizes.keys() * sizeof(int64_t), stream, best,
-           in.splits, sizes, static_cast<T*>(scores), rows);
+      run(std::integral_constant<int, kFewRows>{});
+    launch("topk_merge", merge_kernel<T>, in.rows, kScoreThreads, kScoreWarps * sizes.keys() * sizeof(int64_t), stream, best,
+           in.splits, sizes, static_cast<T*>(scores), item_rows);
   });
 }
 

@@ -50,7 +50,7 @@ MUTATIONS = (
     Mutation("a wrong index in a fragment", "scores.cuh", "item + i / 2 * 8, z[q][i]", "item + i % 2 * 8, z[q][i]", "small_topk"),
     Mutation("a wrong row of a fragment", "scores.cuh", "warp * 16 + lane % 16", "warp * 16 + lane % 8", "small_rank"),
     Mutation(
-        "a plain accumulation", "rank.cu", "atomicAdd(&targets->count[Tile::user(slot)], sum);", "targets->count[Tile::user(slot)] += sum;",
+        "a plain accumulation", "rank.cu", "atomicAdd(&targets->count[Tile::row(slot)], sum);", "targets->count[Tile::row(slot)] += sum;",
         "small_rank", "thread", {}, RACE,
     ),
     Mutation(
@@ -62,10 +62,10 @@ MUTATIONS = (
         "small_rank", "address", {}, OVERFLOW,
     ),
     Mutation(
-        "shared memory that was not asked for", "rank.cu", "kOneUser>(in.d) + sizeof(Targets)", "kOneUser>(in.d)",
+        "shared memory that was not asked for", "rank.cu", "kOneRow>(in.d) + sizeof(Targets)", "kOneRow>(in.d)",
         "small_rank", "address", {}, OVERFLOW,
     ),
-    Mutation("a sum that is not rescaled", "sampled_softmax_loss.cu", "    total *= fade;\n", "", "small_loss"),
+    Mutation("a sum that is not rescaled", "sampled_softmax_loss.cu", "    total *= factor;\n", "", "small_loss"),
     Mutation("hits that count", "sampled_softmax_loss.cu", "if (item[u] != target)", "if (true)", "small_loss"),
     Mutation("a bias dropped", "scores.cuh", "z + to_float(bias[item])", "z + 0.0f * to_float(bias[item])", "small_topk"),
     Mutation(

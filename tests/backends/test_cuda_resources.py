@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .cuda_resources import SHARED_MEMORY, module, short_name
+from ..without_a_gpu.cuda_resources import SHARED_MEMORY, module, short_name
 
 pytestmark = pytest.mark.kernels
 
@@ -19,7 +19,7 @@ PRODUCTS = ("best_kernel", "count_kernel", "excluded_kernel")
 def rows() -> dict[str, list[dict]]:
     if module() is None and shutil.which("nvcc") is None:
         pytest.skip("there was no nvcc when the package was built")
-    command = [sys.executable, "-m", "tests.backends.cuda_resources"]
+    command = [sys.executable, "-m", "tests.without_a_gpu.cuda_resources"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     rows: dict[str, list[dict]] = {}

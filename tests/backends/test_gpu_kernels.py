@@ -27,11 +27,11 @@ if "triton" in BACKENDS:
     from b4r_fast.backends import triton
     from b4r_fast.backends.triton import attention, rows, tiles
 
-    from . import hardened_interpreter
+    from ..without_a_gpu import interpreter
 
     DEVICES["triton"] = triton.DEVICES
     if not torch.cuda.is_available():
-        hardened_interpreter.install()
+        interpreter.install()
 
 pytestmark = [
     pytest.mark.long,

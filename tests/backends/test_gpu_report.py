@@ -1,10 +1,10 @@
-"""What gpu_report computes without compiling anything."""
+"""What the report computes without compiling anything."""
 
 import pytest
 
 pytest.importorskip("triton", reason="triton is not installed")
 
-from .gpu_report import GPUS, Work, resident_warps, works
+from ..without_a_gpu.report import GPUS, Work, resident_warps, works
 
 
 @pytest.mark.parametrize(

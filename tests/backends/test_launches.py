@@ -5,7 +5,7 @@ import torch
 
 pytest.importorskip("triton", reason="triton is not installed")
 
-from .launches import launches, training_step
+from ..without_a_gpu.launches import launches, training_step
 
 MOST = 60  # these models are so small that launches decide how long a step takes
 

@@ -1,6 +1,6 @@
 """What Triton's interpreter cannot see: that every launch compiles for real GPUs, keeps in registers, fits, and uses tensor cores.
 
-Of the kernels with a product, every configuration that the table of tiles can choose (configurations.py); of the others, and of what
+Of the kernels with a product, every configuration that the table of tiles can choose; of the others, and of what
 surrounds both, the launches of every op in some sizes.
 """
 
@@ -18,8 +18,8 @@ from b4r_fast import ops, use_backend
 
 from ..ops.accuracy import results
 from ..ops.shaped import SHAPED, Sizes
-from .compile_triton import DTYPES, LAUNCHED, choose, faults
-from .configurations import PRODUCTS
+from ..without_a_gpu.compiler import DTYPES, LAUNCHED, choose, faults
+from ..without_a_gpu.configurations import PRODUCTS
 
 pytestmark = [pytest.mark.kernels, pytest.mark.timeout(30 * 60)]
 

@@ -18,7 +18,7 @@ if not backends()["triton"].startswith("available") or (torch.cuda.is_available(
 from b4r_fast.backends import triton as backend
 from b4r_fast.backends.triton import tiles
 
-from .hardened_interpreter import Fault, install
+from ..without_a_gpu.interpreter import Fault, install
 
 IN_TTSEM = "ttsem" in sys.modules  # --on ttsem
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from b4r_fast import ops as our_ops
 from benchmarks import machine, ops, peers, report, suite, worker
 
-from .. import stand_in_gpu
+from ..without_a_gpu import stand_in
 from .tiny import tiny_batch, tiny_work
 
 
@@ -109,7 +109,7 @@ SIZES = {"topk_one_user": {"num_items": 40}}
 
 def all_on_stand_in() -> None:
     """In a process of its own: every contender that nothing compiles, made as worker.py makes it on a GPU, and run."""
-    stand_in_gpu.install()
+    stand_in.install()
     for case in ops.CASES.values():
         for contender in case.module.CONTENDERS.values():
             options = case.options | SIZES.get(case.op, {})
@@ -123,18 +123,18 @@ def all_on_stand_in() -> None:
 
 
 def run_on_stand_in(make, work, dtype: torch.dtype) -> None:
-    with worker.defaults(stand_in_gpu.NAME, dtype):
+    with worker.defaults(stand_in.NAME, dtype):
         contender = make(work)
-        contender.load(tiny_batch(work).to(stand_in_gpu.NAME))
+        contender.load(tiny_batch(work).to(stand_in.NAME))
     contender.recommend() if hasattr(contender, "recommend") else worker.run(contender)  # its forward is in inference mode
     tensors = contender.inputs if hasattr(contender, "inputs") else contender.model.parameters()
-    assert all(tensor.device.type == stand_in_gpu.NAME and tensor.dtype == dtype for tensor in tensors)
+    assert all(tensor.device.type == stand_in.NAME and tensor.dtype == dtype for tensor in tensors)
 
 
 @pytest.mark.kernels
-@pytest.mark.skipif(stand_in_gpu.UNAVAILABLE is not None, reason=str(stand_in_gpu.UNAVAILABLE))
+@pytest.mark.skipif(stand_in.UNAVAILABLE is not None, reason=str(stand_in.UNAVAILABLE))
 def test_contenders_keep_what_they_make_on_the_device():
-    done = stand_in_gpu.run("-c", "from tests.benchmarks.test_gpu import all_on_stand_in; all_on_stand_in()")
+    done = stand_in.run("-c", "from tests.benchmarks.test_gpu import all_on_stand_in; all_on_stand_in()")
     assert done.returncode == 0, done.stderr[-2000:]
 
 

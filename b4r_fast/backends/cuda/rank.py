@@ -15,7 +15,7 @@ def rank(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, exclude: Tensor | None, exclude_offsets: Tensor | None
 ) -> Tensor:
     hidden, items, bias, targets = contiguous(hidden, items, bias, targets)
-    scored, splits = scored_items(hidden, items, bias, native.USERS_OF_RANK)
+    scored, splits = scored_items(hidden, items, bias, native.ROWS_OF_RANK)
     counts = targets.new_empty((splits, targets.shape[0]))
     native.count_not_below(scored, *addresses(targets, counts), stream(hidden))
     ranks = counts.sum(0)

@@ -10,10 +10,10 @@ from ..reference.topk import sorted_lists
 from .module import DTYPES, native
 
 
-def scored_items(hidden: Tensor, items: Tensor, bias: Tensor | None, users_of_block: int):
+def scored_items(hidden: Tensor, items: Tensor, bias: Tensor | None, rows_of_block: int):
     """hidden, items and bias, contiguous, in as many splits of the items as fill a GPU."""
     (n, d), v = hidden.shape, items.shape[0]
-    splits, _ = cut(-(-v // native.ITEMS_OF_BLOCK), -(-n // users_of_block))
+    splits, _ = cut(-(-v // native.ITEMS_OF_BLOCK), -(-n // rows_of_block))
     return native.ScoredItems(DTYPES[hidden.dtype], *addresses(hidden, items, bias), n, v, d, splits), splits
 
 

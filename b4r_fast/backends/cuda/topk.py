@@ -27,7 +27,7 @@ def topk(
 ) -> tuple[Tensor, Tensor]:
     hidden, items, bias = contiguous(hidden, items, bias)
     n = hidden.shape[0]
-    scored, splits = scored_items(hidden, items, bias, native.users_of_block(n, k))
+    scored, splits = scored_items(hidden, items, bias, native.rows_of_block(n, k))
     lists, offsets = excluded(exclude, exclude_offsets, items.shape[0])
     best, rows = (torch.empty(shape, dtype=torch.int64, device=hidden.device) for shape in ((n, splits, k), (n, k)))
     scores = hidden.new_empty((n, k))

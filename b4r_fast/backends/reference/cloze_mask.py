@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..labels import IGNORED, PADDING
 from .philox import random_words
 
-PADDING, IGNORED = 0, -100
 TOKENS, SEQUENCES = 0, 1  # the fourth counter word
 
 

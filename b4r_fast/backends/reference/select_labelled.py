@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .cloze_mask import IGNORED
+from ..labels import IGNORED
 
 
 def select_labelled(labels: Tensor, cu_seqlens: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:

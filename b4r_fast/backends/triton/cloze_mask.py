@@ -12,12 +12,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..labels import IGNORED
 from ..reference.cloze_mask import SEQUENCES, TOKENS
 from .philox import random_words
 
 BLOCK = 256
-_TOKENS, _SEQUENCES = tl.constexpr(TOKENS), tl.constexpr(SEQUENCES)
-IGNORED = tl.constexpr(-100)
+_TOKENS, _SEQUENCES, _IGNORED = tl.constexpr(TOKENS), tl.constexpr(SEQUENCES), tl.constexpr(IGNORED)
 
 
 @triton.jit
@@ -37,7 +37,7 @@ def _kernel(p_values, p_cu, p_inputs, p_labels, p_seed, threshold, last_threshol
         value = tl.load(p_values + tokens, tokens < end, other=0)
         hidden = tl.where(last_only, tokens == end - 1, (word < threshold) | (word == least)) & (value != 0)
         tl.store(p_inputs + tokens, tl.where(hidden, mask_id, value), tokens < end)
-        tl.store(p_labels + tokens, tl.where(hidden, value, IGNORED), tokens < end)
+        tl.store(p_labels + tokens, tl.where(hidden, value, _IGNORED), tokens < end)
 
 
 def cloze_mask(values: Tensor, cu_seqlens: Tensor, mask_prob: float, last_only: float, mask_id: int, seed: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..reference.select_labelled import IGNORED
+from ..labels import IGNORED
 
 BLOCK = 256
 _IGNORED = tl.constexpr(IGNORED)

@@ -1,7 +1,7 @@
 """Finds the largest block that compiles without a fault, for every product kernel, dtype and number of columns, and prints the table.
 
-    python -m tests.backends.screen_triton NVIDIA "half, unaligned" > table.txt
-    python -m tests.backends.screen_triton AMD single "linear backward" rank     # these kernels alone
+    python -m tests.without_a_gpu.screen NVIDIA "half, unaligned" > table.txt
+    python -m tests.without_a_gpu.screen AMD single "linear backward" rank     # these kernels alone
 
 In b4r_fast/backends/triton/tiles.py the table is held to by test_triton_compiles.py; it needs screening again when a kernel changes.
 A block is tried in all its forms (configurations.py). What is aligned has 16 as a divisor of its sizes.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from itertools import product
 
-from .compile_triton import DTYPES, choose, faults, install
+from .compiler import DTYPES, choose, faults, install
 
 FAMILIES = {"NVIDIA": ("sm_80", "sm_90", "sm_100"), "H100": ("sm_90", "sm_100"), "RTX": ("sm_86", "sm_120"), "AMD": ("gfx942",)}
 PRECISIONS = {"half": "bf16", "single": "fp32"}

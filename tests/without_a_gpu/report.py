@@ -1,6 +1,6 @@
 """What the Triton kernels of a training step, and the CUDA kernels, would need of three GPUs, and how long at least, computed without one.
 
-    python -m tests.backends.gpu_report      # or make gpu-report
+    python -m tests.without_a_gpu.report      # or make gpu-report
 
 Registers, shared memory, launches and the bytes of operands are read from what is launched and compiled for the GPU; the bytes and
 operations of an op are counted, from the formulas at the head of every kernel's file. A time here is the longest of what its products,
@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks.workloads import LENGTHS
 
-from . import compile_triton
+from . import compiler
 from .cuda_resources import module
 
 
@@ -181,11 +181,11 @@ def launches_of_step() -> tuple[list[str], dict[Gpu, list[dict]]]:
         launched["launches"] += 1 / 2  # launches() runs the step twice
         launched["operands"] += operands / 2
 
-    compile_triton.install(note)
+    compiler.install(note)
     from .launches import launches, training_step  # only now, as the backend would find no GPU
 
     for gpu in GPUS.values():
-        compile_triton.choose(gpu.target)
+        compiler.choose(gpu.target)
         launches(lambda: training_step(torch.bfloat16), note_kernels=False)
     return launches(lambda: training_step(torch.bfloat16)), {gpu: list(rows.values()) for gpu, rows in kernels.items()}
 
@@ -240,7 +240,7 @@ def report(console: Console) -> None:
 
 def cuda_kernels() -> list[dict]:
     """Of the CUDA kernels that are launched at this shape: a row for each and each GPU. In a process of its own, which finds no GPU."""
-    done = subprocess.run([sys.executable, "-m", "tests.backends.cuda_resources"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "tests.without_a_gpu.cuda_resources"], capture_output=True, text=True, check=True)
     return [row["launched"] for row in map(json.loads, done.stdout.splitlines()) if "launched" in row]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import triton
 from torch._subclasses import FakeTensor
+from torch.utils._pytree import tree_map
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction, MockTensor
@@ -109,12 +110,13 @@ def install(note: Callable[[dict, int], None], wanted: Callable[[str], bool] = l
     def run_and_describe(self, *args, grid, warmup, **kwargs):
         if not wanted(self.fn.__name__):
             return None
-        operands = sum(x.numel() * x.element_size() for x in args if isinstance(x, torch.Tensor))
-        args = [MockTensor(x.dtype) if isinstance(x, FakeTensor) else x for x in args]
+        operands = sum(x.numel() * x.element_size() for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor))
+        args, kwargs = tree_map(lambda x: MockTensor(x.dtype) if isinstance(x, FakeTensor) else x, (args, kwargs))
         kernel = run(self, *args, grid=grid, warmup=warmup, **kwargs)
         target = list(TARGETS)[driver.active.get_current_device()]
         if (target, kernel.hash) not in described:
-            constants = {name: value for name, value in kwargs.items() if isinstance(value, int)}
+            not_compiled = {parameter.name for parameter in self.params if not parameter.is_constexpr}
+            constants = {name: value for name, value in kwargs.items() if isinstance(value, int) and name not in not_compiled}
             module = self.fn.__module__.rpartition(".")[2]
             row = {"op": module, "kernel": self.fn.__name__, **constants, "target": target}
             row |= {"num_warps": kernel.metadata.num_warps, "shared": kernel.metadata.shared}

@@ -39,7 +39,7 @@ UNAVAILABLE = _why_not()
 def run(*arguments: str) -> subprocess.CompletedProcess:
     """Python, with Triton's interpreter."""
     environment = os.environ | {"TRITON_INTERPRET": "1"}
-    checkout = Path(__file__).parents[1]
+    checkout = Path(__file__).parents[2]
     return subprocess.run([sys.executable, *arguments], env=environment, cwd=checkout, capture_output=True, text=True, timeout=250)
 
 
@@ -110,7 +110,7 @@ def install() -> None:
     """Before tests run."""
     from b4r_fast.backends import DEFAULT_ORDER, cuda, reference, triton
 
-    from .backends import hardened_interpreter
+    from . import interpreter
 
     backend_registration._setup_privateuseone_for_python_backend(NAME)
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=NAME) moves what it has made on the CPU
@@ -120,7 +120,7 @@ def install() -> None:
     )
     reference.DEVICES = triton.DEVICES = cuda.DEVICES = (*triton.DEVICES, NAME)
     DEFAULT_ORDER[NAME] = DEFAULT_ORDER["cuda"]
-    hardened_interpreter.install()
-    call = hardened_interpreter.GridExecutor.__call__
-    hardened_interpreter.GridExecutor.__call__ = lambda self, *args, **kwargs: call(self, *map(_held, args), **tree_map(_held, kwargs))
+    interpreter.install()
+    call = interpreter.GridExecutor.__call__
+    interpreter.GridExecutor.__call__ = lambda self, *args, **kwargs: call(self, *map(_held, args), **tree_map(_held, kwargs))
     StandIn().__enter__()

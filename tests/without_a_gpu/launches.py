@@ -45,7 +45,7 @@ class Launches(TorchDispatchMode):
 def _kernels_noted(names: list[str]) -> Iterator[None]:
     kernels = type(rows._sum_partials_kernel)  # compiled or interpreted
     run = kernels.run
-    kernels.run = lambda self, *args, grid, warmup, **constants: names.append(f"{self.fn.__module__.rpartition('.')[2]} {self.fn.__name__}")
+    kernels.run = lambda self, *args, grid, warmup, **arguments: names.append(f"{self.fn.__module__.rpartition('.')[2]} {self.fn.__name__}")
     try:
         yield
     finally:

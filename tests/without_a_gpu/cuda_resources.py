@@ -1,6 +1,6 @@
 """What the CUDA kernels need of a GPU, read from the module that is built here and from what is launched.
 
-    python -m tests.backends.cuda_resources     # prints one JSON object a kernel and architecture
+    python -m tests.without_a_gpu.cuda_resources     # prints one JSON object a kernel and architecture
 
 Registers, spills and tensor-core instructions are what nvcc made. Shared memory, which a launch asks for, is taken from the launches of the
 kernels as they are compiled for the CPU (tests/cuda_on_cpu), noted and not run: at the shape of ML-1M, and at the largest that they take.
@@ -115,15 +115,15 @@ def calls(d: int, k: int) -> None:
     from b4r_fast import ops, use_backend
     from b4r_fast.backends.cuda.module import DTYPES
 
-    users, items, seed = 40, 3416, torch.tensor(1)
+    rows, items, seed = 40, 3416, torch.tensor(1)
     with use_backend("cuda"):
         ops.cloze_mask(torch.ones(10, dtype=torch.int64), torch.tensor([0, 10]).int(), mask_prob=0.2, mask_id=9, seed=seed)
         for sampler, counts in (("uniform", None), ("log_uniform", None), ("popularity", torch.ones(items).long())):
             ops.sample_negatives(100, items, sampler=sampler, counts=counts, seed=seed)
         for dtype in DTYPES:
-            hidden, table = torch.randn(users, d).to(dtype).requires_grad_(), torch.randn(items, d).to(dtype).requires_grad_()
-            targets, exclude = torch.arange(users), (torch.arange(users), torch.arange(users + 1).int())
-            ops.sampled_softmax_loss(hidden, table, None, targets, targets.repeat(users, 1)).backward()
+            hidden, table = torch.randn(rows, d).to(dtype).requires_grad_(), torch.randn(items, d).to(dtype).requires_grad_()
+            targets, exclude = torch.arange(rows), (torch.arange(rows), torch.arange(rows + 1).int())
+            ops.sampled_softmax_loss(hidden, table, None, targets, targets.repeat(rows, 1)).backward()
             ops.topk(hidden, table, None, k, exclude=exclude)
             ops.topk(hidden, table, None, min(k, 10), exclude=exclude)
             ops.rank(hidden, table, None, targets, exclude=exclude)
