@@ -62,12 +62,6 @@ void shared_backward(const float* dloss, const SampledInput& in, const float* lo
   }
 }
 
-float dot(const float* a, const float* b, int64_t d) {
-  Vec total{};
-  for_columns(d, [&](int64_t c, auto columns) { total = fma(columns.load(a + c), columns.load(b + c), total); });
-  return sum(total);
-}
-
 // z[k] = the logit of row i's negative k, -inf where it is the target.
 void private_logits(const SampledInput& in, int64_t i, float* z) {
   constexpr int64_t kAhead = 8;
