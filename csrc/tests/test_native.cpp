@@ -194,9 +194,9 @@ double attention_row(const std::array<Heads<const float>, 3>& in, const std::arr
   const float* q = of(in[0], row);
   Numbers p(keys), dp(keys);
   for (int64_t j = 0; j < keys; ++j) p[j] = s.scale * dot(q, of(in[1], first + j));
-  const double most = keys > 0 ? *std::max_element(p.begin(), p.end()) : 0.0;
+  const double maximum = keys > 0 ? *std::max_element(p.begin(), p.end()) : 0.0;
   double total = 0, delta = 0;
-  for (int64_t j = 0; j < keys; ++j) total += p[j] = std::exp(p[j] - most);
+  for (int64_t j = 0; j < keys; ++j) total += p[j] = std::exp(p[j] - maximum);
   for (int64_t j = 0; j < keys; ++j) {
     p[j] /= total;
     dp[j] = factor(drop, row, j, head) * dot(dout, of(in[2], first + j));
@@ -211,7 +211,7 @@ double attention_row(const std::array<Heads<const float>, 3>& in, const std::arr
       of(gradient[1], first + j)[c] += ds * q[c];
     }
   }
-  return std::log(total) + most;
+  return std::log(total) + maximum;
 }
 
 // row_counts and key_counts: of each sequence. deviation: of q, k and v; above 1 the scores need their maximum taken off.
@@ -260,10 +260,10 @@ Results<5> softmax_losses(const SampledInput& in, int64_t items, const Floats& d
     }
     for (size_t j = 0; j < item.size(); ++j)
       p[j] += std::inner_product(h, h + d, in.items + item[j] * d, in.bias != nullptr ? double{in.bias[item[j]]} : 0.0);
-    const double most = *std::max_element(p.begin(), p.end()), target_logit = p[0];
+    const double maximum = *std::max_element(p.begin(), p.end()), target_logit = p[0];
     double total = 0;
-    for (double& x : p) total += x = std::exp(x - most);
-    lse[i] = std::log(total) + most;
+    for (double& x : p) total += x = std::exp(x - maximum);
+    lse[i] = std::log(total) + maximum;
     loss[i] = lse[i] - target_logit;
     for (size_t j = 0; j < item.size(); ++j) {
       const double dlogit = p[j] / total - (j == 0);
