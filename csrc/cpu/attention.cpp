@@ -3,7 +3,7 @@
 //
 // q, o and their gradients: (R, heads, d). k, v and theirs: (T, heads, d). lse: (heads, R). Everything written is overwritten.
 // Operations of n rows and n keys: forward 4 n^2 d, backward 8 n^2 d and 2 n^2 d to compute the scores again; an exp each, and a
-// quarter of a Philox call of 8 fields for two. Scores exist for a block of rows of one sequence and head: 256 KB, or kLeastRows
+// quarter of a Philox call of 8 fields for two. Scores exist for a block of rows of one sequence and head: 256 KB, or kMinRows
 // rows.
 //
 // One sequence and head is one unit of work, and no state crosses units, so the bits do not depend on the threads. In a unit:
@@ -26,38 +26,38 @@ namespace b4r {
 namespace {
 
 constexpr int64_t kScoreFloats = int64_t{1} << 16;  // of a block of rows: 256 KB
-constexpr int64_t kLeastRows = 24, kMostRows = 480;
+constexpr int64_t kMinRows = 24, kMaxRows = 480;
 
 int64_t rows_of_block(int64_t rows, int64_t keys) {
-  const int64_t most = std::clamp(kScoreFloats / std::max<int64_t>(keys, 1), kLeastRows, kMostRows);
-  const int64_t blocks = (rows + most - 1) / most;
+  const int64_t limit = std::clamp(kScoreFloats / std::max<int64_t>(keys, 1), kMinRows, kMaxRows);
+  const int64_t blocks = (rows + limit - 1) / limit;
   return (rows + blocks - 1) / std::max<int64_t>(blocks, 1);
 }
 
-// most(i, .) = the largest scores of M rows so far, one a lane.
+// maximum(i, .) = the largest scores of M rows so far, one a lane.
 template <int M>
 B4R_NOINLINE void largest_score_tile(const float* q, int64_t token, const float* kt, int64_t d, int64_t keys, float scale,
-                                     float* most) {
+                                     float* maximum) {
   Tile<M> c;
   set_zero(c);
   multiply_add(c, q, token, 1, kt, d);
   for_vectors(c, [&](int i, int v, Vec s) {
     if (v * kWidth >= keys) return;
     const Int real = first_lanes(keys - v * kWidth);
-    float* to = most + i * kWidth;
+    float* to = maximum + i * kWidth;
     store(to, larger(load(to), real ? s * broadcast(scale) : broadcast(-INFINITY)));
   });
 }
 
-// p = 2^(scale s - most) M rate for M rows and P keys, and its sum before dropout onto total(i, .).
+// p = 2^(scale s - maximum) M rate for M rows and P keys, and its sum before dropout onto total(i, .).
 template <bool DROPOUT, int M>
 B4R_NOINLINE void probability_tile(const float* q, int64_t token, const float* kt, int64_t d, int64_t keys, float scale,
-                                   const float* minus_most, const Keep* keep, float* p, float* total) {
+                                   const float* minus_maximum, const Keep* keep, float* p, float* total) {
   Tile<M> c;
   set_zero(c);
   multiply_add(c, q, token, 1, kt, d);
   for_vectors(c, [&](int i, int v, Vec s) {
-    Vec e = exp2(fma(s, broadcast(scale), broadcast(minus_most[i])));
+    Vec e = exp2(fma(s, broadcast(scale), broadcast(minus_maximum[i])));
     if (keys < kPanel) e = keep_where(first_lanes(keys - v * kWidth), e);
     float* sum = total + i * kWidth;
     store(sum, load(sum) + e);
@@ -146,8 +146,8 @@ void forward_unit(const float* q, int64_t q_token, const float* k, int64_t k_tok
   const int64_t block = rows_of_block(n, keys), stride = panel_stride(block);
   Scratch scratch;
   float *kt = scratch.take(panels(keys) * d * kPanel), *vn = scratch.take(panels(d) * keys * kPanel);
-  float *p = scratch.take(panels(keys) * stride), *most = scratch.take(block * kWidth), *total = scratch.take(block * kWidth);
-  float *minus_most = scratch.take(block), *factor = scratch.take(block);
+  float *p = scratch.take(panels(keys) * stride), *maximum = scratch.take(block * kWidth), *total = scratch.take(block * kWidth);
+  float *minus_maximum = scratch.take(block), *factor = scratch.take(block);
   Keep* keep = reinterpret_cast<Keep*>(scratch.take((block + kLanes) * kPanel / 2));
   pack_panels(k, 1, k_token, d, keys, d * kPanel, kt);
   pack_panels(v, v_token, 1, keys, d, keys * kPanel, vn);
@@ -156,28 +156,28 @@ void forward_unit(const float* q, int64_t q_token, const float* k, int64_t k_tok
   for (int64_t first = 0; first < n; first += block) {
     const int64_t rows = std::min(block, n - first);
     const float* qb = q + first * q_token;
-    std::fill_n(minus_most, rows, 0.0f);
+    std::fill_n(minus_maximum, rows, 0.0f);
     if (!(bound * largest_norm(qb, q_token, rows, d) <= kSafeExponent)) {
-      std::fill_n(most, rows * kWidth, -INFINITY);
+      std::fill_n(maximum, rows * kWidth, -INFINITY);
       for (int64_t j = 0; j < panels(keys); ++j) {
         for_tiles(rows, [&](auto m, int64_t i) {
-          largest_score_tile<m>(qb + i * q_token, q_token, kt + j * d * kPanel, d, keys - j * kPanel, scale, most + i * kWidth);
+          largest_score_tile<m>(qb + i * q_token, q_token, kt + j * d * kPanel, d, keys - j * kPanel, scale, maximum + i * kWidth);
         });
       }
-      for (int64_t i = 0; i < rows; ++i) minus_most[i] = -*std::max_element(most + i * kWidth, most + (i + 1) * kWidth);
+      for (int64_t i = 0; i < rows; ++i) minus_maximum[i] = -*std::max_element(maximum + i * kWidth, maximum + (i + 1) * kWidth);
     }
     std::fill_n(total, rows * kWidth, 0.0f);
     for (int64_t j = 0; j < panels(keys); ++j) {
       if constexpr (DROPOUT) keep_panel(dropout, unit.first_row + first, rows, j * kPanel, kPanel, unit.head, keep);
       for_tiles(rows, [&](auto m, int64_t i) {
-        probability_tile<DROPOUT, m>(qb + i * q_token, q_token, kt + j * d * kPanel, d, keys - j * kPanel, scale, minus_most + i,
+        probability_tile<DROPOUT, m>(qb + i * q_token, q_token, kt + j * d * kPanel, d, keys - j * kPanel, scale, minus_maximum + i,
                                      keep + i * kPanel, p + j * stride + i * kPanel, total + i * kWidth);
       });
     }
     for (int64_t i = 0; i < rows; ++i) {
       const float sum_of_row = sum(load(total + i * kWidth));
       factor[i] = dropout.scale / sum_of_row;
-      lse[first + i] = std::log(sum_of_row) - minus_most[i] * kLn2;
+      lse[first + i] = std::log(sum_of_row) - minus_maximum[i] * kLn2;
     }
     for (int64_t c = 0; c < panels(d); ++c) {
       for_tiles(rows, [&](auto m, int64_t i) {

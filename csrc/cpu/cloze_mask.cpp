@@ -15,6 +15,7 @@
 namespace b4r {
 namespace {
 
+constexpr int64_t kPadding = 0, kIgnored = -100;
 constexpr uint32_t kTokens = 0, kSequences = 1;  // streams of random words
 constexpr int64_t kSequencesPerTask = 32;
 static_assert(kSequencesPerTask % 4 == 0, "a task begins at a call of Philox");
@@ -40,9 +41,9 @@ void cloze_mask(const int64_t* values, const int32_t* cu_seqlens, int64_t* input
       const auto hide_where = [&](const auto& hidden) {
         for (int64_t i = 0; i < length; ++i) {
           const int64_t value = values[begin + i];
-          const bool hide = value != 0 && hidden(i);
+          const bool hide = value != kPadding && hidden(i);
           inputs[begin + i] = hide ? rule.mask_id : value;
-          labels[begin + i] = hide ? value : -100;
+          labels[begin + i] = hide ? value : kIgnored;
         }
       };
       if (sequence_word[b - first] < rule.last_only_threshold) {

@@ -62,12 +62,6 @@ void shared_backward(const float* dloss, const SampledInput& in, const float* lo
   }
 }
 
-float dot(const float* a, const float* b, int64_t d) {
-  Vec total{};
-  for_columns(d, [&](int64_t c, auto columns) { total = fma(columns.load(a + c), columns.load(b + c), total); });
-  return sum(total);
-}
-
 // z[k] = the logit of row i's negative k, -inf where it is the target.
 void private_logits(const SampledInput& in, int64_t i, float* z) {
   constexpr int64_t kAhead = 8;
@@ -81,10 +75,10 @@ void private_logits(const SampledInput& in, int64_t i, float* z) {
   }
 }
 
-// z[k] = e^(z[k] - minus) times factor, exactly 0 where z is -inf.
-void exponentials(float* z, int64_t count, float minus, float factor) {
+// z[k] = e^(z[k] - shift) times factor, exactly 0 where z is -inf.
+void exponentials(float* z, int64_t count, float shift, float factor) {
   for_columns(count, [&](int64_t k, auto columns) {
-    const Vec x = columns.load(z + k), e = exp(columns.only(x - broadcast(minus))) * broadcast(factor);
+    const Vec x = columns.load(z + k), e = exp(columns.only(x - broadcast(shift))) * broadcast(factor);
     columns.store(z + k, x == broadcast(-INFINITY) ? Vec{} : e);
   });
 }
@@ -93,17 +87,17 @@ void exponentials(float* z, int64_t count, float minus, float factor) {
 template <int VECTORS, class Columns, class Row, class Weight>
 B4R_INLINE void weighted_columns(int64_t count, int64_t c, Columns columns, const Row& row, const Weight& weight, bool add,
                                  float* out) {
-  Vec total[VECTORS] = {};
+  Vec acc[VECTORS] = {};
   for (int64_t i = 0; i < count; ++i) {
     const Vec w = broadcast(weight(i));
     const float* x = row(i) + c;
 #pragma GCC unroll 4
-    for (int v = 0; v < VECTORS; ++v) total[v] = fma(w, columns.load(x + v * kWidth), total[v]);
+    for (int v = 0; v < VECTORS; ++v) acc[v] = fma(w, columns.load(x + v * kWidth), acc[v]);
   }
 #pragma GCC unroll 4
   for (int v = 0; v < VECTORS; ++v) {
     float* to = out + c + v * kWidth;
-    columns.store(to, add ? columns.load(to) + total[v] : total[v]);
+    columns.store(to, add ? columns.load(to) + acc[v] : acc[v]);
   }
 }
 
@@ -126,17 +120,17 @@ void private_forward(const SampledInput& in, float* loss, float* dhidden, float*
     Scratch scratch;
     float* z = scratch.take(in.count);
     private_logits(in, i, z);
-    float most = -1e30f;
-    for (int64_t k = 0; k < in.count; ++k) most = z[k] <= most ? most : z[k];  // NaN gets through
-    exponentials(z, in.count, most, 1.0f);
-    double s = 0;
-    for (int64_t k = 0; k < in.count; ++k) s += z[k];
+    float maximum = kLowest;
+    for (int64_t k = 0; k < in.count; ++k) maximum = z[k] <= maximum ? maximum : z[k];  // NaN gets through
+    exponentials(z, in.count, maximum, 1.0f);
+    double total = 0;
+    for (int64_t k = 0; k < in.count; ++k) total += z[k];
     const float *h = in.hidden + i * in.d, *item = in.items + in.targets[i] * in.d;
     const float logit = dot(h, item, in.d) + (in.bias != nullptr ? in.bias[in.targets[i]] : 0.0f);
-    const RowLoss row = row_loss(s, most, logit);
+    const RowLoss row = row_loss(total, maximum, logit);
     loss[i] = static_cast<float>(row.loss);
     lse[i] = static_cast<float>(logit + row.loss);
-    const float weight = s != 0 ? static_cast<float>(row.q / s) : 0.0f, q = static_cast<float>(row.q);
+    const float weight = total != 0 ? static_cast<float>(row.q / total) : 0.0f, q = static_cast<float>(row.q);
     const int64_t* n = in.negatives + i * in.count;
     weighted_sum(in.count, in.d, [&](int64_t k) { return in.items + n[k] * in.d; }, [&](int64_t k) { return z[k]; }, false, dh);
     for (int64_t c = 0; c < in.d; ++c) dh[c] = weight * dh[c] - q * item[c];
@@ -148,14 +142,14 @@ void private_backward(const float* dloss, const SampledInput& in, const float* l
   std::vector<int64_t> labelled;
   for (int64_t i = 0; i < in.rows; ++i)
     if (in.targets[i] >= 0) labelled.push_back(i);
-  // A row's entries: its negatives, then its target.
-  const int64_t per_row = in.count + 1, most_rows = std::max<int64_t>(1, kChunkEntries / per_row);
-  const int64_t all = static_cast<int64_t>(labelled.size()), most = std::min(most_rows, all) * per_row;
+  // A row's entries: its negatives, then its target. limit: rows of a chunk.
+  const int64_t per_row = in.count + 1, limit = std::max<int64_t>(1, kChunkEntries / per_row);
+  const int64_t all = static_cast<int64_t>(labelled.size()), capacity = std::min(limit, all) * per_row;
   Scratch scratch;
-  float* dz = scratch.take(most);
-  int64_t *row = take_integers(scratch, most), *order = take_integers(scratch, most);
-  for (int64_t begin = 0; begin < all; begin += most_rows) {
-    const int64_t rows = std::min(most_rows, all - begin), entries = rows * per_row;
+  float* dz = scratch.take(capacity);
+  int64_t *row = take_integers(scratch, capacity), *order = take_integers(scratch, capacity);
+  for (int64_t begin = 0; begin < all; begin += limit) {
+    const int64_t rows = std::min(limit, all - begin), entries = rows * per_row;
     parallel_for(threads, rows, [&](int64_t r) {
       const int64_t i = labelled[begin + r];
       float* z = dz + r * per_row;

@@ -2,14 +2,7 @@
 //   loss_i = softplus(x_i), q_i = 1 - p_it = sigmoid(x_i), dz_ij = p_ij (j != t), dz_it = -q_i, dh = dz C, dC = dz^T h, db = sum_i
 //   dz.
 //
-// N rows, V items, d. A block of logits is kept item-major, E[j][i]: then C, h and their gradients serve as they lie in memory, and
-// maximum and sum over items are operations on whole vectors. Exponents turn to base 2 last, when they are near 0 where it counts.
-//   E[j][i] = e^(C_j . h_i + b_j)    tiles of items x P rows, the right-hand side is rows transposed: ht [rows div P][d][P]
-//   dh[i] = sum_j E[j][i] C_j        tiles of rows x P of d, the right-hand side is a block of items: cn [d div P][items][P]
-//   dC[j] = sum_i E[j][i] w_i h_i    tiles of items x P of d, the right-hand side is weighted rows: hn [d div P][rows][P]
-// The target's entry of E is 0, and its part of dh, dC and db added apart, with q: nothing cancels. Where |h| |C| bounds the logits
-// they need no maximum taken off; elsewhere a product more finds it. Rows without a target are left out before anything is
-// computed.
+// N rows, V items, d. E are exponentials of a block of items for a chunk of rows: softmax_tiles.h has its three products.
 //
 // One visit (softmax_loss_sum), 6 N V d operations and an exp a logit: E of a chunk of rows stays in scratch. Sweep 1 computes it
 // and its sums; then each row's blocks are joined; sweep 2 takes both products. Threads own ranges of items, the same ones in both
@@ -24,301 +17,17 @@
 #include <vector>
 
 #include "core/parallel.h"
-#include "core/philox.h"
-#include "core/rows.h"
+#include "core/scratch.h"
 #include "cpu/row_loss.h"
+#include "cpu/softmax_tiles.h"
 
 namespace b4r {
 namespace {
 
-constexpr int64_t kBlock = 192;  // items of a block of logits
-constexpr int64_t kRows = 192,
-                  kLeastRows = 48;  // of a chunk: below 64 the items are read too often, and at 48 streaming is as fast
+constexpr int64_t kMaxRows = 192,
+                  kMinRows = 48;  // of a chunk: below 64 the items are read too often, and at 48 streaming is as fast
 constexpr int64_t kLogitFloats = int64_t{1} << 23;  // of a chunk in one visit: 32 MB
-constexpr int64_t kRanges = 16;                     // of items, at most
-constexpr float kLowest = -1e30f;
-
-// An odd number of cache lines, or a column of E would fall on few sets of L1.
-int64_t odd_lines(int64_t rows) { return (panels(rows) * kPanel / 16 | 1) * 16; }
-
-// An entry of E that is left out, being its row's target: which column, and which row of the chunk.
-struct Target {
-  int64_t item, row;
-};
-
-// Rows with a target, cut into chunks of whole panels.
-struct Rows {
-  std::vector<int64_t> index;  // where each stands in `hidden`
-  std::vector<int64_t> chunk;  // chunk c has rows chunk[c] .. chunk[c + 1] - 1
-  std::vector<Target> targets;
-  std::vector<int64_t> begin;  // chunk c has targets begin[c] .. begin[c + 1] - 1, sorted by item
-  int64_t most = 0;            // rows of a chunk, at most, in whole panels
-
-  Rows(const SoftmaxInput& in, int64_t most_rows) {
-    for (int64_t i = 0; i < in.rows; ++i)
-      if (in.targets[i] >= 0) index.push_back(i);
-    const int64_t count = static_cast<int64_t>(index.size()), all = panels(count), chunks = blocks_of(all * kPanel, most_rows);
-    for (int64_t c = 0; c <= chunks; ++c) chunk.push_back(std::min(all * c / std::max<int64_t>(chunks, 1) * kPanel, count));
-    const auto by_item = [](const Target& a, const Target& b) { return a.item < b.item; };
-    std::vector<Target> columns;  // with negatives: what each stands for, and which it is
-    if (in.negatives != nullptr) {
-      for (int64_t k = 0; k < in.columns; ++k) columns.push_back({in.negatives[k], k});
-      std::stable_sort(columns.begin(), columns.end(), by_item);
-    }
-    for (int64_t c = 0; c < chunks; ++c) {
-      most = std::max(most, panels(chunk[c + 1] - chunk[c]) * kPanel);
-      begin.push_back(static_cast<int64_t>(targets.size()));
-      for (int64_t i = chunk[c]; i < chunk[c + 1]; ++i) {
-        const Target target{in.targets[index[i]], i - chunk[c]};
-        if (in.negatives == nullptr) targets.push_back(target);
-        for (auto [hit, end] = std::equal_range(columns.begin(), columns.end(), target, by_item); hit != end; ++hit)
-          targets.push_back({hit->row, target.row});
-      }
-      std::stable_sort(targets.begin() + begin[c], targets.end(), by_item);
-    }
-    begin.push_back(static_cast<int64_t>(targets.size()));
-  }
-
-  int64_t chunks() const { return static_cast<int64_t>(chunk.size()) - 1; }
-  int64_t count(int64_t c) const { return chunk[c + 1] - chunk[c]; }
-
-  // The targets of chunk c among the items first .. last - 1.
-  std::pair<const Target*, const Target*> among(int64_t c, int64_t first, int64_t last) const {
-    const auto before = [](const Target& t, int64_t item) { return t.item < item; };
-    const Target *from = targets.data() + begin[c], *end = targets.data() + begin[c + 1];
-    return {std::lower_bound(from, end, first, before), std::lower_bound(from, end, last, before)};
-  }
-};
-
-// One chunk's rows as right-hand sides; their norms and their targets' logits.
-struct PackedChunk {
-  float *ht, *hn, *norm, *target_logit;
-  int64_t stride;  // of the panels of hn
-
-  PackedChunk(Scratch& scratch, int64_t most, int64_t d)
-      : ht(scratch.take(most * d)),
-        hn(scratch.take(panels(d) * most * kPanel)),
-        norm(scratch.take(most)),
-        target_logit(scratch.take(most)),
-        stride(most * kPanel) {}
-
-  // All but hn, for the rows of panel p.
-  void pack(const SoftmaxInput& in, const Rows& rows, int64_t c, int64_t p) {
-    const int64_t d = in.d, first = p * kPanel, count = std::min<int64_t>(kPanel, rows.count(c) - first);
-    float* t = ht + first * d;
-    for (int64_t j = 0; j < kPanel; ++j) {
-      const int64_t row = j < count ? rows.index[rows.chunk[c] + first + j] : 0;
-      const float* h = in.hidden + row * d;
-      for (int64_t k = 0; k < d; ++k) t[k * kPanel + j] = j < count ? h[k] : 0.0f;
-      if (j >= count) continue;
-      norm[first + j] = largest_norm(h, d, 1, d);
-      target_logit[first + j] = dot(h, in.target_item(row), d) + in.target_bias_of(row);
-    }
-  }
-
-  // hn = weight[i] h[i] for the rows of panel p.
-  void pack_weighted(const SoftmaxInput& in, const Rows& rows, int64_t c, int64_t p, const float* weight) {
-    for (int64_t i = p * kPanel; i < std::min(rows.count(c), (p + 1) * kPanel); ++i) {
-      const float* h = in.hidden + rows.index[rows.chunk[c] + i] * in.d;
-      pack_panels(h, in.d, 1, 1, in.d, stride, hn + i * kPanel);
-      for (int64_t k = 0; k < panels(in.d); ++k)
-        for (int64_t j = 0; j < kPanel; ++j) hn[k * stride + i * kPanel + j] *= weight[i];
-    }
-  }
-};
-
-float largest_size(const float* x, int64_t count) {
-  float largest = 0.0f;
-  for (int64_t i = 0; i < count; ++i) largest = std::fabs(x[i]) <= largest ? largest : std::fabs(x[i]);  // NaN gets through
-  return largest;
-}
-
-// The targets among the items of a tile, and where the tile begins. Some may be of rows outside it.
-struct TileTargets {
-  const Target *begin, *end;
-  int64_t first_item, first_row;
-};
-
-struct KeepAll {
-  B4R_INLINE Vec kept_or(Vec, Vec x) const { return x; }
-};
-
-struct KeepSome {
-  const Keep* masks;
-  B4R_INLINE Vec kept_or(Vec other, Vec x) const { return lane_masks(masks) ? x : other; }
-};
-
-// Call take(row, vector, logits, KeepAll or KeepSome) for every vector of M items x P rows.
-template <int M, class Take>
-B4R_INLINE void for_logits(const float* items, int64_t d, const float* bias, const float* ht, const TileTargets& targets,
-                           const Take& take) {
-  Tile<M> c;
-  set_zero(c);
-  multiply_add(c, items, d, 1, ht, d);
-  add_column(c, bias);
-  if (targets.begin == targets.end) return for_vectors(c, [&](int i, int v, Vec z) { take(i, v, z, KeepAll{}); });
-  Keep keep[M * kPanel];
-  std::fill_n(keep, M * kPanel, Keep{-1});
-  for (const Target* t = targets.begin; t < targets.end; ++t) {
-    const int64_t row = t->row - targets.first_row;
-    if (row >= 0 && row < kPanel) keep[(t->item - targets.first_item) * kPanel + row] = 0;
-  }
-  for_vectors(c, [&](int i, int v, Vec z) { take(i, v, z, KeepSome{keep + i * kPanel + v * kWidth}); });
-}
-
-// most(row) = the largest logit but for targets', or what is there if that is larger.
-template <int M>
-B4R_NOINLINE void largest_logit_tile(const float* items, int64_t d, const float* bias, const float* ht, const TileTargets& targets,
-                                     float* most) {
-  for_logits<M>(items, d, bias, ht, targets, [&](int, int v, Vec z, const auto& keep) {
-    float* to = most + v * kWidth;
-    store(to, larger(load(to), keep.kept_or(broadcast(kLowest), z)));
-  });
-}
-
-// E = e^(logit - minus(row)), 0 at targets, and its sum over the items onto total(row).
-template <int M>
-B4R_NOINLINE void exponential_tile(const float* items, int64_t d, const float* bias, const float* ht, const TileTargets& targets,
-                                   const float* minus, float* e, int64_t e_item, float* total) {
-  Vec sums[kPanelVectors] = {};
-  for_logits<M>(items, d, bias, ht, targets, [&](int i, int v, Vec z, const auto& keep) {
-    const Vec x = keep.kept_or(Vec{}, exp(z - load(minus + v * kWidth)));
-    store(e + i * e_item + v * kWidth, x);
-    sums[v] += x;
-  });
-#pragma GCC unroll 4
-  for (int v = 0; v < kPanelVectors; ++v) store(total + v * kWidth, load(total + v * kWidth) + sums[v]);
-}
-
-// out(row, .) += sum over items of E[item][row] cn[item][.].
-template <int M>
-B4R_NOINLINE void over_items_tile(const float* e, int64_t e_item, const float* cn, int64_t count, float* out, int64_t row) {
-  Tile<M> c;
-  set_zero(c);
-  multiply_add(c, e, 1, e_item, cn, count);
-  write(c, out, row, kPanel, true);
-}
-
-// out(item, .) = or += sum over rows of E[item][row] hn[row][.].
-template <int M>
-B4R_NOINLINE void over_rows_tile(const float* e, int64_t e_item, const float* hn, int64_t rows, float* out, int64_t d,
-                                 int64_t columns, bool add) {
-  Tile<M> c;
-  set_zero(c);
-  multiply_add(c, e, e_item, 1, hn, rows);
-  write(c, out, d, columns, add);
-}
-
-// A block of items against the rows of a chunk.
-struct Block {
-  const SoftmaxInput& in;
-  const Rows& rows;
-  const PackedChunk& packed;
-  int64_t c, first, count;  // the chunk; the items
-  float* e;
-  int64_t e_item;      // floats from one item of E to the next
-  int64_t e_next;      // floats from E to that of the next block, 0 where they share one
-  float bias[kBlock];  // of the items
-
-  Block(const SoftmaxInput& in, const Rows& rows, const PackedChunk& packed, int64_t c, int64_t k, float* e, int64_t e_item,
-        int64_t e_next)
-      : in(in),
-        rows(rows),
-        packed(packed),
-        c(c),
-        first(k * kBlock),
-        count(std::min(kBlock, in.columns - first)),
-        e(e),
-        e_item(e_item),
-        e_next(e_next) {
-    for (int64_t j = 0; j < count; ++j) bias[j] = in.bias != nullptr ? in.bias[first + j] : 0.0f;
-  }
-
-  int64_t row_panels() const { return panels(rows.count(c)); }
-  std::pair<const Target*, const Target*> targets() const { return rows.among(c, first, first + count); }
-
-  // Whether |h| |C| + |b| keeps all logits so small that exponents need no maximum taken off.
-  bool safe(float item_norm) const {
-    const float bound = largest_size(packed.norm, rows.count(c)) * item_norm + largest_size(bias, count);
-    return bound * kLog2E <= kSafeExponent;
-  }
-
-  // Call f(tile height, its first item, its panel of rows, its targets) for the tiles of E.
-  template <class F>
-  void for_logit_tiles(const F& f) const {
-    for (int64_t p = 0; p < row_panels(); ++p) {
-      TileTargets found{nullptr, targets().first, 0, p * kPanel};
-      for_tiles(count, [&](auto m, int64_t j) {
-        found.begin = found.end;
-        found.first_item = first + j;
-        while (found.end < targets().second && found.end->item < first + j + m) ++found.end;
-        f(m, j, p, found);
-      });
-    }
-  }
-
-  // most[i] = the largest logit of each row but for its target's, or what is there if that is larger.
-  void maxima(float* most) const {
-    for_logit_tiles([&](auto m, int64_t j, int64_t p, const TileTargets& found) {
-      largest_logit_tile<m>(in.items + (first + j) * in.d, in.d, bias + j, packed.ht + p * kPanel * in.d, found, most + p * kPanel);
-    });
-  }
-
-  // E = e^(logit - minus[i]), 0 at targets; total[i] = its sum over the items.
-  void exponentials(const float* minus, float* total) const {
-    std::fill_n(total, row_panels() * kPanel, 0.0f);
-    for_logit_tiles([&](auto m, int64_t j, int64_t p, const TileTargets& found) {
-      if (p == 0) prefetch_block(in.items + (first + kBlock + j) * in.d, m * in.d);
-      exponential_tile<m>(in.items + (first + j) * in.d, in.d, bias + j, packed.ht + p * kPanel * in.d, found, minus + p * kPanel,
-                          e + j * e_item + p * kPanel, e_item, total + p * kPanel);
-    });
-  }
-
-  // E[j][i] *= factor[i].
-  void scale(const float* factor) const {
-    for (int64_t j = 0; j < count; ++j)
-      for (int64_t i = 0; i < row_panels() * kPanel; ++i) e[j * e_item + i] *= factor[i];
-  }
-
-  // out (rows, panels(d) * P) += E^T C. cn: scratch for the block's items in panels.
-  void add_over_items(float* cn, float* out) const {
-    const int64_t width = panels(in.d) * kPanel;
-    pack_panels(in.items + first * in.d, in.d, 1, count, in.d, count * kPanel, cn);
-    const int64_t e_share = kBlock * e_item / rows.count(c);  // of a row, of the next block
-    for (int64_t k = 0; k < panels(in.d); ++k) {
-      for_tiles(rows.count(c), [&](auto m, int64_t i) {
-        if (k == 0) prefetch_block(e + e_next + i * e_share, m * e_share);
-        over_items_tile<m>(e + i, e_item, cn + k * count * kPanel, count, out + i * width + k * kPanel, width);
-      });
-    }
-  }
-
-  // ditems = or += E h for rows h that bear their weights, and where targets are columns their -q h without; dbias likewise.
-  void add_over_rows(const float* weight, const float* q, float* ditems, float* dbias, bool add) const {
-    for (int64_t k = 0; k < panels(in.d); ++k) {
-      for_tiles(count, [&](auto m, int64_t j) {
-        float* to = ditems + (first + j) * in.d + k * kPanel;
-        for (int64_t i = 0; i < m; ++i) {
-          prefetch_block(in.items + (first + kBlock + j + i) * in.d + k * kPanel, kPanel);
-          prefetch_block(to + (kBlock + i) * in.d, kPanel);
-        }
-        over_rows_tile<m>(e + j * e_item, e_item, packed.hn + k * packed.stride, rows.count(c), to, in.d, in.d - k * kPanel, add);
-      });
-    }
-    for (int64_t j = 0; j < count && dbias != nullptr; ++j) {
-      Vec total{};
-      for (int64_t i = 0; i < row_panels() * kPanel; i += kWidth) total = fma(load(e + j * e_item + i), load(weight + i), total);
-      dbias[first + j] = (add ? dbias[first + j] : 0.0f) + sum(total);
-    }
-    if (in.negatives != nullptr) return;
-    for (auto [t, end] = targets(); t < end; ++t) {
-      const float* h = in.hidden + rows.index[rows.chunk[c] + t->row] * in.d;
-      float* to = ditems + t->item * in.d;
-      for (int64_t k = 0; k < in.d; ++k) to[k] -= q[t->row] * h[k];
-      if (dbias != nullptr) dbias[t->item] -= q[t->row];
-    }
-  }
-};
+constexpr int64_t kMaxRanges = 16;                  // of items
 
 // The largest norm of the items of each block.
 std::vector<float> norms_of_blocks(const SoftmaxInput& in, int threads) {
@@ -329,201 +38,315 @@ std::vector<float> norms_of_blocks(const SoftmaxInput& in, int threads) {
   return norms;
 }
 
-// dhidden of one row = factor sum over parts of part - q C_t; parts are `distance` floats apart.
-void write_dhidden(const SoftmaxInput& in, int64_t row, const float* part, int64_t parts, int64_t distance, const float* factors,
-                   float q, float* dhidden) {
+// Memory for the rows of all chunks.
+std::vector<PackedChunk> take_chunks(Scratch& scratch, const ChunkedRows& rows, int64_t d) {
+  std::vector<PackedChunk> packed;
+  for (int64_t c = 0; c < rows.chunks(); ++c) packed.emplace_back(scratch, rows.capacity, d);
+  return packed;
+}
+
+// dhidden of one row = the sum over ranges of rescale acc, less q C_t; accs are `distance` floats apart.
+void write_dhidden_row(const SoftmaxInput& in, int64_t row, const float* acc, int64_t ranges, int64_t distance,
+                       const float* rescale, float q, float* dhidden) {
   const float* item = in.target_item(row);
   float* to = dhidden + row * in.d;
   for (int64_t k = 0; k < in.d; ++k) to[k] = -q * item[k];
-  for (int64_t g = 0; g < parts; ++g)
-    for (int64_t k = 0; k < in.d; ++k) to[k] += factors[g] * part[g * distance + k];
+  for (int64_t g = 0; g < ranges; ++g)
+    for (int64_t k = 0; k < in.d; ++k) to[k] += rescale[g] * acc[g * distance + k];
 }
+
+void zero_item_gradients(const SoftmaxInput& in, float* ditems, float* dbias) {
+  std::fill_n(ditems, in.columns * in.d, 0.0f);
+  if (dbias != nullptr) std::fill_n(dbias, in.columns, 0.0f);
+}
+
+// One visit, a chunk of rows at a time. All its loops are parallel_for_again: range g is one thread's in every sweep.
+struct OneVisit {
+  const SoftmaxInput& in;
+  const ChunkedRows& rows;
+  const int threads;
+  const int64_t capacity = rows.capacity, width = panels(in.d) * kPanel;
+  const int64_t blocks = blocks_of(in.columns, kBlock), ranges = std::min(blocks, kMaxRanges);
+  const int64_t e_item = Exponentials::item_stride(capacity);
+  Scratch scratch = {};
+  float* e = scratch.take(in.columns * e_item);
+  float* maximum = scratch.take(blocks * capacity);      // of each block and row; once they are joined, what to rescale E by
+  float* total = scratch.take(blocks * capacity);        // of each block and row: the sum of E
+  float* acc = scratch.take(ranges * capacity * width);  // of each range and row: the sum of E C
+  float *q = scratch.take(capacity), *weight = scratch.take(capacity);  // of each row
+  const std::vector<float> norms = norms_of_blocks(in, threads);
+  std::vector<double> losses = std::vector<double>(rows.index.size());
+  PackedChunk packed = PackedChunk(scratch, capacity, in.d);
+
+  int64_t range(int64_t g) const { return blocks * g / ranges; }
+  int64_t row_panels(int64_t c) const { return panels(rows.count(c)); }
+  LogitBlock block(int64_t c, int64_t k) const {
+    return LogitBlock(in, rows, packed, c, k, {e + k * kBlock * e_item, e_item, kBlock * e_item});
+  }
+
+  // The rows as right-hand sides of E, their norms, their targets' logits.
+  void pack(int64_t c) {
+    parallel_for_again(threads, row_panels(c), [&](int64_t p) { packed.pack(in, rows, c, p); });
+  }
+
+  // Sweep 1: E of each block, its rows' maxima and sums.
+  void exponentials(int64_t c) {
+    parallel_for_again(threads, ranges, [&](int64_t g) {
+      for (int64_t k = range(g); k < range(g + 1); ++k) {
+        const LogitBlock b = block(c, k);
+        const bool safe = b.safe(norms[k]);
+        std::fill_n(maximum + k * capacity, row_panels(c) * kPanel, safe ? 0.0f : kLowest);
+        if (!safe) b.maxima(maximum + k * capacity);
+        b.exponentials(maximum + k * capacity, total + k * capacity);
+      }
+    });
+  }
+
+  // Each row's loss over all blocks, what rescales them to one maximum, and the weighted rows.
+  void join_blocks(int64_t c) {
+    parallel_for_again(threads, row_panels(c), [&](int64_t p) {
+      float largest[kPanel];
+      double totals[kPanel] = {};
+      largest_maxima(p, largest);
+      rescale_totals(p, largest, totals);
+      const int64_t count = rows.count(c);
+      for (int64_t j = 0, i = p * kPanel; j < kPanel; ++j, ++i) {
+        const RowLoss row = row_loss(totals[j], largest[j], packed.target_logit[i]);
+        q[i] = i < count ? static_cast<float>(row.q) : 0.0f;
+        weight[i] = i < count && totals[j] != 0 ? static_cast<float>(row.q / totals[j]) : 0.0f;
+        if (i < count) losses[rows.row_begin[c] + i] = row.loss;
+      }
+      packed.pack_weighted(in, rows, c, p, weight);
+    });
+  }
+
+  // Sweep 2: acc of each range, ditems and dbias.
+  void gradients(int64_t c, float* ditems, float* dbias) {
+    parallel_for_again(threads, ranges, [&](int64_t g) {
+      Scratch own;
+      float *cn = own.take(kBlock * width), *acc_of_range = acc + g * capacity * width;
+      std::fill_n(acc_of_range, rows.count(c) * width, 0.0f);
+      for (int64_t k = range(g); k < range(g + 1); ++k) {
+        const LogitBlock b = block(c, k);
+        const float* rescale = maximum + k * capacity;
+        if (std::any_of(rescale, rescale + rows.count(c), [](float factor) { return factor != 1.0f; })) b.scale(rescale);
+        b.add_over_items(cn, acc_of_range);
+        b.add_over_rows(weight, q, ditems, dbias, c > 0);
+      }
+    });
+  }
+
+  void write_dhidden(int64_t c, float* dhidden) {
+    parallel_for_again(threads, row_panels(c), [&](int64_t p) {
+      std::vector<float> rescale(ranges);
+      for (int64_t i = p * kPanel; i < std::min(rows.count(c), (p + 1) * kPanel); ++i) {
+        std::fill(rescale.begin(), rescale.end(), weight[i]);
+        write_dhidden_row(in, rows.row(c, i), acc + i * width, ranges, capacity * width, rescale.data(), q[i], dhidden);
+      }
+    });
+  }
+
+ private:
+  void largest_maxima(int64_t p, float* largest) const {
+    std::fill_n(largest, kPanel, kLowest);
+    for (int64_t k = 0; k < blocks; ++k)
+      for (int64_t j = 0; j < kPanel; ++j) largest[j] = std::max(largest[j], maximum[k * capacity + p * kPanel + j]);
+  }
+
+  // totals = the sum over blocks of e^(maximum - largest) total; maximum = e^(maximum - largest).
+  void rescale_totals(int64_t p, const float* largest, double* totals) {
+    for (int64_t k = 0; k < blocks; ++k) {
+      float* rescale = maximum + k * capacity + p * kPanel;
+      for (int64_t v = 0; v < kPanel; v += kWidth) store(rescale + v, exp(load(rescale + v) - load(largest + v)));
+      for (int64_t j = 0; j < kPanel; ++j) totals[j] += static_cast<double>(rescale[j]) * total[k * capacity + p * kPanel + j];
+    }
+  }
+};
+
+// What a task of the streaming forward knows of its rows, from the blocks of its range that it has seen.
+struct Running {
+  float* maximum;
+  double* total;  // the sum of e^(logit - maximum)
+  float* acc;     // (rows, width): the sum of e^(logit - maximum) C
+};
+
+// The streaming forward. A task is a chunk of rows over a range of items.
+struct Stream {
+  const SoftmaxInput& in;
+  const ChunkedRows& rows;
+  const int threads;
+  const int64_t capacity = rows.capacity, width = panels(in.d) * kPanel, acc_size = capacity * width;
+  const int64_t blocks = blocks_of(in.columns, kBlock);
+  // With few chunks the items are cut too, so that there is work for all threads.
+  const int64_t ranges = std::min(blocks, std::max<int64_t>(1, kMaxRanges / std::max<int64_t>(rows.chunks(), 1)));
+  Scratch scratch = {};
+  float *acc = scratch.take(rows.chunks() * ranges * acc_size), *maximum = scratch.take(rows.chunks() * ranges * capacity);
+  const std::vector<float> norms = norms_of_blocks(in, threads);
+  std::vector<double> total = std::vector<double>(rows.chunks() * ranges * capacity);
+  std::vector<PackedChunk> packed = take_chunks(scratch, rows, in.d);
+
+  Running running(int64_t c, int64_t g) {
+    const int64_t task = c * ranges + g;
+    return {maximum + task * capacity, total.data() + task * capacity, acc + task * acc_size};
+  }
+
+  void pack() {
+    parallel_for(threads, rows.chunks(), [&](int64_t c) {
+      for (int64_t p = 0; p < panels(rows.count(c)); ++p) packed[c].pack(in, rows, c, p);
+    });
+  }
+
+  void sweep_items() {
+    parallel_for(threads, rows.chunks() * ranges, [&](int64_t task) { sweep_range(task / ranges, task % ranges); });
+  }
+
+  // Each row's loss over all ranges, and its dhidden.
+  void join_ranges(float* loss, float* dhidden, float* lse) {
+    parallel_for(threads, rows.chunks(), [&](int64_t c) {
+      std::vector<float> rescale(ranges);
+      for (int64_t i = 0; i < rows.count(c); ++i) {
+        const RowLoss row = join_row(c, i, rescale.data());
+        const int64_t index = rows.row(c, i);
+        loss[index] = static_cast<float>(row.loss);
+        lse[index] = static_cast<float>(packed[c].target_logit[i] + row.loss);
+        write_dhidden_row(in, index, running(c, 0).acc + i * width, ranges, acc_size, rescale.data(), static_cast<float>(row.q),
+                          dhidden);
+      }
+    });
+  }
+
+ private:
+  void sweep_range(int64_t c, int64_t g) {
+    const int64_t lanes = panels(rows.count(c)) * kPanel, e_item = Exponentials::item_stride(capacity);
+    Scratch own;
+    float *e = own.take(kBlock * e_item), *cn = own.take(kBlock * width), *block_total = own.take(capacity);
+    float* rescale = own.take(capacity);
+    const Running so_far = running(c, g);
+    std::fill_n(so_far.acc, acc_size, 0.0f);
+    std::fill_n(so_far.maximum, capacity, 0.0f);
+    std::fill_n(so_far.total, capacity, 0.0);
+    bool safe = true;
+    const int64_t first_block = blocks * g / ranges;
+    for (int64_t k = first_block; k < blocks * (g + 1) / ranges; ++k) {
+      const LogitBlock b(in, rows, packed[c], c, k, {e, e_item, 0});
+      std::copy_n(so_far.maximum, lanes, rescale);
+      safe = safe && b.safe(norms[k]);
+      if (!safe) {
+        if (k == first_block) std::fill_n(so_far.maximum, capacity, kLowest);
+        b.maxima(so_far.maximum);
+      }
+      b.exponentials(so_far.maximum, block_total);
+      for (int64_t i = 0; i < lanes; i += kWidth) store(rescale + i, exp(load(rescale + i) - load(so_far.maximum + i)));
+      add_totals(so_far, rows.count(c), rescale, block_total);
+      b.add_over_items(cn, so_far.acc);
+    }
+  }
+
+  // total = rescale total + that of the block; acc *= rescale.
+  void add_totals(const Running& so_far, int64_t count, const float* rescale, const float* block_total) const {
+    for (int64_t i = 0; i < count; ++i) {
+      so_far.total[i] = so_far.total[i] * rescale[i] + block_total[i];
+      if (rescale[i] != 1.0f)
+        for (int64_t x = 0; x < width; ++x) so_far.acc[i * width + x] *= rescale[i];
+    }
+  }
+
+  // Row i of chunk c over all ranges; rescale[g] = what its acc in range g counts for in dhidden.
+  RowLoss join_row(int64_t c, int64_t i, float* rescale) {
+    float largest = kLowest;
+    double sum = 0;
+    for (int64_t g = 0; g < ranges; ++g) largest = std::max(largest, running(c, g).maximum[i]);
+    for (int64_t g = 0; g < ranges; ++g) {
+      rescale[g] = std::exp(running(c, g).maximum[i] - largest);
+      sum += running(c, g).total[i] * rescale[g];
+    }
+    const RowLoss row = row_loss(sum, largest, packed[c].target_logit[i]);
+    for (int64_t g = 0; g < ranges; ++g) rescale[g] *= sum != 0 ? static_cast<float>(row.q / sum) : 0.0f;
+    return row;
+  }
+};
+
+// The streaming backward. A task is a block of items over all rows.
+struct StreamBackward {
+  const SoftmaxInput& in;
+  const ChunkedRows& rows;
+  const int threads;
+  const int64_t capacity = rows.capacity;
+  Scratch scratch = {};
+  std::vector<PackedChunk> packed = take_chunks(scratch, rows, in.d);
+  // Of each chunk and row: what makes E its probabilities; dloss; q dloss.
+  float *shift = scratch.take(rows.chunks() * capacity), *weight = scratch.take(rows.chunks() * capacity);
+  float* q = scratch.take(rows.chunks() * capacity);
+
+  void pack(const float* dloss, const float* loss, const float* lse) {
+    parallel_for(threads, rows.chunks(), [&](int64_t c) {
+      for (int64_t i = 0; i < capacity; ++i) {
+        const int64_t at = c * capacity + i, index = i < rows.count(c) ? rows.row(c, i) : -1;
+        shift[at] = index < 0 ? -kLowest : lse[index];  // E of lanes without a row is next to 0
+        weight[at] = index < 0 ? 0.0f : dloss[index];
+        q[at] = index < 0 ? 0.0f : -std::expm1(-loss[index]) * dloss[index];
+      }
+      for (int64_t p = 0; p < panels(rows.count(c)); ++p) {
+        packed[c].pack(in, rows, c, p);
+        packed[c].pack_weighted(in, rows, c, p, weight + c * capacity);
+      }
+    });
+  }
+
+  void gradients(float* ditems, float* dbias) {
+    const int64_t e_item = Exponentials::item_stride(capacity);
+    parallel_for(threads, blocks_of(in.columns, kBlock), [&](int64_t k) {
+      Scratch own;
+      float *e = own.take(kBlock * e_item), *total = own.take(capacity);
+      for (int64_t c = 0; c < rows.chunks(); ++c) {
+        const LogitBlock b(in, rows, packed[c], c, k, {e, e_item, 0});
+        b.exponentials(shift + c * capacity, total);
+        b.add_over_rows(weight + c * capacity, q + c * capacity, ditems, dbias, c > 0);
+      }
+    });
+  }
+};
 
 }  // namespace
 
 bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float* ditems, float* dbias, int threads) {
-  const int64_t most_rows = std::min(kRows, kLogitFloats / std::max<int64_t>(in.columns, 1) / kPanel * kPanel);
-  if (most_rows < kLeastRows) return false;
-  const Rows rows(in, most_rows);
-  const int64_t most = rows.most, d = in.d, width = panels(d) * kPanel, e_item = odd_lines(most);
-  const int64_t blocks = blocks_of(in.columns, kBlock), ranges = std::min(blocks, kRanges);
-  const auto range = [&](int64_t g) { return blocks * g / ranges; };
-  if (rows.chunks() == 0) {
-    std::fill_n(ditems, in.columns * d, 0.0f);
-    if (dbias != nullptr) std::fill_n(dbias, in.columns, 0.0f);
-  }
-  std::fill_n(dhidden, in.rows * d, 0.0f);
-  Scratch shared;
-  float* e = shared.take(in.columns * e_item);
-  float *maximum = shared.take(blocks * most), *total = shared.take(blocks * most), *parts = shared.take(ranges * most * width);
-  float *q = shared.take(most), *weight = shared.take(most);
-  const std::vector<float> norms = norms_of_blocks(in, threads);
-  std::vector<double> losses(rows.index.size());
-  PackedChunk packed(shared, most, d);
-
+  const int64_t limit = std::min(kMaxRows, kLogitFloats / std::max<int64_t>(in.columns, 1) / kPanel * kPanel);
+  if (limit < kMinRows) return false;
+  const ChunkedRows rows(in, limit);
+  if (rows.chunks() == 0) zero_item_gradients(in, ditems, dbias);
+  std::fill_n(dhidden, in.rows * in.d, 0.0f);
+  OneVisit visit{in, rows, threads};
   for (int64_t c = 0; c < rows.chunks(); ++c) {
-    const int64_t count = rows.count(c), row_panels = panels(count);
-    const auto block = [&](int64_t k) { return Block(in, rows, packed, c, k, e + k * kBlock * e_item, e_item, kBlock * e_item); };
-    parallel_for_again(threads, row_panels, [&](int64_t p) { packed.pack(in, rows, c, p); });
-    parallel_for_again(threads, ranges, [&](int64_t g) {
-      for (int64_t k = range(g); k < range(g + 1); ++k) {
-        const Block b = block(k);
-        const bool safe = b.safe(norms[k]);
-        std::fill_n(maximum + k * most, row_panels * kPanel, safe ? 0.0f : kLowest);
-        if (!safe) b.maxima(maximum + k * most);
-        b.exponentials(maximum + k * most, total + k * most);
-      }
-    });
-    parallel_for_again(threads, row_panels, [&](int64_t p) {
-      float largest[kPanel];
-      double s[kPanel] = {};
-      std::fill_n(largest, kPanel, kLowest);
-      for (int64_t k = 0; k < blocks; ++k)
-        for (int64_t j = 0; j < kPanel; ++j) largest[j] = std::max(largest[j], maximum[k * most + p * kPanel + j]);
-      for (int64_t k = 0; k < blocks; ++k) {
-        float* at = maximum + k * most + p * kPanel;
-        for (int64_t v = 0; v < kPanel; v += kWidth) store(at + v, exp(load(at + v) - load(largest + v)));
-        for (int64_t j = 0; j < kPanel; ++j) s[j] += static_cast<double>(at[j]) * total[k * most + p * kPanel + j];
-      }
-      for (int64_t j = 0, i = p * kPanel; j < kPanel; ++j, ++i) {
-        const RowLoss row = row_loss(s[j], largest[j], packed.target_logit[i]);
-        q[i] = i < count ? static_cast<float>(row.q) : 0.0f;
-        weight[i] = i < count && s[j] != 0 ? static_cast<float>(row.q / s[j]) : 0.0f;
-        if (i < count) losses[rows.chunk[c] + i] = row.loss;
-      }
-      packed.pack_weighted(in, rows, c, p, weight);
-    });
-    parallel_for_again(threads, ranges, [&](int64_t g) {
-      Scratch own;
-      float *cn = own.take(kBlock * width), *part = parts + g * most * width;
-      std::fill_n(part, count * width, 0.0f);
-      for (int64_t k = range(g); k < range(g + 1); ++k) {
-        const Block b = block(k);
-        const float* factor = maximum + k * most;
-        if (std::any_of(factor, factor + count, [](float f) { return f != 1.0f; })) b.scale(factor);
-        b.add_over_items(cn, part);
-        b.add_over_rows(weight, q, ditems, dbias, c > 0);
-      }
-    });
-    parallel_for_again(threads, row_panels, [&](int64_t p) {
-      std::vector<float> factors(ranges);
-      for (int64_t i = p * kPanel; i < std::min(count, (p + 1) * kPanel); ++i) {
-        std::fill(factors.begin(), factors.end(), weight[i]);
-        write_dhidden(in, rows.index[rows.chunk[c] + i], parts + i * width, ranges, most * width, factors.data(), q[i], dhidden);
-      }
-    });
+    visit.pack(c);
+    visit.exponentials(c);
+    visit.join_blocks(c);
+    visit.gradients(c, ditems, dbias);
+    visit.write_dhidden(c, dhidden);
   }
   double sum_of_losses = 0;
-  for (const double row : losses) sum_of_losses += row;
+  for (const double row : visit.losses) sum_of_losses += row;
   *loss = static_cast<float>(sum_of_losses);
   return true;
 }
 
 void softmax_loss(const SoftmaxInput& in, float* loss, float* dhidden, float* lse, int threads) {
-  const Rows rows(in, kRows);
-  const int64_t most = rows.most, d = in.d, width = panels(d) * kPanel, blocks = blocks_of(in.columns, kBlock);
-  // With few chunks the items are cut too, so that there is work for all threads.
-  const int64_t ranges = std::min(blocks, std::max<int64_t>(1, kRanges / std::max<int64_t>(rows.chunks(), 1)));
+  const ChunkedRows rows(in, kMaxRows);
   std::fill_n(loss, in.rows, 0.0f);
   std::fill_n(lse, in.rows, 0.0f);
-  std::fill_n(dhidden, in.rows * d, 0.0f);
-  Scratch shared;
-  const int64_t part_size = most * width;
-  float *parts = shared.take(rows.chunks() * ranges * part_size), *maxima = shared.take(rows.chunks() * ranges * most);
-  const std::vector<float> norms = norms_of_blocks(in, threads);
-  std::vector<double> sums(rows.chunks() * ranges * most);
-  std::vector<PackedChunk> packed;
-  for (int64_t c = 0; c < rows.chunks(); ++c) packed.emplace_back(shared, most, d);
-  parallel_for(threads, rows.chunks(), [&](int64_t c) {
-    for (int64_t p = 0; p < panels(rows.count(c)); ++p) packed[c].pack(in, rows, c, p);
-  });
-
-  parallel_for(threads, rows.chunks() * ranges, [&](int64_t task) {
-    const int64_t c = task / ranges, g = task % ranges, lanes = panels(rows.count(c)) * kPanel, e_item = odd_lines(most);
-    Scratch own;
-    float *e = own.take(kBlock * e_item), *cn = own.take(kBlock * width), *total = own.take(most), *before = own.take(most);
-    float *part = parts + task * part_size, *maximum = maxima + task * most;
-    double* s = sums.data() + task * most;
-    std::fill_n(part, part_size, 0.0f);
-    std::fill_n(maximum, most, 0.0f);
-    std::fill_n(s, most, 0.0);
-    bool safe = true;
-    const int64_t first_block = blocks * g / ranges;
-    for (int64_t k = first_block; k < blocks * (g + 1) / ranges; ++k) {
-      const Block b(in, rows, packed[c], c, k, e, e_item, 0);
-      std::copy_n(maximum, lanes, before);
-      safe = safe && b.safe(norms[k]);
-      if (!safe) {
-        if (k == first_block) std::fill_n(maximum, most, kLowest);
-        b.maxima(maximum);
-      }
-      b.exponentials(maximum, total);
-      for (int64_t i = 0; i < lanes; i += kWidth) store(before + i, exp(load(before + i) - load(maximum + i)));
-      for (int64_t i = 0; i < rows.count(c); ++i) {
-        s[i] = s[i] * before[i] + total[i];
-        if (before[i] != 1.0f)
-          for (int64_t x = 0; x < width; ++x) part[i * width + x] *= before[i];
-      }
-      b.add_over_items(cn, part);
-    }
-  });
-
-  parallel_for(threads, rows.chunks(), [&](int64_t c) {
-    std::vector<float> factors(ranges);
-    for (int64_t i = 0; i < rows.count(c); ++i) {
-      float most_of_row = kLowest;
-      double s = 0;
-      for (int64_t g = 0; g < ranges; ++g) most_of_row = std::max(most_of_row, maxima[(c * ranges + g) * most + i]);
-      for (int64_t g = 0; g < ranges; ++g) {
-        const int64_t at = (c * ranges + g) * most + i;
-        factors[g] = std::exp(maxima[at] - most_of_row);
-        s += sums[at] * factors[g];
-      }
-      const RowLoss row = row_loss(s, most_of_row, packed[c].target_logit[i]);
-      for (float& factor : factors) factor *= s != 0 ? static_cast<float>(row.q / s) : 0.0f;
-      const int64_t index = rows.index[rows.chunk[c] + i];
-      loss[index] = static_cast<float>(row.loss);
-      lse[index] = static_cast<float>(packed[c].target_logit[i] + row.loss);
-      write_dhidden(in, index, parts + c * ranges * part_size + i * width, ranges, part_size, factors.data(),
-                    static_cast<float>(row.q), dhidden);
-    }
-  });
+  std::fill_n(dhidden, in.rows * in.d, 0.0f);
+  Stream stream{in, rows, threads};
+  stream.pack();
+  stream.sweep_items();
+  stream.join_ranges(loss, dhidden, lse);
 }
 
 void softmax_loss_backward(const float* dloss, const SoftmaxInput& in, const float* loss, const float* lse, float* ditems,
                            float* dbias, int threads) {
-  const Rows rows(in, kRows);
-  const int64_t most = rows.most, blocks = blocks_of(in.columns, kBlock), e_item = odd_lines(most);
-  if (rows.chunks() == 0) {
-    std::fill_n(ditems, in.columns * in.d, 0.0f);
-    if (dbias != nullptr) std::fill_n(dbias, in.columns, 0.0f);
-  }
-  Scratch shared;
-  std::vector<PackedChunk> packed;
-  for (int64_t c = 0; c < rows.chunks(); ++c) packed.emplace_back(shared, most, in.d);
-  float *shift = shared.take(rows.chunks() * most), *weight = shared.take(rows.chunks() * most),
-        *q = shared.take(rows.chunks() * most);
-  parallel_for(threads, rows.chunks(), [&](int64_t c) {
-    for (int64_t i = 0; i < most; ++i) {
-      const int64_t at = c * most + i, index = i < rows.count(c) ? rows.index[rows.chunk[c] + i] : -1;
-      shift[at] = index < 0 ? -kLowest : lse[index];  // E of lanes without a row is next to 0
-      weight[at] = index < 0 ? 0.0f : dloss[index];
-      q[at] = index < 0 ? 0.0f : -std::expm1(-loss[index]) * dloss[index];
-    }
-    for (int64_t p = 0; p < panels(rows.count(c)); ++p) {
-      packed[c].pack(in, rows, c, p);
-      packed[c].pack_weighted(in, rows, c, p, weight + c * most);
-    }
-  });
-  parallel_for(threads, blocks, [&](int64_t k) {
-    Scratch own;
-    float *e = own.take(kBlock * e_item), *total = own.take(most);
-    for (int64_t c = 0; c < rows.chunks(); ++c) {
-      const Block b(in, rows, packed[c], c, k, e, e_item, 0);
-      b.exponentials(shift + c * most, total);
-      b.add_over_rows(weight + c * most, q + c * most, ditems, dbias, c > 0);
-    }
-  });
+  const ChunkedRows rows(in, kMaxRows);
+  if (rows.chunks() == 0) return zero_item_gradients(in, ditems, dbias);
+  StreamBackward stream{in, rows, threads};
+  stream.pack(dloss, loss, lse);
+  stream.gradients(ditems, dbias);
 }
 
 }  // namespace b4r

@@ -194,9 +194,9 @@ double attention_row(const std::array<Heads<const float>, 3>& in, const std::arr
   const float* q = of(in[0], row);
   Numbers p(keys), dp(keys);
   for (int64_t j = 0; j < keys; ++j) p[j] = s.scale * dot(q, of(in[1], first + j));
-  const double most = keys > 0 ? *std::max_element(p.begin(), p.end()) : 0.0;
+  const double maximum = keys > 0 ? *std::max_element(p.begin(), p.end()) : 0.0;
   double total = 0, delta = 0;
-  for (int64_t j = 0; j < keys; ++j) total += p[j] = std::exp(p[j] - most);
+  for (int64_t j = 0; j < keys; ++j) total += p[j] = std::exp(p[j] - maximum);
   for (int64_t j = 0; j < keys; ++j) {
     p[j] /= total;
     dp[j] = factor(drop, row, j, head) * dot(dout, of(in[2], first + j));
@@ -211,7 +211,7 @@ double attention_row(const std::array<Heads<const float>, 3>& in, const std::arr
       of(gradient[1], first + j)[c] += ds * q[c];
     }
   }
-  return std::log(total) + most;
+  return std::log(total) + maximum;
 }
 
 // row_counts and key_counts: of each sequence. deviation: of q, k and v; above 1 the scores need their maximum taken off.
@@ -260,10 +260,10 @@ Results<5> softmax_losses(const SampledInput& in, int64_t items, const Floats& d
     }
     for (size_t j = 0; j < item.size(); ++j)
       p[j] += std::inner_product(h, h + d, in.items + item[j] * d, in.bias != nullptr ? double{in.bias[item[j]]} : 0.0);
-    const double most = *std::max_element(p.begin(), p.end()), target_logit = p[0];
+    const double maximum = *std::max_element(p.begin(), p.end()), target_logit = p[0];
     double total = 0;
-    for (double& x : p) total += x = std::exp(x - most);
-    lse[i] = std::log(total) + most;
+    for (double& x : p) total += x = std::exp(x - maximum);
+    lse[i] = std::log(total) + maximum;
     loss[i] = lse[i] - target_logit;
     for (size_t j = 0; j < item.size(); ++j) {
       const double dlogit = p[j] / total - (j == 0);
@@ -371,46 +371,45 @@ void test_cloze_mask(const std::vector<int32_t>& lengths) {
   });
 }
 
-// excluded: rows left out for each user. candidates: rows of each of `lists`, which are none, one for all or one a user.
-void test_topk_and_rank(int64_t users, int64_t items, int64_t d, int64_t k, int64_t excluded, int64_t lists, int64_t candidates) {
-  const Floats hidden = small_integers(users * d), table = small_integers(items * d);
+// excluded: items left out for each row. candidates: items of each of `lists`, which are none, one for all or one a row.
+void test_topk_and_rank(int64_t rows, int64_t items, int64_t d, int64_t k, int64_t excluded, int64_t lists, int64_t candidates) {
+  const Floats hidden = small_integers(rows * d), table = small_integers(items * d);
   Floats bias = small_integers(items);
   if (items > 90) bias[31] = NAN, bias[89] = -INFINITY;
-  const Rows exclude = uniform(users * excluded, items), chosen = uniform(lists * candidates, items),
-             targets = uniform(users, items);
-  const auto among = [](const Rows& rows, int64_t list, int64_t size, int64_t row) {
-    const auto first = rows.begin() + list * size;
-    return std::find(first, first + size, row) != first + size;
+  const Rows exclude = uniform(rows * excluded, items), chosen = uniform(lists * candidates, items), targets = uniform(rows, items);
+  const auto among = [](const Rows& items, int64_t list, int64_t size, int64_t item) {
+    const auto first = items.begin() + list * size;
+    return std::find(first, first + size, item) != first + size;
   };
-  Numbers scores(users * k, -INFINITY), rows(users * k, -1.0), ranks(users, 1.0);
-  for (int64_t user = 0; user < users; ++user) {
-    const float* h = hidden.data() + user * d;
+  Numbers scores(rows * k, -INFINITY), best(rows * k, -1.0), ranks(rows, 1.0);
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* h = hidden.data() + row * d;
     Numbers z(items);
     for (int64_t j = 0; j < items; ++j) z[j] = std::inner_product(h, h + d, table.data() + j * d, double{bias[j]});
     Rows order;
     for (int64_t j = 0; j < items; ++j) {
-      if (among(exclude, user, excluded, j)) continue;
-      ranks[user] += j != targets[user] && !(z[j] < z[targets[user]]);
-      if ((lists == 0 || among(chosen, lists == 1 ? 0 : user, candidates, j)) && z[j] != -INFINITY) order.push_back(j);
+      if (among(exclude, row, excluded, j)) continue;
+      ranks[row] += j != targets[row] && !(z[j] < z[targets[row]]);
+      if ((lists == 0 || among(chosen, lists == 1 ? 0 : row, candidates, j)) && z[j] != -INFINITY) order.push_back(j);
     }
     std::stable_sort(order.begin(), order.end(),
                      [&](int64_t a, int64_t b) { return z[a] > z[b] || (std::isnan(z[a]) && !std::isnan(z[b])); });
     for (int64_t i = 0; i < std::min<int64_t>(k, order.size()); ++i) {
-      scores[user * k + i] = z[order[i]];
-      rows[user * k + i] = static_cast<double>(order[i]);
+      scores[row * k + i] = z[order[i]];
+      best[row * k + i] = static_cast<double>(order[i]);
     }
   }
-  const Scoring scoring = {hidden.data(), table.data(), bias.data(), users, items, d};
-  const auto row_lists = [](const Rows& rows, int64_t lists, int64_t size, int threads) {
-    return RowLists(rows.data(), size > 0 ? lists : 0, [size](int64_t list) { return list * size; }, threads);
+  const Scoring scoring = {hidden.data(), table.data(), bias.data(), rows, items, d};
+  const auto item_lists = [](const Rows& items, int64_t lists, int64_t size, int threads) {
+    return ItemLists(items.data(), size > 0 ? lists : 0, [size](int64_t list) { return list * size; }, threads);
   };
-  const std::string sizes = name("", users, items, d, k, excluded, lists, candidates);
-  check("topk" + sizes, Results<2>{scores, rows}, 0.0, [&](int threads, float* scores, int64_t* rows) {
-    topk(scoring, k, row_lists(exclude, users, excluded, threads), row_lists(chosen, lists, candidates, threads), scores, rows,
+  const std::string sizes = name("", rows, items, d, k, excluded, lists, candidates);
+  check("topk" + sizes, Results<2>{scores, best}, 0.0, [&](int threads, float* scores, int64_t* best) {
+    topk(scoring, k, item_lists(exclude, rows, excluded, threads), item_lists(chosen, lists, candidates, threads), scores, best,
          threads);
   });
   check("rank" + sizes, Results<1>{ranks}, 0.0, [&](int threads, int64_t* ranks) {
-    rank(scoring, targets.data(), row_lists(exclude, users, excluded, threads), ranks, threads);
+    rank(scoring, targets.data(), item_lists(exclude, rows, excluded, threads), ranks, threads);
   });
 }
 
