@@ -68,7 +68,7 @@ def screen(family: str, form: str, chosen: list[str]) -> dict[str, dict[int, tup
     def fits(kernel: str, tile: tuple[int, ...], blocks: list[int]) -> bool:
         if precision == "single" and tile[0] * (tile[1] or blocks[-1]) * blocks[-1] > SINGLE_MOST:
             return False
-        tiles.TABLE = {name: {precision: {key: {1 << 20: tiles.Tile(*tile)} for key in PRODUCTS}} for name in FAMILIES}
+        tiles.TABLE = {name: {precision: {key: {1 << 20: tile} for key in PRODUCTS}} for name in FAMILIES}
         try:
             for block, target in product(blocks[::-1], FAMILIES[family]):
                 choose(target)

@@ -10,8 +10,26 @@ from typing import NamedTuple
 import torch
 
 from .rows import block_columns
-from .target import architecture, on_amd
-from .tile_table import TABLE, Tile
+from .target import all_registers, architecture, on_amd
+from .tile_table import TABLE
+
+
+class Tile(NamedTuple):
+    """Rows and columns of a block of products (logits, scores, hidden activations), and how many warps share it.
+
+    columns: 0 where a block has all there are. all_registers: a thread may have all that there are for one, where ptxas else spills some
+    to fit another program beside it.
+    """
+
+    rows: int
+    columns: int
+    warps: int
+    all_registers: bool = False
+
+    @property
+    def options(self) -> dict[str, int]:
+        """For a launch."""
+        return {"num_warps": self.warps} | (all_registers(self.warps) if self.all_registers else {})
 
 
 class Form(NamedTuple):
@@ -37,7 +55,7 @@ def _families() -> tuple[str, ...]:
     return ("NVIDIA",) if arch in (80, 87) else ("RTX", "NVIDIA")
 
 
-def _sizes(kernel: str, dtype: torch.dtype, sizes: Sequence[int]) -> dict[int, Tile]:
+def _sizes(kernel: str, dtype: torch.dtype, sizes: Sequence[int]) -> dict[int, tuple]:
     """What the table has for a kernel, by the columns of a block."""
     precision = "single" if dtype == torch.float32 else "half"
     forms = [f"{precision}, unaligned"] if any(size % 16 for size in sizes) else []
@@ -56,7 +74,7 @@ def tile(kernel: str, d: int, dtype: torch.dtype, *others: int) -> Tile:
     """kernel: as in TABLE. d: columns of the operands. others: what else separates numbers that lie one below the other."""
     sizes = (d, *others)
     form = Form(kernel, block_columns(d), dtype, not any(size % 16 for size in sizes))
-    chosen = TUNED.get(form) or next(t for most, t in _sizes(kernel, dtype, sizes).items() if form.columns <= most)
+    chosen = TUNED.get(form) or next(Tile(*t) for most, t in _sizes(kernel, dtype, sizes).items() if form.columns <= most)
     if (asked := ASKED.get()) is not None:
         asked[form] = chosen
     return chosen
