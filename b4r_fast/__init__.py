@@ -1,11 +1,16 @@
-"""Fast BERT4Rec: fused attention, feed-forward and softmax kernels, composed into a drop-in torch module."""
+"""Fast BERT4Rec: fused attention, feed-forward and softmax kernels, composed into a drop-in torch
+module.
+"""
 
 try:
     import torch as _torch  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
-    raise ModuleNotFoundError("b4r_fast needs PyTorch; `pip install torch`, or see https://pytorch.org/get-started", name="torch") from None
+    raise ModuleNotFoundError(
+        "b4r_fast needs PyTorch; `pip install torch`, or see https://pytorch.org/get-started",
+        name="torch",
+    ) from None
 
 from . import convert, ops
 from .backends import backends, use_backend

@@ -1,4 +1,6 @@
-"""A training step whose shapes never change: on a GPU it is recorded once and replayed, one launch for all of its kernels."""
+"""A training step whose shapes never change: on a GPU it is recorded once and replayed, one launch
+for all of its kernels.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +15,29 @@ from .backends import backends, holds
 from .model import BERT4Rec
 from .packed import PackedSequences
 
-# Added to both seeds before every step: odd, so that 2^64 steps have seeds of their own, and no small multiple of the model's SEED_STEP, by
-# which the seeds of one step are apart. From the multiplier of xorshift64* (Vigna 2016).
+# Added to both seeds before every step: odd, so that 2^64 steps have seeds of their own, and no
+# small multiple of the model's SEED_STEP, by which the seeds of one step are apart. From the
+# multiplier of xorshift64* (Vigna 2016).
 NEXT_STEP = 0x2545F4914F6CDD1D
-WARM_UP = 3  # steps before the recording, in which kernels are compiled, libraries and the optimizer set up
+# steps before the recording, in which kernels are compiled, libraries and the optimizer set up
+WARM_UP = 3
 
 
 class CapturedStep:
-    """Cloze masks, negatives, forward, backward and optimizer of one batch, all on the model's device; nothing is read back.
+    """Cloze masks, negatives, forward, backward and optimizer of one batch, all on the model's
+    device; nothing is read back.
 
-    model: in training mode. optimizer: over its parameters; for a GPU made with capturable=True, and with a tensor as lr if that is to
-    change. tokens, sequences: what a batch has at most; smaller ones are filled up with padding that is computed and not read. mask_prob,
-    last_only: as in ops.cloze_mask. rows: tokens that the last layer computes, those with a label among them; None leaves room for six
-    deviations more than are expected. max_norm: of all gradients together, None for no limit. seed: all masks, dropout and negatives
-    follow from it.
+    model: in training mode. optimizer: over its parameters; for a GPU made with capturable=True,
+    and with a tensor as lr if that is to change. tokens, sequences: what a batch has at most;
+    smaller ones are filled up with padding that is computed and not read. mask_prob, last_only: as
+    in ops.cloze_mask. rows: tokens that the last layer computes, those with a label among them;
+    None leaves room for six deviations more than are expected. max_norm: of all gradients together,
+    None for no limit. seed: all masks, dropout and negatives follow from it.
 
-    On a GPU the first WARM_UP calls run as they are, the next is recorded, and each from then on replays the recording with its own batch
-    and seeds. Weights and gradients stay where they are in memory; do not replace them. Raises ValueError for a model or optimizer that
-    cannot be recorded, and for a batch that is too large.
+    On a GPU the first WARM_UP calls run as they are, the next is recorded, and each from then on
+    replays the recording with its own batch and seeds. Weights and gradients stay where they are in
+    memory; do not replace them. Raises ValueError for a model or optimizer that cannot be recorded,
+    and for a batch that is too large.
     """
 
     def __init__(
@@ -51,17 +58,29 @@ class CapturedStep:
             _check_capturable(model, optimizer)
         self.model, self.optimizer, self.max_norm = model, optimizer, max_norm
         self.mask_prob, self.last_only = mask_prob, last_only
-        expected = mask_prob * tokens + sequences + 6 * math.sqrt(tokens * mask_prob * (1 - mask_prob))
+        expected = (
+            mask_prob * tokens + sequences + 6 * math.sqrt(tokens * mask_prob * (1 - mask_prob))
+        )
         self.rows = min(tokens, math.ceil(expected)) if rows is None else rows
         self.tokens, self.sequences = tokens, sequences + -(-tokens // self.max_length)
-        self.batch = PackedSequences.from_lists([]).fill(self.tokens, self.sequences, self.max_length).to(device)
-        self.seeds = torch.from_numpy(np.random.SeedSequence(seed).generate_state(2, np.uint64).view(np.int64)).to(device)
-        self.one = torch.ones((), device=device)  # the loss's gradient, which autograd would fill in at every step
+        self.batch = (
+            PackedSequences.from_lists([])
+            .fill(self.tokens, self.sequences, self.max_length)
+            .to(device)
+        )
+        self.seeds = torch.from_numpy(
+            np.random.SeedSequence(seed).generate_state(2, np.uint64).view(np.int64)
+        ).to(device)
+        self.one = torch.ones(
+            (), device=device
+        )  # the loss's gradient, which autograd would fill in at every step
         self.steps, self.loss = 0, torch.empty(())
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, batch: PackedSequences) -> Tensor:
-        """Train on a batch of items, none hidden yet. Returns the loss, a scalar on the device that the next step overwrites."""
+        """Train on a batch of items, none hidden yet. Returns the loss, a scalar on the device that
+        the next step overwrites.
+        """
         filled = batch.fill(self.tokens, self.sequences, self.max_length)
         self.batch.values.copy_(filled.values, non_blocking=True)
         self.batch.cu_seqlens.copy_(filled.cu_seqlens, non_blocking=True)
@@ -100,7 +119,9 @@ class CapturedStep:
         return loss.detach()
 
     def _warm_up(self) -> Tensor:
-        """A step on a stream of its own, as what is recorded must not depend on the default stream."""
+        """A step on a stream of its own, as what is recorded must not depend on the
+        default stream.
+        """
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -111,15 +132,29 @@ class CapturedStep:
 
 def _check_capturable(model: BERT4Rec, optimizer: torch.optim.Optimizer) -> None:
     if model.config.sparse_gradients:
-        raise ValueError("a model with sparse_gradients cannot be recorded: how many rows a step names is read back; use dense gradients")
+        raise ValueError(
+            "a model with sparse_gradients cannot be recorded: how many rows a step names is read"
+            " back; use dense gradients"
+        )
     if (triton := backends()["triton"]).startswith("not"):
-        raise ValueError(f"a step is recorded with the Triton kernels alone, as torch's operators read lengths back; triton is {triton}")
-    columns, dtype = model.config.hidden_size // model.config.num_heads, model.item_embedding.weight.dtype
+        raise ValueError(
+            "a step is recorded with the Triton kernels alone, as torch's operators read lengths"
+            f" back; triton is {triton}"
+        )
+    columns, dtype = (
+        model.config.hidden_size // model.config.num_heads,
+        model.item_embedding.weight.dtype,
+    )
     q = model.item_embedding.weight.new_empty(0, model.config.num_heads, columns)
     if not holds("triton", "attention_gradients", q, q):
         raise ValueError(
-            f"heads of {columns} columns in {dtype} cannot be recorded: no kernel serves their attention, and torch's operators read the"
-            " sequences' lengths back; use more heads, or a multiple of 16 up to 128 columns; in bf16 any number up to 128"
+            f"heads of {columns} columns in {dtype} cannot be recorded: no kernel serves their"
+            " attention, and torch's operators read the"
+            " sequences' lengths back; use more heads, or a multiple of 16 up to 128 columns; in"
+            " bf16 any number up to 128"
         )
     if not all(group.get("capturable") for group in optimizer.param_groups):
-        raise ValueError("optimizer must be made with capturable=True, as torch.optim.AdamW(..., fused=True, capturable=True)")
+        raise ValueError(
+            "optimizer must be made with capturable=True, as torch.optim.AdamW(..., fused=True,"
+            " capturable=True)"
+        )

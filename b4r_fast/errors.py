@@ -4,7 +4,7 @@
 class InputError(ValueError):
     """A file, row, field or option cannot be used as it is.
 
-    The message is one line that names what is wrong, where (file, row, field), and what would be right. Parameters and commands stand in
-    it in backticks, by their names in Python. The command line prints it without a traceback, with its options for the parameters, and
-    exits with 2.
+    The message is one line that names what is wrong, where (file, row, field), and what would be
+    right. Parameters and commands stand in it in backticks, by their names in Python. The command
+    line prints it without a traceback, with its options for the parameters, and exits with 2.
     """

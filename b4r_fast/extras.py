@@ -1,4 +1,6 @@
-"""Packages that only some parts need: imported when such a part is used, and named with what installs them when they are absent."""
+"""Packages that only some parts need: imported when such a part is used, and named with what
+installs them when they are absent.
+"""
 
 from __future__ import annotations
 
@@ -13,4 +15,6 @@ def require(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise InputError(f'{error.name} is not installed; `pip install "b4r-fast[train]"` brings it') from None
+        raise InputError(
+            f'{error.name} is not installed; `pip install "b4r-fast[train]"` brings it'
+        ) from None

@@ -1,6 +1,7 @@
 """Writes that happen wholly or not at all: a temporary name in the same folder, fsync, rename.
 
-A write that fails or is interrupted leaves what was there before. A process killed outright may leave a hidden `.NAME.*.partial` behind.
+A write that fails or is interrupted leaves what was there before. A process killed outright may
+leave a hidden `.NAME.*.partial` behind.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; it replaces path when the block ends well, and is removed when it does not.
+    """Yield a temporary path in the same folder; it replaces path when the block ends well, and is
+    removed when it does not.
 
-    Raises InputError, naming the file and the system's reason, where it cannot be written. An OSError about another file passes unchanged.
+    Raises InputError, naming the file and the system's reason, where it cannot be written. An
+    OSError about another file passes unchanged.
     """
     target, temporary = _beside(Path(path))
     try:
@@ -37,9 +40,11 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """The same for a whole folder, which is replaced with all that it holds: the two names are swapped, then the old folder goes.
+    """The same for a whole folder, which is replaced with all that it holds: the two names are
+    swapped, then the old folder goes.
 
-    Where the system cannot swap two names in one step the old folder is moved aside first, and back if the second move fails.
+    Where the system cannot swap two names in one step the old folder is moved aside first, and back
+    if the second move fails.
     """
     target, temporary = _beside(Path(path))
     new, old = temporary / "new", temporary / "old"
@@ -57,7 +62,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def _beside(path: Path) -> tuple[Path, Path]:
-    """Where path really lies, links followed, and a temporary name in the same folder, which is made where it is absent."""
+    """Where path really lies, links followed, and a temporary name in the same folder, which is
+    made where it is absent.
+    """
     target = Path(os.path.realpath(path))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,11 +75,16 @@ def _beside(path: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def _named(path: Path, temporary: Path) -> Iterator[None]:
-    """Turn an OSError of writing path into an InputError; write() itself names no file, so an error without a name is one of them."""
+    """Turn an OSError of writing path into an InputError; write() itself names no file, so an error
+    without a name is one of them.
+    """
     try:
         yield
     except OSError as error:
-        if isinstance(error.filename, str) and temporary not in (Path(error.filename), *Path(error.filename).parents):
+        if isinstance(error.filename, str) and temporary not in (
+            Path(error.filename),
+            *Path(error.filename).parents,
+        ):
             raise
         raise cannot_write(path, error.strerror or str(error)) from error
 
@@ -99,7 +111,9 @@ def _swap(first: Path, second: Path) -> bool:
         renameat2 = ctypes.CDLL(None).renameat2
     except (AttributeError, OSError, TypeError):
         return False
-    return renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0
+    return (
+        renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0
+    )
 
 
 def _move_into_place(new: Path, target: Path, old: Path) -> None:

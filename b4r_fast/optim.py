@@ -10,10 +10,12 @@ from . import ops
 class RowwiseAdamW(torch.optim.AdamW):
     """AdamW for parameters with dense gradients, and for the named rows of those with sparse ones.
 
-    A table whose gradient is sparse (BERT4RecConfig.sparse_gradients, torch.nn.Embedding(sparse=True)) costs what its named rows cost: the
-    others keep their weights and their moments, as in torch.optim.SparseAdam. So momentum and weight decay act on a row only in the steps
-    that name it, and results are not those of a dense AdamW; the correction of both moments counts all steps. Arguments and state are
-    torch.optim.AdamW's; amsgrad and maximize are for dense gradients only.
+    A table whose gradient is sparse (BERT4RecConfig.sparse_gradients,
+    torch.nn.Embedding(sparse=True)) costs what its named rows cost: the others keep their weights
+    and their moments, as in torch.optim.SparseAdam. So momentum and weight decay act on a row only
+    in the steps that name it, and results are not those of a dense AdamW; the correction of both
+    moments counts all steps. Arguments and state are torch.optim.AdamW's; amsgrad and maximize are
+    for dense gradients only.
     """
 
     @torch.no_grad()
@@ -23,7 +25,12 @@ class RowwiseAdamW(torch.optim.AdamW):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        tables = [(group, p, p.grad) for group in self.param_groups for p in group["params"] if p.grad is not None and p.grad.is_sparse]
+        tables = [
+            (group, p, p.grad)
+            for group in self.param_groups
+            for p in group["params"]
+            if p.grad is not None and p.grad.is_sparse
+        ]
         for group, table, gradient in tables:
             self._step_rows(group, table, gradient.coalesce())
             table.grad = None  # or torch.optim.AdamW refuses all
@@ -36,7 +43,9 @@ class RowwiseAdamW(torch.optim.AdamW):
 
     def _step_rows(self, group: dict, table: torch.Tensor, gradient: torch.Tensor) -> None:
         if group["amsgrad"] or group["maximize"]:
-            raise ValueError("amsgrad and maximize are for dense gradients; this parameter's is sparse")
+            raise ValueError(
+                "amsgrad and maximize are for dense gradients; this parameter's is sparse"
+            )
         state = self.state[table]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32)

@@ -18,8 +18,9 @@ PADDING_ID, IGNORED_LABEL = labels.PADDING, labels.IGNORED
 class PackedSequences:
     """A batch of sequences laid end to end.
 
-    values: (tokens,) int64 item ids; 0 in sequences of padding alone, after all others (fill). cu_seqlens: (batch + 1,) int32, sequence b
-    owns values[cu_seqlens[b]:cu_seqlens[b + 1]]. max_seqlen: a Python int, no sequence is longer.
+    values: (tokens,) int64 item ids; 0 in sequences of padding alone, after all others (fill).
+    cu_seqlens: (batch + 1,) int32, sequence b owns values[cu_seqlens[b]:cu_seqlens[b + 1]].
+    max_seqlen: a Python int, no sequence is longer.
     """
 
     values: Tensor
@@ -36,15 +37,24 @@ class PackedSequences:
     @classmethod
     def from_lists(cls, sequences: Iterable[Sequence[int]]) -> PackedSequences:
         """From one list of item ids per sequence; empty lists are sequences of length 0."""
-        tensors = [torch.as_tensor(sequence, dtype=torch.int64).reshape(-1) for sequence in sequences]
+        tensors = [
+            torch.as_tensor(sequence, dtype=torch.int64).reshape(-1) for sequence in sequences
+        ]
         values = torch.cat(tensors) if tensors else torch.empty(0, dtype=torch.int64)
-        return cls.from_lengths(values, torch.tensor([t.numel() for t in tensors], dtype=torch.int64))
+        return cls.from_lengths(
+            values, torch.tensor([t.numel() for t in tensors], dtype=torch.int64)
+        )
 
     @classmethod
     def from_padded(cls, input_ids: Tensor) -> PackedSequences:
-        """From a padded batch (batch, length): every 0, on either side or inside, is padding and is left out."""
+        """From a padded batch (batch, length): every 0, on either side or inside, is padding and is
+        left out.
+        """
         if input_ids.dim() != 2 or input_ids.is_floating_point():
-            raise ValueError(f"input_ids must be an integer tensor (batch, length), got {input_ids.dtype} {tuple(input_ids.shape)}")
+            raise ValueError(
+                f"input_ids must be an integer tensor (batch, length), got {input_ids.dtype}"
+                f" {tuple(input_ids.shape)}"
+            )
         real = input_ids != PADDING_ID
         return cls.from_lengths(input_ids[real].long(), real.sum(1))
 
@@ -71,32 +81,46 @@ class PackedSequences:
         if self.max_seqlen <= max_length:
             return self
         remaining = self.lengths.long()[self.sequence_of_token()] - self.positions()
-        return self.from_lengths(self.values[remaining <= max_length], self.lengths.clamp(max=max_length))
+        return self.from_lengths(
+            self.values[remaining <= max_length], self.lengths.clamp(max=max_length)
+        )
 
     def fill(self, tokens: int, sequences: int, max_seqlen: int) -> PackedSequences:
-        """Bring the batch to exactly so many tokens and sequences, with sequences of padding (0), so that all batches have one shape.
+        """Bring the batch to exactly so many tokens and sequences, with sequences of padding (0),
+        so that all batches have one shape.
 
-        A model computes them and no loss reads them. max_seqlen: of the result, and of the sequences of padding. Raises ValueError where
-        the batch has more, or the sequences that remain cannot hold the tokens that remain.
+        A model computes them and no loss reads them. max_seqlen: of the result, and of the
+        sequences of padding. Raises ValueError where the batch has more, or the sequences that
+        remain cannot hold the tokens that remain.
         """
         used, here = self.values.numel(), len(self)
         if used > tokens or here > sequences or self.max_seqlen > max_seqlen:
             raise ValueError(
-                f"the batch must have at most {tokens} tokens, {sequences} sequences and {max_seqlen} tokens a sequence,"
+                f"the batch must have at most {tokens} tokens, {sequences} sequences and"
+                f" {max_seqlen} tokens a sequence,"
                 f" got {used}, {here} and {self.max_seqlen}"
             )
         if used + (sequences - here) * max_seqlen < tokens:
             raise ValueError(
-                f"{tokens - used} tokens of padding need {-(-(tokens - used) // max_seqlen)} sequences, got {sequences - here}"
+                f"{tokens - used} tokens of padding need {-(-(tokens - used) // max_seqlen)}"
+                f" sequences, got {sequences - here}"
             )
-        ends = used + max_seqlen * torch.arange(1, sequences - here + 1, dtype=torch.int32, device=self.values.device)
+        ends = used + max_seqlen * torch.arange(
+            1, sequences - here + 1, dtype=torch.int32, device=self.values.device
+        )
         values = torch.cat((self.values, self.values.new_full((tokens - used,), PADDING_ID)))
-        return PackedSequences(values, torch.cat((self.cu_seqlens, ends.clamp(max=tokens))), max_seqlen)
+        return PackedSequences(
+            values, torch.cat((self.cu_seqlens, ends.clamp(max=tokens))), max_seqlen
+        )
 
     def append(self, value: int) -> PackedSequences:
         """Put one more token, of this value, at the end of every sequence."""
-        index = self.sequence_of_token() + torch.arange(self.values.numel(), device=self.values.device)
-        values = torch.full((self.values.numel() + len(self),), value, dtype=torch.int64, device=self.values.device)
+        index = self.sequence_of_token() + torch.arange(
+            self.values.numel(), device=self.values.device
+        )
+        values = torch.full(
+            (self.values.numel() + len(self),), value, dtype=torch.int64, device=self.values.device
+        )
         values[index] = self.values
         ends = torch.arange(len(self) + 1, dtype=torch.int32, device=self.values.device)
         return PackedSequences(values, self.cu_seqlens + ends, self.max_seqlen + 1)

@@ -1,1 +1,3 @@
-"""The benchmark suite: python -m benchmarks (or make bench). Every figure beside its peers and beside the machine's limit."""
+"""The benchmark suite: python -m benchmarks (or make bench). Every figure beside its peers and
+beside the machine's limit.
+"""

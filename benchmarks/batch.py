@@ -1,4 +1,6 @@
-"""A Cloze batch in a form that any peer can read: it needs torch alone, as b4r_fast is not installed in the peers' environments."""
+"""A Cloze batch in a form that any peer can read: it needs torch alone, as b4r_fast is not
+installed in the peers' environments.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,9 @@ IGNORED = -100
 class Batch:
     """A packed batch: sequence b owns tokens cu_seqlens[b] to cu_seqlens[b + 1] - 1.
 
-    values: (tokens,) int64 item ids 1 to num_items, num_items + 1 where an item is hidden. labels: (tokens,), the hidden item, else -100.
-    max_length: of the model. source: where the sequences come from, in words.
+    values: (tokens,) int64 item ids 1 to num_items, num_items + 1 where an item is hidden. labels:
+    (tokens,), the hidden item, else -100. max_length: of the model. source: where the sequences
+    come from, in words.
     """
 
     values: Tensor
@@ -46,14 +49,21 @@ class Batch:
 
     def positions(self) -> Tensor:
         """(tokens,): the place of each token in its sequence, from 0."""
-        return torch.arange(self.values.numel()) - self.cu_seqlens[:-1].long()[self.sequence_of_token()]
+        return (
+            torch.arange(self.values.numel())
+            - self.cu_seqlens[:-1].long()[self.sequence_of_token()]
+        )
 
     def hidden_of_sequence(self) -> Tensor:
         """(batch,): how many tokens of each sequence are hidden."""
         return torch.bincount(self.sequence_of_token()[self.labels != IGNORED], minlength=len(self))
 
-    def pad(self, tokens: Tensor, fill: int, *, length: int | None = None, left: bool = False) -> Tensor:
-        """(tokens,) -> (batch, length), by default the longest sequence's, padded on the right or on the left."""
+    def pad(
+        self, tokens: Tensor, fill: int, *, length: int | None = None, left: bool = False
+    ) -> Tensor:
+        """(tokens,) -> (batch, length), by default the longest sequence's, padded on the right or
+        on the left.
+        """
         length = length or self.longest
         sequence = self.sequence_of_token()
         place = self.positions() + (length - self.lengths)[sequence] if left else self.positions()
@@ -68,14 +78,25 @@ class Batch:
     def head(self, sequences: int) -> Batch:
         """The first sequences alone: what warms a peer up without the memory of the whole batch."""
         end = int(self.cu_seqlens[sequences])
-        return Batch(self.values[:end], self.cu_seqlens[: sequences + 1], self.labels[:end], self.num_items, self.max_length, self.source)
+        return Batch(
+            self.values[:end],
+            self.cu_seqlens[: sequences + 1],
+            self.labels[:end],
+            self.num_items,
+            self.max_length,
+            self.source,
+        )
 
     def asking(self) -> Batch:
-        """The histories with [MASK] at the end, as the model sees them when it recommends: the newest max_length - 1 items, all visible."""
+        """The histories with [MASK] at the end, as the model sees them when it recommends: the
+        newest max_length - 1 items, all visible.
+        """
         newest = (self.lengths[self.sequence_of_token()] - self.positions()) < self.max_length
         rows = [
             torch.cat((row, torch.tensor([self.mask_id])))
-            for row in self.histories()[newest].split(self.lengths.clamp(max=self.max_length - 1).tolist())
+            for row in self.histories()[newest].split(
+                self.lengths.clamp(max=self.max_length - 1).tolist()
+            )
         ]
         values = torch.cat(rows)
         cu_seqlens = torch.tensor([0, *map(len, rows)]).cumsum(0).int()
@@ -83,7 +104,12 @@ class Batch:
         return Batch(values, cu_seqlens, labels, self.num_items, self.max_length, self.source)
 
     def to(self, device: str) -> Batch:
-        return replace(self, values=self.values.to(device), cu_seqlens=self.cu_seqlens.to(device), labels=self.labels.to(device))
+        return replace(
+            self,
+            values=self.values.to(device),
+            cu_seqlens=self.cu_seqlens.to(device),
+            labels=self.labels.to(device),
+        )
 
     def save(self, path: Path) -> None:
         torch.save(vars(self), path)

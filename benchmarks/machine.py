@@ -1,4 +1,6 @@
-"""Which machine this is, and its limits: the rate of fused multiply-adds, and the bandwidth of memory; of its CPU or its GPU."""
+"""Which machine this is, and its limits: the rate of fused multiply-adds, and the bandwidth of
+memory; of its CPU or its GPU.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def description(device: str) -> dict:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "b4r_fast": VERSION,
-        "gpu": f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda or torch.version.hip}" if device == "cuda" else None,
+        "gpu": f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda or torch.version.hip}"
+        if device == "cuda"
+        else None,
     }
 
 
@@ -41,18 +45,27 @@ def disturbance(machine: dict) -> str | None:
     """A warning where other programs were running when the measurement began."""
     if machine["load"] < 0.5:
         return None
-    return f"Other programs were running (load {machine['load']:.1f} at the start): these figures are no measure of a quiet machine."
+    return (
+        f"Other programs were running (load {machine['load']:.1f} at the start): these figures"
+        " are no measure of a quiet machine."
+    )
 
 
 def cpu_model() -> str:
-    """The model's name; family and model numbers are added, as virtual machines tend to hide the name."""
+    """The model's name; family and model numbers are added, as virtual machines tend to hide the
+    name.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or sys.platform
     fields = dict(map(str.strip, line.split(":", 1)) for line in reversed(lines) if ":" in line)
     name = fields.get("model name") or platform.machine()
-    return f"{name}, family {fields['cpu family']} model {fields['model']}" if "cpu family" in fields else name
+    return (
+        f"{name}, family {fields['cpu family']} model {fields['model']}"
+        if "cpu family" in fields
+        else name
+    )
 
 
 def limits(read: torch.Tensor, threads: int) -> dict[str, float]:
@@ -77,13 +90,20 @@ def limits_of_gpu(dtype: torch.dtype, device: str = "cuda") -> dict[str, float]:
     """GFLOP/s of a product in that dtype, and GB/s read and written by a copy, now."""
     x, y = torch.empty(2, 256 * MEGABYTE, dtype=torch.uint8, device=device)
     copies = [2 * x.nbytes / _seconds(lambda: y.copy_(x)) for _ in range(10)]
-    return {"fma": _mm_rate(8192, dtype=dtype, device=device), "bandwidth": statistics.median(copies) / 1e9}
+    return {
+        "fma": _mm_rate(8192, dtype=dtype, device=device),
+        "bandwidth": statistics.median(copies) / 1e9,
+    }
 
 
 def how_measured(device: str) -> str:
     if device == "cuda":
         return "torch.mm of 8192 x 8192 in the dtype of the contenders, and a copy of 256 MiB"
-    return "native loops of fused multiply-adds and of loads" if _native_limits() else "torch.mm of 1024 x 1024, and torch.sum"
+    return (
+        "native loops of fused multiply-adds and of loads"
+        if _native_limits()
+        else "torch.mm of 1024 x 1024, and torch.sum"
+    )
 
 
 @functools.cache

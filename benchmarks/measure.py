@@ -1,4 +1,6 @@
-"""Two contenders in turn, so that whatever else the machine does hits both; what counts is the median of the rounds' ratios."""
+"""Two contenders in turn, so that whatever else the machine does hits both; what counts is the
+median of the rounds' ratios.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,12 @@ def now() -> float:
     return time.perf_counter()
 
 
-def interleave(ours: Callable[[], Seconds], theirs: Callable[[], Seconds], *, budget: float, least: int) -> list[tuple[Seconds, Seconds]]:
-    """Rounds of both, each first in every other round, until the budget of seconds would be passed; at least so many."""
+def interleave(
+    ours: Callable[[], Seconds], theirs: Callable[[], Seconds], *, budget: float, least: int
+) -> list[tuple[Seconds, Seconds]]:
+    """Rounds of both, each first in every other round, until the budget of seconds would be passed;
+    at least so many.
+    """
     rounds: list[tuple[Seconds, Seconds]] = []
     begin = time.perf_counter()
     while len(rounds) < least or (time.perf_counter() - begin) * (1 + 1 / len(rounds)) < budget:
@@ -46,7 +52,12 @@ def medians(runs: list[Seconds]) -> Seconds:
 
 def ratios(rounds: list[tuple[Seconds, Seconds]]) -> Seconds:
     """How many times longer theirs takes."""
-    return medians([{part: theirs[part] / ours[part] for part in ours if part in theirs} for ours, theirs in rounds])
+    return medians(
+        [
+            {part: theirs[part] / ours[part] for part in ours if part in theirs}
+            for ours, theirs in rounds
+        ]
+    )
 
 
 def whole(seconds: Seconds) -> str:

@@ -1,4 +1,6 @@
-"""Resident memory of this process, as Linux reports it, None elsewhere; and what torch has allocated on a GPU."""
+"""Resident memory of this process, as Linux reports it, None elsewhere; and what torch has
+allocated on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,14 @@ def _status(field: str) -> int | None:
         lines = STATUS.read_text().splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
+    return next(
+        (int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None
+    )
 
 
 class PeakMemory:
-    """with PeakMemory() as peak: ...; peak.bytes is how far memory rose above what was held at the start, peak.total how high.
+    """with PeakMemory() as peak: ...; peak.bytes is how far memory rose above what was held at the
+    start, peak.total how high.
 
     What was freed before is handed back to the system first, so that it is not counted as held.
     """

@@ -1,8 +1,10 @@
-"""Useful operations: what the mathematics of the model needs for the real tokens, whatever a program computes on top.
+"""Useful operations: what the mathematics of the model needs for the real tokens, whatever a
+program computes on top.
 
-A product of (m, k) by (k, n) counts 2 m k n. Padding, recomputation and logits of rows without a label count nothing, nor do dropout draws,
-norms, biases, the GELU and the optimizer. The exponentials of attention and head do: EXP each, a polynomial of degree 5.
-n_b: tokens of sequence b, r_b: of which hidden; T, R: their sums; d: hidden size, f = 4 d; H: heads; V: items.
+A product of (m, k) by (k, n) counts 2 m k n. Padding, recomputation and logits of rows without a
+label count nothing, nor do dropout draws, norms, biases, the GELU and the optimizer. The
+exponentials of attention and head do: EXP each, a polynomial of degree 5. n_b: tokens of sequence
+b, r_b: of which hidden; T, R: their sums; d: hidden size, f = 4 d; H: heads; V: items.
 """
 
 from __future__ import annotations
@@ -14,13 +16,21 @@ BACKWARD = 2  # products in the backward pass for each in the forward pass: one 
 
 
 def attention(queries: Tensor, keys: Tensor, hidden_size: int, num_heads: int) -> dict[str, int]:
-    """queries, keys: (batch,), rows of Q and of K of each sequence. Q K^T and P V are 2 products of 2 d operations a pair."""
+    """queries, keys: (batch,), rows of Q and of K of each sequence. Q K^T and P V are 2 products of
+    2 d operations a pair.
+    """
     pairs = int((queries * keys).sum())
-    return {"forward": (4 * hidden_size + EXP * num_heads) * pairs, "backward": BACKWARD * 4 * hidden_size * pairs}
+    return {
+        "forward": (4 * hidden_size + EXP * num_heads) * pairs,
+        "backward": BACKWARD * 4 * hidden_size * pairs,
+    }
 
 
 def linear(rows: int, inputs: int, outputs: int) -> dict[str, int]:
-    return {"forward": 2 * rows * inputs * outputs, "backward": BACKWARD * 2 * rows * inputs * outputs}
+    return {
+        "forward": 2 * rows * inputs * outputs,
+        "backward": BACKWARD * 2 * rows * inputs * outputs,
+    }
 
 
 def gelu_ffn(rows: int, hidden_size: int) -> dict[str, int]:
@@ -36,8 +46,12 @@ def scores(rows: int, columns: int, hidden_size: int) -> dict[str, int]:
     return {"forward": 2 * rows * columns * hidden_size}
 
 
-def training_step(lengths: Tensor, hidden: Tensor, hidden_size: int, num_heads: int, num_layers: int, columns: int) -> dict[str, int]:
-    """lengths, hidden: (batch,), n_b and r_b. The last layer computes its queries and all that follows for hidden tokens alone."""
+def training_step(
+    lengths: Tensor, hidden: Tensor, hidden_size: int, num_heads: int, num_layers: int, columns: int
+) -> dict[str, int]:
+    """lengths, hidden: (batch,), n_b and r_b. The last layer computes its queries and all that
+    follows for hidden tokens alone.
+    """
     tokens, rows, d = int(lengths.sum()), int(hidden.sum()), hidden_size
     layer = [
         attention(lengths, lengths, d, num_heads),

@@ -14,7 +14,10 @@ from .peers.install import python_of
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TUNED = 4 << 30
-MALLOC = {"default": {}, "tuned": {"MALLOC_MMAP_THRESHOLD_": str(TUNED), "MALLOC_TRIM_THRESHOLD_": str(TUNED)}}
+MALLOC = {
+    "default": {},
+    "tuned": {"MALLOC_MMAP_THRESHOLD_": str(TUNED), "MALLOC_TRIM_THRESHOLD_": str(TUNED)},
+}
 
 
 class PeerFailed(RuntimeError):
@@ -22,23 +25,37 @@ class PeerFailed(RuntimeError):
 
 
 class Worker:
-    """A process of benchmarks.worker, in the environment of a peer or in ours; ends with the with block.
+    """A process of benchmarks.worker, in the environment of a peer or in ours; ends with the with
+    block.
 
     device: where it measures. malloc: one of MALLOC's settings.
     """
 
     def __init__(
-        self, *, threads: int, device: str = "cpu", environment: str | None = None, malloc: str = "default", timeout: float = 300
+        self,
+        *,
+        threads: int,
+        device: str = "cpu",
+        environment: str | None = None,
+        malloc: str = "default",
+        timeout: float = 300,
     ) -> None:
         python = Path(sys.executable) if environment is None else python_of(environment)
         if not python.is_file():
-            raise PeerFailed(f"not installed; python -m benchmarks.peers.install {environment} does")
+            raise PeerFailed(
+                f"not installed; python -m benchmarks.peers.install {environment} does"
+            )
         self.timeout = timeout
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
         self.process = subprocess.Popen(
             [str(python), "-m", "benchmarks.worker", str(threads), device],
             cwd=CHECKOUT,
-            env={**os.environ, **MALLOC[malloc], "PYTHONPATH": str(CHECKOUT), "PYTHONWARNINGS": "ignore"},
+            env={
+                **os.environ,
+                **MALLOC[malloc],
+                "PYTHONPATH": str(CHECKOUT),
+                "PYTHONWARNINGS": "ignore",
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -67,9 +84,14 @@ class Worker:
     def _last_words(self) -> str:
         status = self.process.wait()
         if status < 0:
-            return f"ended by signal {-status}" + (", probably for want of memory" if status == -9 else "")
+            return f"ended by signal {-status}" + (
+                ", probably for want of memory" if status == -9 else ""
+            )
         self.log.seek(0)
-        return (self.log.read().decode(errors="replace").strip().splitlines() or ["it ended without a word"])[-1]
+        return (
+            self.log.read().decode(errors="replace").strip().splitlines()
+            or ["it ended without a word"]
+        )[-1]
 
     def close(self) -> None:
         self.process.kill()

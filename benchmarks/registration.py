@@ -10,10 +10,16 @@ from b4r_fast.backends import implementation
 
 
 def overhead_of_registration() -> float:
-    """Time of one small op call forward + backward, over that of an autograd.Function around the same kernels; a median of ratios."""
-    x, s, w, b = (torch.randn(shape, requires_grad=True) for shape in ((11, 8), (11, 8), (8,), (8,)))
+    """Time of one small op call forward + backward, over that of an autograd.Function around the
+    same kernels; a median of ratios.
+    """
+    x, s, w, b = (
+        torch.randn(shape, requires_grad=True) for shape in ((11, 8), (11, 8), (8,), (8,))
+    )
     dy = torch.randn_like(x)
-    forward, backward = (implementation(name, x) for name in ("residual_layer_norm", "residual_layer_norm_backward"))
+    forward, backward = (
+        implementation(name, x) for name in ("residual_layer_norm", "residual_layer_norm_backward")
+    )
 
     class Bare(torch.autograd.Function):
         @staticmethod
@@ -40,4 +46,7 @@ def overhead_of_registration() -> float:
 
 
 if __name__ == "__main__":
-    print(f"registered op / bare autograd.Function, forward + backward: {overhead_of_registration():.2f}")
+    print(
+        "registered op / bare autograd.Function, forward + backward:"
+        f" {overhead_of_registration():.2f}"
+    )

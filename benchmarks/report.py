@@ -8,11 +8,17 @@ from pathlib import Path
 from . import goals, machine
 from .measure import whole
 
-KINDS = {"training": "Training step: forward, backward, optimizer", "inference": "Recommend 10 items to each user", "op": "Ops"}
+KINDS = {
+    "training": "Training step: forward, backward, optimizer",
+    "inference": "Recommend 10 items to each user",
+    "op": "Ops",
+}
 
 
 def write(folder: Path, results: dict) -> None:
-    """results: {"machine": ..., "measured": ..., "rows": [...]}; results.json and results.md in the folder."""
+    """results: {"machine": ..., "measured": ..., "rows": [...]}; results.json and results.md in the
+    folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (folder / "results.md").write_text(markdown(results))
@@ -41,8 +47,10 @@ def machine_line(found: dict) -> str:
     memory = found["memory_bytes"] / 2**30
     gpu = f"{found['gpu']}; " if found.get("gpu") else ""
     return (
-        f"{gpu}{found['cpu']}; {found['cores']} cores, {found['threads']} threads used, {memory:.0f} GiB;"
-        f" kernels for {found['instruction_set']}, torch {found['torch']} for {found['torch_instruction_set']};"
+        f"{gpu}{found['cpu']}; {found['cores']} cores, {found['threads']} threads used,"
+        f" {memory:.0f} GiB;"
+        f" kernels for {found['instruction_set']}, torch {found['torch']} for"
+        f" {found['torch_instruction_set']};"
         f" b4r_fast {found['b4r_fast']}, Python {found['python']}, {found['system']}"
     )
 
@@ -50,11 +58,14 @@ def machine_line(found: dict) -> str:
 PRECISION = {"cpu": "fp32", "cuda": "Steps in fp32 without TF32, ops in bf16"}
 MEMORY = {
     "cpu": [
-        "Memory: the peak of one step above what was held before it (parameters, optimizer state, batch); in all: of the process.",
-        "Tuned malloc: MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised, beside b4r_fast as it comes.",
+        "Memory: the peak of one step above what was held before it (parameters, optimizer"
+        " state, batch); in all: of the process.",
+        "Tuned malloc: MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ raised, beside b4r_fast"
+        " as it comes.",
     ],
     "cuda": [
-        "Memory: the peak of what torch allocates on the GPU in one step, above what was held before it (parameters, optimizer state,",
+        "Memory: the peak of what torch allocates on the GPU in one step, above what was held"
+        " before it (parameters, optimizer state,",
         "batch); in all: with that. FlashAttention and varlen_attn take no fp32, hence the bf16.",
     ],
 }
@@ -65,10 +76,12 @@ def _preamble(results: dict) -> list[str]:
     return [
         f"{results['date']}, {results['effort']} version. {machine_line(results['machine'])}.",
         "",
-        "Each peer and b4r_fast took turns; a time is the median of its rounds, and *times ours* the median of the rounds' ratios.",
+        "Each peer and b4r_fast took turns; a time is the median of its rounds, and *times ours*"
+        " the median of the rounds' ratios.",
         f"{PRECISION[device]}, dropout 0.1 unless said.",
         *MEMORY[device],
-        "Share of the limit: useful operations of real tokens alone (benchmarks/operations.py), or bytes, over the machine's rate in the",
+        "Share of the limit: useful operations of real tokens alone (benchmarks/operations.py),"
+        " or bytes, over the machine's rate in the",
         f"same minutes, measured by {results['limits']}.",
         *(["", f"**{warning}**"] if (warning := machine.disturbance(results["machine"])) else []),
     ]
@@ -79,13 +92,25 @@ def _tables(rows: list[dict]) -> list[str]:
     for title in dict.fromkeys(row["title"] for row in rows):
         group = [row for row in rows if row["title"] == title]
         first = group[0]
-        counts = f"{first['sequences']:,} sequences, {first['tokens']:,} tokens, {first['labelled']:,} of them labelled"
+        counts = (
+            f"{first['sequences']:,} sequences, {first['tokens']:,} tokens, {first['labelled']:,}"
+            " of them labelled"
+        )
         text += ["", f"### {title}", "", f"{first['data']}; {counts}.{_limit(first)}", ""]
         parts = [
-            part for part in ("forward", "backward", "optimizer", "both", "step") if any(part in row.get("seconds", {}) for row in group)
+            part
+            for part in ("forward", "backward", "optimizer", "both", "step")
+            if any(part in row.get("seconds", {}) for row in group)
         ]
         parts = [part for part in parts if part != "both" or "step" not in parts]
-        columns = [*(f"{part}, ms" for part in parts), "times ours", "memory, MiB", "in all, MiB", "rounds", "version"]
+        columns = [
+            *(f"{part}, ms" for part in parts),
+            "times ours",
+            "memory, MiB",
+            "in all, MiB",
+            "rounds",
+            "version",
+        ]
         text.append("| | malloc | " + " | ".join(columns) + " |")
         text.append("| --- | --- |" + " ---: |" * (len(parts) + 4) + " --- |")
         text += [_line(row, parts) for row in group]
@@ -94,19 +119,33 @@ def _tables(rows: list[dict]) -> list[str]:
 
 def _line(row: dict, parts: list[str]) -> str:
     if "error" in row:
-        return f"| {row['contender']} | {row.get('malloc', '')} |" + " |" * (len(parts) + 4) + f" {row['error']} |"
+        return (
+            f"| {row['contender']} | {row.get('malloc', '')} |"
+            + " |" * (len(parts) + 4)
+            + f" {row['error']} |"
+        )
     seconds = row["seconds"]
     times = f"**{row['times_ours'][whole(seconds)]:.2f}**" if "times_ours" in row else ""
-    total = None if row["kind"] == "op" else row["total_bytes"]  # the contenders of an op share a process
+    total = (
+        None if row["kind"] == "op" else row["total_bytes"]
+    )  # the contenders of an op share a process
     memory = ["" if size is None else f"{size / 2**20:,.0f}" for size in (row["peak_bytes"], total)]
-    cells = [row["contender"], row["malloc"], *(f"{seconds[part] * 1e3:,.1f}" if part in seconds else "" for part in parts)]
+    cells = [
+        row["contender"],
+        row["malloc"],
+        *(f"{seconds[part] * 1e3:,.1f}" if part in seconds else "" for part in parts),
+    ]
     return "| " + " | ".join([*cells, times, *memory, str(row["rounds"]), row["versions"]]) + " |"
 
 
 def _limit(row: dict) -> str:
     if "limit" not in row:
         return ""
-    unit, name = ("GFLOP", "FMA rate, {:.0f} GFLOP/s") if row["limit"] == "fma" else ("GB", "read bandwidth, {:.1f} GB/s")
+    unit, name = (
+        ("GFLOP", "FMA rate, {:.0f} GFLOP/s")
+        if row["limit"] == "fma"
+        else ("GB", "read bandwidth, {:.1f} GB/s")
+    )
     part = whole(row["seconds"])
     return (
         f" Useful: {row['useful'][part] / 1e9:,.3g} {unit}; b4r_fast reaches"

@@ -23,7 +23,9 @@ Peers = dict[str, tuple[str, ...]]  # a peer, and with which settings of malloc
 
 @dataclass(frozen=True)
 class Comparison:
-    """kind: "training", "inference" or "op". work: a key of WORKS. case: of an op, a key of ops.CASES."""
+    """kind: "training", "inference" or "op". work: a key of WORKS. case: of an op, a key of
+    ops.CASES.
+    """
 
     kind: str
     work: str
@@ -57,12 +59,17 @@ def quick() -> list[Comparison]:
             | dict.fromkeys(("eager", "compile"), BOTH)
             | dict.fromkeys(("eager-unpadded", "huggingface", "replay-restricted"), DEFAULT),
         ),
-        Comparison("training", "beauty", {"eager": BOTH, "compile": DEFAULT, "huggingface": DEFAULT}),
+        Comparison(
+            "training", "beauty", {"eager": BOTH, "compile": DEFAULT, "huggingface": DEFAULT}
+        ),
         Comparison("training", "beauty-sampled", {"eager-full": DEFAULT, "eager": DEFAULT}),
         Comparison("training", "million-sampled", {"eager": DEFAULT}),
         Comparison("training", "ml-20m-shape", {"eager": DEFAULT, "compile": DEFAULT}),
         Comparison("inference", "beauty", dict.fromkeys(("eager", "onnxruntime"), DEFAULT)),
-        *(Comparison("op", case.work, dict.fromkeys(case.peers, DEFAULT), case.title) for case in ops.CASES.values()),
+        *(
+            Comparison("op", case.work, dict.fromkeys(case.peers, DEFAULT), case.title)
+            for case in ops.CASES.values()
+        ),
     ]
 
 
@@ -70,13 +77,19 @@ def full() -> list[Comparison]:
     """Every peer with both settings of malloc."""
     others = ("huggingface", "replay-restricted", "replay", "rectools", "recbole")
     return [
-        *(Comparison("training", name, {OURS: TUNED} | dict.fromkeys((*OUR_BEST, *others), BOTH)) for name in ("ml-1m", "beauty")),
+        *(
+            Comparison("training", name, {OURS: TUNED} | dict.fromkeys((*OUR_BEST, *others), BOTH))
+            for name in ("ml-1m", "beauty")
+        ),
         Comparison("training", "beauty-sampled", dict.fromkeys(("eager-full", *OUR_BEST), BOTH)),
         Comparison("training", "million-sampled", dict.fromkeys(OUR_BEST, BOTH)),
         Comparison("training", "ml-20m-shape", dict.fromkeys(OUR_BEST, BOTH)),
         Comparison("inference", "ml-1m", dict.fromkeys(list(INFERENCE)[1:], BOTH)),
         Comparison("inference", "beauty", dict.fromkeys(list(INFERENCE)[1:], BOTH)),
-        *(Comparison("op", case.work, dict.fromkeys(case.peers, BOTH), case.title) for case in ops.CASES.values()),
+        *(
+            Comparison("op", case.work, dict.fromkeys(case.peers, BOTH), case.title)
+            for case in ops.CASES.values()
+        ),
     ]
 
 
@@ -86,10 +99,15 @@ def on_gpu(comparisons: list[Comparison]) -> list[Comparison]:
     def peers(comparison: Comparison) -> Iterable[str]:
         if comparison.kind == "op":
             return (*comparison.peers, *ops.CASES[comparison.case].on_gpu)
-        peers = (name for name in comparison.peers if name != OURS and titles(comparison)[name].on_gpu)
+        peers = (
+            name for name in comparison.peers if name != OURS and titles(comparison)[name].on_gpu
+        )
         return ("recorded", *peers) if comparison.kind == "training" else peers
 
-    return [replace(comparison, peers=dict.fromkeys(peers(comparison), DEFAULT)) for comparison in comparisons]
+    return [
+        replace(comparison, peers=dict.fromkeys(peers(comparison), DEFAULT))
+        for comparison in comparisons
+    ]
 
 
 # FlashAttention and varlen_attn take no fp32, so all contenders of an op get halves on a GPU.
@@ -100,26 +118,47 @@ def dtype_of(kind: str, device: str) -> str:
     return DTYPES.get((kind, device), "float32")
 
 
-def useful(comparison: Comparison, work: Work, batch: Batch, dtype: str) -> tuple[str, dict[str, int]]:
+def useful(
+    comparison: Comparison, work: Work, batch: Batch, dtype: str
+) -> tuple[str, dict[str, int]]:
     """What limits it, "fma" or "bandwidth", and the useful operations or bytes of its parts."""
     if comparison.kind == "op":
         module = ops.CASES[comparison.case].module
         size = getattr(torch, dtype).itemsize if module.LIMIT == "bandwidth" else 1
-        limit, count = module.LIMIT, {part: size * number for part, number in module.count(work, batch).items()}
+        limit, count = (
+            module.LIMIT,
+            {part: size * number for part, number in module.count(work, batch).items()},
+        )
     elif comparison.kind == "training":
         columns = work.num_items if work.loss == "full" else work.num_negatives + 1
         limit = "fma"
         count = operations.training_step(
-            batch.lengths, batch.hidden_of_sequence(), work.hidden_size, work.num_heads, work.num_layers, columns
+            batch.lengths,
+            batch.hidden_of_sequence(),
+            work.hidden_size,
+            work.num_heads,
+            work.num_layers,
+            columns,
         )
     else:
         asking = batch.asking()
         counts = operations.training_step(
-            asking.lengths, asking.hidden_of_sequence(), work.hidden_size, work.num_heads, work.num_layers, work.num_items
+            asking.lengths,
+            asking.hidden_of_sequence(),
+            work.hidden_size,
+            work.num_heads,
+            work.num_layers,
+            work.num_items,
         )
-        limit, count = "fma", {"forward": counts["forward"] - operations.EXP * len(asking) * work.num_items}  # scores need no softmax
+        limit, count = (
+            "fma",
+            {"forward": counts["forward"] - operations.EXP * len(asking) * work.num_items},
+        )  # scores need no softmax
     if count.get("backward"):
-        count = count | {"both": count["forward"] + count["backward"], "step": count["forward"] + count["backward"]}
+        count = count | {
+            "both": count["forward"] + count["backward"],
+            "step": count["forward"] + count["backward"],
+        }
     return limit, count
 
 
@@ -130,19 +169,41 @@ def titles(comparison: Comparison) -> dict[str, Peer]:
 
 
 def carry_out(
-    comparison: Comparison, effort: Effort, threads: int, say: Callable[[str], None], work: Work | None = None, device: str = "cpu"
+    comparison: Comparison,
+    effort: Effort,
+    threads: int,
+    say: Callable[[str], None],
+    work: Work | None = None,
+    device: str = "cpu",
 ) -> list[dict]:
-    """The rows of one comparison: ours first, then each peer's with each setting of malloc, or the reason why it has none."""
+    """The rows of one comparison: ours first, then each peer's with each setting of malloc, or the
+    reason why it has none.
+    """
     work = work or WORKS[comparison.work]
     batch, dtype = batch_of(work), dtype_of(comparison.kind, device)
     limit, count = useful(comparison, work, batch, dtype)
-    shared = {"kind": comparison.kind, "title": comparison.title, "work": work.name, "data": batch.source}
-    shared |= {"sequences": len(batch), "tokens": batch.values.numel(), "labelled": int((batch.labels != IGNORED).sum())}
+    shared = {
+        "kind": comparison.kind,
+        "title": comparison.title,
+        "work": work.name,
+        "data": batch.source,
+    }
+    shared |= {
+        "sequences": len(batch),
+        "tokens": batch.values.numel(),
+        "labelled": int((batch.labels != IGNORED).sum()),
+    }
     peers, our_runs, rates, rows = titles(comparison), [], [], []
     with tempfile.TemporaryDirectory() as folder, Worker(threads=threads, device=device) as us:
         file = Path(folder) / "batch.pt"
         batch.save(file)
-        spec = {"kind": comparison.kind, "case": comparison.case, "work": asdict(work), "batch": str(file), "dtype": dtype}
+        spec = {
+            "kind": comparison.kind,
+            "case": comparison.case,
+            "work": asdict(work),
+            "batch": str(file),
+            "dtype": dtype,
+        }
         try:
             us_built = us.ask("build", name=OURS, **spec)
         except PeerFailed as error:
@@ -156,7 +217,12 @@ def carry_out(
                 with (
                     nullcontext(us)
                     if in_our_process
-                    else Worker(threads=threads, device=device, environment=peers[name].environment, malloc=malloc) as them
+                    else Worker(
+                        threads=threads,
+                        device=device,
+                        environment=peers[name].environment,
+                        malloc=malloc,
+                    ) as them
                 ):
                     built = them.ask("build", name=name, **spec)
                     rounds = interleave(
@@ -177,7 +243,10 @@ def carry_out(
                 row |= {"rounds": len(rounds)} | built
                 row |= {"seconds": theirs, "times_ours": ratios(rounds)}
                 part = whole(theirs)
-                say(f"  {row['contender']} ({malloc} malloc): {theirs[part]:.4g} s, {row['times_ours'][part]:.2f} times ours")
+                say(
+                    f"  {row['contender']} ({malloc} malloc): {theirs[part]:.4g} s,"
+                    f" {row['times_ours'][part]:.2f} times ours"
+                )
             rows.append(row)
     return [shared | _our_row(us_built, our_runs, limit, count, rates), *rows]
 
@@ -186,10 +255,18 @@ def _each(peers: Peers) -> Iterable[tuple[str, str]]:
     return ((name, malloc) for name, mallocs in peers.items() for malloc in mallocs)
 
 
-def _our_row(built: dict, runs: list[dict], limit: str, count: dict[str, int], rates: list[float]) -> dict:
+def _our_row(
+    built: dict, runs: list[dict], limit: str, count: dict[str, int], rates: list[float]
+) -> dict:
     row = {"contender": OURS, "malloc": "default", "rounds": len(runs)} | built
     if not runs:
         return row | {"error": "no peer to measure it beside"}
     seconds, rate = medians(runs), medians([{"rate": rate} for rate in rates])["rate"]
     share = {part: count[part] / seconds[part] / (rate * 1e9) for part in seconds if part in count}
-    return row | {"seconds": seconds, "limit": limit, "limit_rate": rate, "useful": count, "share_of_limit": share}
+    return row | {
+        "seconds": seconds,
+        "limit": limit,
+        "limit_rate": rate,
+        "useful": count,
+        "share_of_limit": share,
+    }

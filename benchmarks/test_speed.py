@@ -1,4 +1,5 @@
-"""b4r_fast alone, for comparing two states of the code: pytest benchmarks --benchmark-autosave, then --benchmark-compare after the change.
+"""b4r_fast alone, for comparing two states of the code: pytest benchmarks --benchmark-autosave,
+then --benchmark-compare after the change.
 
 Beside the peers and the machine's limit it is python -m benchmarks that measures.
 """
@@ -25,7 +26,9 @@ def test_forward(benchmark, title):
     benchmark(op.forward)
 
 
-@pytest.mark.parametrize("title", [title for title, case in ops.CASES.items() if not case.op.startswith("topk")])
+@pytest.mark.parametrize(
+    "title", [title for title, case in ops.CASES.items() if not case.op.startswith("topk")]
+)
 def test_forward_and_backward(benchmark, title):
     case = ops.CASES[title]
     op = load(ops.build(title, "b4r_fast", WORKS[case.work]), WORKS[case.work])
@@ -35,7 +38,9 @@ def test_forward_and_backward(benchmark, title):
 
 @pytest.mark.parametrize("name", WORKS)
 def test_training_step(benchmark, name):
-    step = load(peers.build_training("b4r_fast", SimpleNamespace(**asdict(WORKS[name]))), WORKS[name])
+    step = load(
+        peers.build_training("b4r_fast", SimpleNamespace(**asdict(WORKS[name]))), WORKS[name]
+    )
 
     def whole():
         step.backward(step.forward())

@@ -1,7 +1,8 @@
 """A process that holds contenders and times them on request: JSON lines in, JSON lines out.
 
-Whatever a library prints goes to standard error. The contenders of one op share a process; each peer of the whole model has its own, in its
-own environment; and a process with other settings of malloc has them from its start.
+Whatever a library prints goes to standard error. The contenders of one op share a process; each
+peer of the whole model has its own, in its own environment; and a process with other settings of
+malloc has them from its start.
 """
 
 from __future__ import annotations
@@ -31,11 +32,17 @@ def build(kind: str, name: str, case: str, work) -> Any:
         return ops.build(case, name, work)
     from . import peers
 
-    return peers.build_training(name, work) if kind == "training" else peers.build_recommendation(name, work)
+    return (
+        peers.build_training(name, work)
+        if kind == "training"
+        else peers.build_recommendation(name, work)
+    )
 
 
 def run(contender: Any) -> dict[str, float]:
-    """Seconds of each part: forward, backward, optimizer, as far as the contender has them; or of the step, if it has no parts."""
+    """Seconds of each part: forward, backward, optimizer, as far as the contender has them; or of
+    the step, if it has no parts.
+    """
     seconds = {}
     start = now()
     if hasattr(contender, "step"):
@@ -54,7 +61,9 @@ def run(contender: Any) -> dict[str, float]:
 
 @contextmanager
 def defaults(device: str, dtype: torch.dtype) -> Iterator[None]:
-    """Where parameters and inputs are made, and of which dtype, while nothing is timed: torch asks such a default at every call."""
+    """Where parameters and inputs are made, and of which dtype, while nothing is timed: torch asks
+    such a default at every call.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -69,13 +78,19 @@ class Contenders:
         self.device = device
         self.held: dict[str, Any] = {}
 
-    def build(self, kind: str, name: str, case: str, work: dict, batch: str, dtype: str = "float32") -> dict:
-        """Make a contender, warm it up on a few sequences, and run the whole batch once to see how much memory that takes."""
+    def build(
+        self, kind: str, name: str, case: str, work: dict, batch: str, dtype: str = "float32"
+    ) -> dict:
+        """Make a contender, warm it up on a few sequences, and run the whole batch once to see how
+        much memory that takes.
+        """
         self.dtype = getattr(torch, dtype)
         whole = Batch.load(batch).to(self.device)
         with defaults(self.device, self.dtype):
             contender = build(kind, name, case, SimpleNamespace(**work))
-            contender.load(whole if contender.static_shapes else whole.head(min(WARM_UP, len(whole))))
+            contender.load(
+                whole if contender.static_shapes else whole.head(min(WARM_UP, len(whole)))
+            )
         run(contender)
         if not contender.static_shapes:
             with defaults(self.device, self.dtype):
@@ -93,20 +108,26 @@ class Contenders:
         return run(self.held[name])
 
     def limits(self, name: str, bytes_read: int) -> dict:
-        """The bandwidth is that of the input which is all that is read, if there is one: by a tenth it depends on where memory lies."""
+        """The bandwidth is that of the input which is all that is read, if there is one: by a tenth
+        it depends on where memory lies.
+        """
         from . import machine
 
         if self.device == "cuda":
             return machine.limits_of_gpu(self.dtype)
         inputs = getattr(self.held[name], "inputs", ())
         read = next((tensor for tensor in inputs if tensor.nbytes == bytes_read), None)
-        return machine.limits(machine.array(bytes_read) if read is None else read, torch.get_num_threads())
+        return machine.limits(
+            machine.array(bytes_read) if read is None else read, torch.get_num_threads()
+        )
 
 
 def main(threads: int, device: str) -> None:
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    Path("/proc/self/oom_score_adj").write_text("1000")  # a peer that needs more memory than there is ends alone
+    Path("/proc/self/oom_score_adj").write_text(
+        "1000"
+    )  # a peer that needs more memory than there is ends alone
     torch.set_num_threads(threads)
     contenders = Contenders(device)
     for line in sys.stdin:

@@ -1,10 +1,14 @@
 """Shared by all tests: what the kernels for GPUs run on (--on), and which tests run.
 
     gpu          the GPU, where torch finds one
-    interpreter  elsewhere: Triton's kernels in its interpreter, the CUDA ones as they are compiled for the CPU (tests/cuda_on_cpu)
-    ttsem        Triton's as its compiler lowers them, executed on the CPU (without_a_gpu/ttsem_runner.py)
-    compiler     nothing: Triton's are compiled for GPUs that are not there (without_a_gpu/compiler.py)
-    stand-in     the interpreter, on tensors that say they are elsewhere, for the tests marked gpu (without_a_gpu/stand_in.py)
+    interpreter  elsewhere: Triton's kernels in its interpreter, the CUDA ones as they are compiled
+                 for the CPU (tests/cuda_on_cpu)
+    ttsem        Triton's as its compiler lowers them, executed on the CPU
+                 (without_a_gpu/ttsem_runner.py)
+    compiler     nothing: Triton's are compiled for GPUs that are not there
+                 (without_a_gpu/compiler.py)
+    stand-in     the interpreter, on tensors that say they are elsewhere, for the tests marked gpu
+                 (without_a_gpu/stand_in.py)
 
 It is settled before Triton and the backends are imported.
 """
@@ -34,8 +38,15 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--on", choices=ON, default="gpu" if FOUND_A_GPU else "interpreter", help="what the kernels for GPUs run on")
-    parser.addoption("--tenth-of", metavar="COMMIT", help="run a tenth of the tests; each commit has another")
+    parser.addoption(
+        "--on",
+        choices=ON,
+        default="gpu" if FOUND_A_GPU else "interpreter",
+        help="what the kernels for GPUs run on",
+    )
+    parser.addoption(
+        "--tenth-of", metavar="COMMIT", help="run a tenth of the tests; each commit has another"
+    )
 
 
 def pytest_configure(config):
@@ -88,7 +99,9 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def found(record_property) -> Callable[..., None]:
-    """Notes what a test of a lane has found out, by a name that is the lane's own, for the record (lanes/record.py)."""
+    """Notes what a test of a lane has found out, by a name that is the lane's own, for the record
+    (lanes/record.py).
+    """
     return lambda name, **what: record_property("found", json.dumps({name: what}))
 
 

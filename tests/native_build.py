@@ -1,4 +1,6 @@
-"""Builds native test code with CMake, in folders that stay: after a change the next run compiles what changed."""
+"""Builds native test code with CMake, in folders that stay: after a change the next run compiles
+what changed.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,16 @@ PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH",
 
 def run(command: list[str | Path], folder: Path, seconds: int) -> subprocess.CompletedProcess:
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.run(command, cwd=folder, env=os.environ | {"PATH": PATH}, timeout=seconds, **output)
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | {"PATH": PATH}, timeout=seconds, **output
+    )
 
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Of all processes: workers of pytest, and lanes, build in the same folders. The lock ends with the process that holds it."""
+    """Of all processes: workers of pytest, and lanes, build in the same folders. The lock ends with
+    the process that holds it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -30,10 +36,14 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def build(source: Path, folder: Path, target: str, *options: str) -> None:
-    """A target of the CMake project in source. options: for a folder always the same. RuntimeError with what was printed if it fails."""
+    """A target of the CMake project in source. options: for a folder always the same. RuntimeError
+    with what was printed if it fails.
+    """
     ninja = shutil.which("ninja", path=PATH)
     generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
-    commands: list[list[str | Path]] = [["cmake", "--build", ".", "--target", target, "--parallel", str(os.cpu_count())]]
+    commands: list[list[str | Path]] = [
+        ["cmake", "--build", ".", "--target", target, "--parallel", str(os.cpu_count())]
+    ]
     with alone_in(folder):
         if not any((folder / name).exists() for name in ("build.ninja", "Makefile")):
             commands.insert(0, ["cmake", *generator, *options, source])

@@ -14,8 +14,9 @@ from b4r_fast.files import atomic_folder, atomic_write
 
 @contextmanager
 def small_disk():
-    """No file may grow beyond 1,000 bytes: the system refuses the write as it does on a full disk. Not for longer than a write: the
-    limit is the whole process's, pytest's own output included."""
+    """No file may grow beyond 1,000 bytes: the system refuses the write as it does on a full disk.
+    Not for longer than a write: the limit is the whole process's, pytest's own output included.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
@@ -79,7 +80,9 @@ def test_a_full_disk_names_the_file_and_says_that_the_old_one_is_there(tmp_path)
     with pytest.raises(InputError, match=r"^cannot write .*file: File too large$"):
         fill()
     target.write_text("old")
-    with pytest.raises(InputError, match=r"^cannot write .*file: File too large; the previous file is untouched$"):
+    with pytest.raises(
+        InputError, match=r"^cannot write .*file: File too large; the previous file is untouched$"
+    ):
         fill()
     with (
         pytest.raises(InputError, match=r"^cannot write .*folder: File too large$"),
@@ -94,12 +97,18 @@ def test_a_full_disk_names_the_file_and_says_that_the_old_one_is_there(tmp_path)
 def test_a_place_that_cannot_be_is_named(tmp_path):
     (tmp_path / "file").touch()
     for write in (atomic_write, atomic_folder):
-        with pytest.raises(InputError, match=r"^cannot write .*file/inside: "), write(tmp_path / "file" / "inside"):
+        with (
+            pytest.raises(InputError, match=r"^cannot write .*file/inside: "),
+            write(tmp_path / "file" / "inside"),
+        ):
             pass
 
 
 def test_an_error_of_another_file_is_not_called_a_failed_write(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent"), atomic_write(tmp_path / "file") as temporary:
+    with (
+        pytest.raises(FileNotFoundError, match="absent"),
+        atomic_write(tmp_path / "file") as temporary,
+    ):
         temporary.write_bytes((tmp_path / "absent").read_bytes())
 
 

@@ -9,17 +9,27 @@ SETTINGS = {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}
 
 
 def sparse(rows: list[int], values: torch.Tensor, count: int) -> torch.Tensor:
-    return torch.sparse_coo_tensor(torch.tensor([rows], device=values.device), values, (count, *values.shape[1:]), check_invariants=True)
+    return torch.sparse_coo_tensor(
+        torch.tensor([rows], device=values.device),
+        values,
+        (count, *values.shape[1:]),
+        check_invariants=True,
+    )
 
 
-@pytest.mark.parametrize("shape", [(6, 37), (6, 8), (6,)], ids=["a vector and a rest", "less than a vector", "numbers"])
+@pytest.mark.parametrize(
+    "shape", [(6, 37), (6, 8), (6,)], ids=["a vector and a rest", "less than a vector", "numbers"]
+)
 def test_steps_that_name_all_rows_are_adamws(shape, device):
     start = torch.linspace(-1, 1, 6 * 37)[: torch.Size(shape).numel()].reshape(shape)
     ours, theirs = (torch.nn.Parameter(start.clone().to(device)) for _ in range(2))
     optimizers = RowwiseAdamW([ours], **SETTINGS), torch.optim.AdamW([theirs], **SETTINGS)
     for _ in range(5):
         gradient = torch.randn(shape).to(device)
-        ours.grad, theirs.grad = sparse([3, 1, 0, 2, 5, 4], gradient[[3, 1, 0, 2, 5, 4]], 6), gradient
+        ours.grad, theirs.grad = (
+            sparse([3, 1, 0, 2, 5, 4], gradient[[3, 1, 0, 2, 5, 4]], 6),
+            gradient,
+        )
         for optimizer in optimizers:
             optimizer.step()
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
@@ -38,7 +48,9 @@ def test_rows_that_are_not_named_stay_as_they_are(device):
 
 
 def test_a_row_that_is_named_twice_gets_the_sum():
-    """As where the embedding and the loss name the same item: autograd only appends their gradients."""
+    """As where the embedding and the loss name the same item: autograd only appends their
+    gradients.
+    """
     tables = [torch.nn.Parameter(torch.ones(4, 8)) for _ in range(2)]
     once, twice = torch.randn(2, 8)
     tables[0].grad = sparse([1, 1], torch.stack([once, twice]), 4)
@@ -74,11 +86,17 @@ def test_what_it_cannot_do_is_an_error():
         RowwiseAdamW([table], amsgrad=True).step()
     assert table.grad is not None
     with pytest.raises(ValueError, match="table must be contiguous"):
-        ops.adamw_rows(*[torch.ones(8, 4).T] * 3, torch.tensor([0]), torch.ones(1, 8), **SETTINGS, step=1)
+        ops.adamw_rows(
+            *[torch.ones(8, 4).T] * 3, torch.tensor([0]), torch.ones(1, 8), **SETTINGS, step=1
+        )
     with pytest.raises(ValueError, match="rows must be rows of table, 0 to 3; got 4"):
-        ops.adamw_rows(*[torch.ones(4, 8)] * 3, torch.tensor([4]), torch.ones(1, 8), **SETTINGS, step=1)
+        ops.adamw_rows(
+            *[torch.ones(4, 8)] * 3, torch.tensor([4]), torch.ones(1, 8), **SETTINGS, step=1
+        )
     with pytest.raises(ValueError, match="step must be at least 1"):
-        ops.adamw_rows(*[torch.ones(4, 8)] * 3, torch.tensor([0]), torch.ones(1, 8), **SETTINGS, step=0)
+        ops.adamw_rows(
+            *[torch.ones(4, 8)] * 3, torch.tensor([0]), torch.ones(1, 8), **SETTINGS, step=0
+        )
     with pytest.raises(ValueError, match='sparse_gradients needs loss="sampled"'):
         BERT4RecConfig(num_items=5, sparse_gradients=True)
 
@@ -103,10 +121,16 @@ def test_a_model_has_the_same_gradients_sparse_and_dense(tied, embedding_norm):
             )
         )
         ids = torch.tensor([[5, 51, 7, 0], [51, 2, 3, 9]])
-        model(ids, labels=torch.tensor([[-100, 6, -100, -100], [1, -100, -100, -100]]), seed=torch.tensor(3)).loss.backward()
+        model(
+            ids,
+            labels=torch.tensor([[-100, 6, -100, -100], [1, -100, -100, -100]]),
+            seed=torch.tensor(3),
+        ).loss.backward()
         gradients.append({name: p.grad for name, p in model.named_parameters()})
     dense, sparse = gradients
     tables = {name for name, gradient in sparse.items() if gradient.is_sparse}
-    assert tables == {"item_embedding.weight", "output_bias"} | (set() if tied else {"output_embedding.weight"})
+    assert tables == {"item_embedding.weight", "output_bias"} | (
+        set() if tied else {"output_embedding.weight"}
+    )
     for name, gradient in sparse.items():
         torch.testing.assert_close(gradient.to_dense(), dense[name], rtol=0, atol=1e-7)

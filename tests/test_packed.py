@@ -52,14 +52,18 @@ def test_fill_adds_sequences_of_padding_up_to_one_shape(sequences, spare, longes
 
 def test_fill_says_what_does_not_fit():
     packed = PackedSequences.from_lists([[1, 2, 3], [4]])
-    with pytest.raises(ValueError, match="at most 3 tokens, 2 sequences and 5 tokens a sequence, got 4, 2 and 3"):
+    with pytest.raises(
+        ValueError, match="at most 3 tokens, 2 sequences and 5 tokens a sequence, got 4, 2 and 3"
+    ):
         packed.fill(3, 2, 5)
     with pytest.raises(ValueError, match="8 tokens of padding need 2 sequences, got 1"):
         packed.fill(12, 3, 5)
 
 
 def test_a_model_takes_padding_after_all_items_and_nowhere_else():
-    model = BERT4Rec(BERT4RecConfig(num_items=9, max_length=5, hidden_size=8, num_heads=1, num_layers=1)).eval()
+    model = BERT4Rec(
+        BERT4RecConfig(num_items=9, max_length=5, hidden_size=8, num_heads=1, num_layers=1)
+    ).eval()
     packed = PackedSequences.from_lists([[1, 2, 3], [4]])
     filled = packed.fill(9, 4, 5)
     torch.testing.assert_close(model(filled).hidden_states[:4], model(packed).hidden_states)

@@ -5,10 +5,12 @@ A backend is a package below this one with
     DEVICES      the device types that it serves
     DTYPES       the floating dtypes that it serves
     UNAVAILABLE  None, or one line that says why it cannot run here
-    OPERATORS    {operator: function}, operators named and called as they are registered with torch.library
+    OPERATORS    {operator: function}, operators named and called as they are registered with
+                 torch.library
 
-and with files named as the ops, each with a tuple OPERATORS of what it holds; gather puts them together. An operator that a backend
-does not hold, or not for these arguments (held_if), runs in the next one, at last in the reference, which holds all of them.
+and with files named as the ops, each with a tuple OPERATORS of what it holds; gather puts them
+together. An operator that a backend does not hold, or not for these arguments (held_if), runs in
+the next one, at last in the reference, which holds all of them.
 """
 
 from __future__ import annotations
@@ -35,11 +37,15 @@ def _load(name: str) -> ModuleType:
 
 
 def backends() -> dict[str, str]:
-    """What is available here: for every backend "available (operators ...)", or "not available: " and the reason."""
+    """What is available here: for every backend "available (operators ...)", or "not available: "
+    and the reason.
+    """
     report = {}
     for name in NAMES:
         reason = _load(name).UNAVAILABLE
-        report[name] = f"not available: {reason}" if reason else f"available ({', '.join(operators(name))})"
+        report[name] = (
+            f"not available: {reason}" if reason else f"available ({', '.join(operators(name))})"
+        )
     return report
 
 
@@ -61,9 +67,11 @@ _preferred: str | None = None
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Prefer one backend for the operators, devices and dtypes that it serves; holds for all threads of the process.
+    """Prefer one backend for the operators, devices and dtypes that it serves; holds for all
+    threads of the process.
 
-    The environment variable B4R_FAST_BACKEND does the same for a whole process. Raises ValueError where the backend is not available.
+    The environment variable B4R_FAST_BACKEND does the same for a whole process. Raises ValueError
+    where the backend is not available.
     """
     global _preferred
     before, _preferred = _preferred, _require(name)
@@ -74,14 +82,24 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def gather(package: str, path: Iterable[str]) -> dict[str, Callable]:
-    """For a backend: the operators that its files list, by name. package, path: its __name__ and __path__."""
-    files = sorted(file.name for file in pkgutil.iter_modules(path) if not file.name.startswith("_"))
+    """For a backend: the operators that its files list, by name. package, path: its __name__ and
+    __path__.
+    """
+    files = sorted(
+        file.name for file in pkgutil.iter_modules(path) if not file.name.startswith("_")
+    )
     modules = [importlib.import_module(f"{package}.{file}") for file in files]
-    return {operator.__name__: operator for module in modules for operator in getattr(module, "OPERATORS", ())}
+    return {
+        operator.__name__: operator
+        for module in modules
+        for operator in getattr(module, "OPERATORS", ())
+    }
 
 
 @functools.cache
-def _find(operator: str, device: str, dtype: torch.dtype, preferred: str | None, after: str | None) -> Callable:
+def _find(
+    operator: str, device: str, dtype: torch.dtype, preferred: str | None, after: str | None
+) -> Callable:
     """The function of the first backend that holds it; of those after one that has been asked."""
     order = DEFAULT_ORDER.get(device, ("reference",))
     if after is not None:
@@ -90,7 +108,12 @@ def _find(operator: str, device: str, dtype: torch.dtype, preferred: str | None,
         order = (preferred, *order)
     for name in order:
         backend = _load(name)
-        if not backend.UNAVAILABLE and device in backend.DEVICES and dtype in backend.DTYPES and operator in backend.OPERATORS:
+        if (
+            not backend.UNAVAILABLE
+            and device in backend.DEVICES
+            and dtype in backend.DTYPES
+            and operator in backend.OPERATORS
+        ):
             return backend.OPERATORS[operator]
     raise NotImplementedError(f"no backend holds {operator} for {dtype} on {device}")
 
@@ -101,14 +124,18 @@ def _find_for(operator: str, tensor: torch.Tensor, after: str | None = None) -> 
 
 
 def implementation(operator: str, tensor: torch.Tensor) -> Callable:
-    """The function that runs this operator for tensors like this one, which decides by its device and dtype."""
+    """The function that runs this operator for tensors like this one, which decides by its device
+    and dtype.
+    """
     return _find_for(operator, tensor)
 
 
 def held_if(holds: Callable[..., bool]) -> Callable[[Callable], Callable]:
-    """Of a backend's operator that has no kernel for some arguments: where holds(*args) is false, the next backend runs it.
+    """Of a backend's operator that has no kernel for some arguments: where holds(*args) is false,
+    the next backend runs it.
 
-    The next one is that after this one, whichever was asked first, or two would wait for each other.
+    The next one is that after this one, whichever was asked first, or two would wait for each
+    other.
     """
 
     def decorate(operator: Callable) -> Callable:
@@ -128,7 +155,9 @@ def held_if(holds: Callable[..., bool]) -> Callable[[Callable], Callable]:
 
 
 def holds(backend: str, operator: str, *args) -> bool:
-    """Whether a backend has a kernel of its own for this operator with these arguments, of which it looks at sizes and dtypes."""
+    """Whether a backend has a kernel of its own for this operator with these arguments, of which it
+    looks at sizes and dtypes.
+    """
     function = _load(backend).OPERATORS.get(operator)
     return function is not None and getattr(function, "holds", lambda *_: True)(*args)
 

@@ -6,7 +6,9 @@ from torch import Tensor
 
 
 def addresses(*tensors: Tensor | None) -> list[int]:
-    """What the native functions take: where the elements start, 0 for None. The tensors must be contiguous, and outlive the call."""
+    """What the native functions take: where the elements start, 0 for None. The tensors must be
+    contiguous, and outlive the call.
+    """
     return [0 if t is None else t.data_ptr() for t in tensors]
 
 

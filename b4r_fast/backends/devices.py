@@ -7,12 +7,15 @@ from collections.abc import Callable
 
 import torch
 
-# Programs, or blocks, that a launch should have: two for each of the 132 multiprocessors of an H100.
+# Programs, or blocks, that a launch should have: two for each of the 132 multiprocessors of an
+# H100.
 PROGRAMS = 264
 
 
 def cut(blocks: int, beside: int) -> tuple[int, int]:
-    """In how many runs to cut some blocks, for PROGRAMS where there are `beside` programs without, and how many blocks a run has."""
+    """In how many runs to cut some blocks, for PROGRAMS where there are `beside` programs without,
+    and how many blocks a run has.
+    """
     runs = max(1, min(blocks, PROGRAMS // max(beside, 1)))
     return runs, -(-blocks // runs)
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 
 class Packing(NamedTuple):
-    """Where the sequences lie, and what is done to their scores, in the order of the operators' schemas.
+    """Where the sequences lie, and what is done to their scores, in the order of the operators'
+    schemas.
 
     cu_seqlens_q, cu_seqlens_k: (batch + 1,) int32; sequence b owns rows cu_seqlens_q[b] to
     cu_seqlens_q[b + 1] - 1 of q, and those of cu_seqlens_k of k and v. max_seqlen_q, max_seqlen_k:

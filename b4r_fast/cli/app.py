@@ -26,21 +26,32 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: [cyan]b4r-fast prepare ratings.csv --out data[/], [cyan]b4r-fast train data --out run[/],"
+    epilog="Example: [cyan]b4r-fast prepare ratings.csv --out data[/],"
+    " [cyan]b4r-fast train data --out run[/],"
     " [cyan]b4r-fast evaluate run[/], [cyan]b4r-fast recommend run --user 42[/]",
 )
 app.command(
     epilog=examples(
-        "b4r-fast prepare ratings.csv --out data --min-user-actions 5 --min-item-actions 5", "b4r-fast prepare ml-100k --out data"
+        "b4r-fast prepare ratings.csv --out data --min-user-actions 5 --min-item-actions 5",
+        "b4r-fast prepare ml-100k --out data",
     )
 )(prepare)
 app.command(
     epilog=examples(
-        "b4r-fast train data --out run", "b4r-fast train ml-1m --out run --preset paper-ml-1m", "b4r-fast train data --out run --resume"
+        "b4r-fast train data --out run",
+        "b4r-fast train ml-1m --out run --preset paper-ml-1m",
+        "b4r-fast train data --out run --resume",
     )
 )(train)
-app.command(epilog=examples("b4r-fast evaluate run", "b4r-fast evaluate run --protocol pop100 --json"))(evaluate)
-app.command(epilog=examples("b4r-fast recommend run --user 42 -k 5", "b4r-fast recommend run --history histories.txt --json"))(recommend)
+app.command(
+    epilog=examples("b4r-fast evaluate run", "b4r-fast evaluate run --protocol pop100 --json")
+)(evaluate)
+app.command(
+    epilog=examples(
+        "b4r-fast recommend run --user 42 -k 5",
+        "b4r-fast recommend run --history histories.txt --json",
+    )
+)(recommend)
 
 
 def _version(wanted: bool) -> None:
@@ -51,8 +62,15 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def start(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback with every error.")
+    ] = False,
 ) -> None:
     """BERT4Rec from raw log to recommendations: prepare a log, train, evaluate, recommend."""
     if debug:

@@ -26,16 +26,26 @@ EXPLANATIONS = {
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder of b4r-fast train.", show_default=False)],
-    protocol: Annotated[str, typer.Option(help="; ".join(f"[bold]{name}[/]: {EXPLANATIONS[name]}" for name in PROTOCOLS) + ".")] = "full",
+    run: Annotated[
+        Path, typer.Argument(help="A run folder of b4r-fast train.", show_default=False)
+    ],
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="; ".join(f"[bold]{name}[/]: {EXPLANATIONS[name]}" for name in PROTOCOLS) + "."
+        ),
+    ] = "full",
     stage: Annotated[str, typer.Option(help="Which held-out item: test or validation.")] = "test",
-    data: Annotated[Path | None, typer.Option(help="The prepared folder.", show_default="the one trained on")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The prepared folder.", show_default="the one trained on")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the sampled negatives.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Rank every user's held-out item: HR@1/5/10, NDCG@5/10 and MRR, beside the popularity ranking.
 
-    Ties count against the model. Sampled protocols compare with papers that use them; full is what a user sees.
+    Ties count against the model. Sampled protocols compare with papers that use them; full is what
+    a user sees.
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"--protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
@@ -44,26 +54,57 @@ def evaluate(
     file = RunFile.read(run)
     model = BERT4Rec.from_pretrained(run)
     prepared = PreparedData.open(data or file.data)
-    if not np.array_equal(prepared.item_ids.raw, RawIds(run / "items.parquet", "item", first=1).raw):
-        raise InputError(f"{prepared.folder}: its items are not those of {run}, or are numbered otherwise; it was trained on {file.data}")
+    if not np.array_equal(
+        prepared.item_ids.raw, RawIds(run / "items.parquet", "item", first=1).raw
+    ):
+        raise InputError(
+            f"{prepared.folder}: its items are not those of {run}, or are numbered otherwise; it"
+            f" was trained on {file.data}"
+        )
     split = leave_one_out(prepared.sequences)
-    rankers = {"BERT4Rec": Ranker.of_model(model), "popularity": Ranker.by_popularity(split.train.counts())}
+    rankers = {
+        "BERT4Rec": Ranker.of_model(model),
+        "popularity": Ranker.by_popularity(split.train.counts()),
+    }
     results = {}
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("ranking", total=len(rankers) * len(split.users))
         for name, ranker in rankers.items():
-            ranks = rank_held_out(ranker, split, stage, protocol, seed=seed, progress=lambda users: bar.advance(task, users))
+            ranks = rank_held_out(
+                ranker,
+                split,
+                stage,
+                protocol,
+                seed=seed,
+                progress=lambda users: bar.advance(task, users),
+            )
             results[name] = metrics_from_ranks(ranks)
     if as_json:
-        print(json.dumps({"run": str(run), "stage": stage, "protocol": protocol, "users": len(split.users), "results": results}))
+        print(
+            json.dumps(
+                {
+                    "run": str(run),
+                    "stage": stage,
+                    "protocol": protocol,
+                    "users": len(split.users),
+                    "results": results,
+                }
+            )
+        )
         return
-    table = Table(title=f"{stage} items of {len(split.users):,} users, {EXPLANATIONS[protocol]}", title_justify="left")
+    table = Table(
+        title=f"{stage} items of {len(split.users):,} users, {EXPLANATIONS[protocol]}",
+        title_justify="left",
+    )
     table.add_column("")
     for metric in results["BERT4Rec"]:
         table.add_column(metric, justify="right")
     for name, metrics in results.items():
         table.add_row(name, *(f"{value:.4f}" for value in metrics.values()))
-    ratios = (ours / theirs if theirs else float("inf") for ours, theirs in zip(*(metrics.values() for metrics in results.values())))
+    ratios = (
+        ours / theirs if theirs else float("inf")
+        for ours, theirs in zip(*(metrics.values() for metrics in results.values()))
+    )
     table.add_row("ratio", *(f"{ratio:.2f}" for ratio in ratios), style="dim")
     Console().print(table)

@@ -22,13 +22,16 @@ def statistics_table(data: PreparedData) -> Table:
     """Users, items, actions, average length and density, as the papers print them."""
     found = data.statistics
     table = Table(title=str(data.folder), title_justify="left")
+    lengths = found["shortest"], found["median_length"], found["longest"]
     cells = {
         "users": f"{found['users']:,}",
         "items": f"{found['items']:,}",
         "actions": f"{found['actions']:,}",
         "average length": f"{found['average_length']:.1f}",
-        "shortest / median / longest": f"{found['shortest']:,} / {found['median_length']:,.0f} / {found['longest']:,}",
-        "density": f"{found['density']:.2%}" if found["density"] >= 0.001 else f"{found['density']:.4%}",
+        "shortest / median / longest": " / ".join(f"{length:,.0f}" for length in lengths),
+        "density": f"{found['density']:.2%}"
+        if found["density"] >= 0.001
+        else f"{found['density']:.4%}",
     }
     for name in cells:
         table.add_column(name, justify="right")
@@ -37,39 +40,83 @@ def statistics_table(data: PreparedData) -> Table:
 
 
 def prepare(
-    log: Annotated[str, typer.Argument(help=f"A log file, or a known data set: {', '.join(DATASETS)}.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write; one that was prepared before is replaced.")],
+    log: Annotated[
+        str,
+        typer.Argument(
+            help=f"A log file, or a known data set: {', '.join(DATASETS)}.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="The folder to write; one that was prepared before is replaced."
+        ),
+    ],
     file_format: Annotated[
         str | None,
-        typer.Option("--format", help=f"One of {', '.join(FORMATS)}.", show_default="by the file name"),
+        typer.Option(
+            "--format", help=f"One of {', '.join(FORMATS)}.", show_default="by the file name"
+        ),
     ] = None,
-    no_header: Annotated[bool, typer.Option("--no-header", help="The first row is data; name columns by number.")] = False,
-    user_column: Annotated[str | None, typer.Option(help="Who acted.", show_default="by name", rich_help_panel=COLUMNS)] = None,
-    item_column: Annotated[str | None, typer.Option(help="On what.", show_default="by name", rich_help_panel=COLUMNS)] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="The first row is data; name columns by number.")
+    ] = False,
+    user_column: Annotated[
+        str | None, typer.Option(help="Who acted.", show_default="by name", rich_help_panel=COLUMNS)
+    ] = None,
+    item_column: Annotated[
+        str | None, typer.Option(help="On what.", show_default="by name", rich_help_panel=COLUMNS)
+    ] = None,
     time_column: Annotated[
-        str | None, typer.Option(help="When: a number or a date.", show_default="by name, else the file's order", rich_help_panel=COLUMNS)
+        str | None,
+        typer.Option(
+            help="When: a number or a date.",
+            show_default="by name, else the file's order",
+            rich_help_panel=COLUMNS,
+        ),
     ] = None,
-    rating_column: Annotated[str | None, typer.Option(help="How it was rated.", show_default="by name", rich_help_panel=COLUMNS)] = None,
+    rating_column: Annotated[
+        str | None,
+        typer.Option(help="How it was rated.", show_default="by name", rich_help_panel=COLUMNS),
+    ] = None,
     min_rating: Annotated[
-        float | None, typer.Option(help="Keep actions rated at least this.", show_default="all", rich_help_panel=KEPT)
+        float | None,
+        typer.Option(
+            help="Keep actions rated at least this.", show_default="all", rich_help_panel=KEPT
+        ),
     ] = None,
     min_user_actions: Annotated[
-        int, typer.Option(min=1, help="Drop users with fewer actions (SASRec and BERT4Rec: 5).", rich_help_panel=KEPT)
+        int,
+        typer.Option(
+            min=1,
+            help="Drop users with fewer actions (SASRec and BERT4Rec: 5).",
+            rich_help_panel=KEPT,
+        ),
     ] = 1,
     min_item_actions: Annotated[
-        int, typer.Option(min=1, help="Drop items with fewer; repeated with the users' until both hold.", rich_help_panel=KEPT)
+        int,
+        typer.Option(
+            min=1,
+            help="Drop items with fewer; repeated with the users' until both hold.",
+            rich_help_panel=KEPT,
+        ),
     ] = 1,
     deduplicate: Annotated[
         str | None,
         typer.Option(
-            help="Of a user's actions on one item, keep the [bold]first[/] or the [bold]last[/].", show_default="all", rich_help_panel=KEPT
+            help="Of a user's actions on one item, keep the [bold]first[/] or the [bold]last[/].",
+            show_default="all",
+            rich_help_panel=KEPT,
         ),
     ] = None,
-    memory_limit: Annotated[str, typer.Option(help="Of DuckDB; beyond it, it spills beside the output.")] = MEMORY_LIMIT,
+    memory_limit: Annotated[
+        str, typer.Option(help="Of DuckDB; beyond it, it spills beside the output.")
+    ] = MEMORY_LIMIT,
 ) -> None:
     """Turn a raw log into a folder of sequences.
 
-    Reads CSV, TSV, Parquet, RecBole .inter, MovieLens ratings.dat, text with one sequence of items a line (.txt) and with one "user item"
+    Reads CSV, TSV, Parquet, RecBole .inter, MovieLens ratings.dat,
+    text with one sequence of items a line (.txt) and with one "user item"
     pair a line (--format pairs), each also as .gz. Memory stays bounded however large the log is.
     """  # fmt: skip
     console = Console(stderr=True)
@@ -82,7 +129,9 @@ def prepare(
         preprocessing = Preprocessing(min_rating, min_user_actions, min_item_actions, deduplicate)
         if log in DATASETS and not Path(log).is_file():
             if file_format or no_header or columns != Columns() or preprocessing != Preprocessing():
-                raise InputError(f"{log} is prepared as the papers do; give a file for other options")
+                raise InputError(
+                    f"{log} is prepared as the papers do; give a file for other options"
+                )
             data = prepare_dataset(log, out, memory_limit=memory_limit, progress=progress)
         else:
             data = prepare_log(
@@ -98,4 +147,7 @@ def prepare(
     Console().print(statistics_table(data))
     short = int((data.sequences.lengths < 3).sum())
     if short:
-        console.print(f"{short:,} of {data.statistics['users']:,} users have fewer than 3 actions: they train, but are not held out")
+        console.print(
+            f"{short:,} of {data.statistics['users']:,} users have fewer than 3 actions: they"
+            " train, but are not held out"
+        )

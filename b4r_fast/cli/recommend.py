@@ -27,26 +27,43 @@ def read_lines(path: str) -> list[list[str]]:
 
 
 def recommend(
-    run: Annotated[Path, typer.Argument(help="A run folder of b4r-fast train.", show_default=False)],
+    run: Annotated[
+        Path, typer.Argument(help="A run folder of b4r-fast train.", show_default=False)
+    ],
     history: Annotated[
         str | None,
         typer.Option(
-            help="A file with one history a line, raw item ids from oldest to newest; - reads standard input.", show_default=False
+            help=(
+                "A file with one history a line, raw item ids from oldest to newest; - reads"
+                " standard input."
+            ),
+            show_default=False,
         ),
     ] = None,
     user: Annotated[
-        list[str] | None, typer.Option(help="A user of the training data, by raw id; may be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="A user of the training data, by raw id; may be repeated.", show_default=False
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Recommend items of the history too.")] = False,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Recommend items of the history too.")
+    ] = False,
     candidates: Annotated[
-        str | None, typer.Option(help="A file of raw item ids; only those are recommended.", show_default="all items")
+        str | None,
+        typer.Option(
+            help="A file of raw item ids; only those are recommended.", show_default="all items"
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a user instead of a table.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a user instead of a table.")
+    ] = False,
 ) -> None:
     """Recommend next items, in raw ids, for histories or for users of the training data.
 
-    Histories may be of users never seen in training; items that the model does not know are left out, with a warning.
+    Histories may be of users never seen in training; items that the model does not know are left
+    out, with a warning.
     """
     if (history is None) == (not user):
         raise InputError("give either --history FILE or --user ID")
@@ -55,18 +72,34 @@ def recommend(
         histories = read_lines(history)
         names = [f"line {i + 1}" for i in range(len(histories))]
         if not histories:
-            raise InputError(f"{history}: no history; one line of raw item ids for each user is expected")
+            raise InputError(
+                f"{history}: no history; one line of raw item ids for each user is expected"
+            )
     else:
         names = user or []
         histories = [recommender.history_of(name) for name in names]
-    allowed = None if candidates is None else [item for line in read_lines(candidates) for item in line]
+    allowed = (
+        None if candidates is None else [item for line in read_lines(candidates) for item in line]
+    )
     console, warnings = Console(), Console(stderr=True)
     found = recommender.recommend(histories, k, exclude_seen=not include_seen, candidates=allowed)
     for name, result in zip(names, found):
         if result.skipped:
-            warnings.print(f"warning: {name}: unknown items left out: {', '.join(result.skipped)}", highlight=False, soft_wrap=True)
+            warnings.print(
+                f"warning: {name}: unknown items left out: {', '.join(result.skipped)}",
+                highlight=False,
+                soft_wrap=True,
+            )
         if as_json:
-            print(json.dumps({"user": name, "items": result.items, "scores": [round(score, 6) for score in result.scores]}))
+            print(
+                json.dumps(
+                    {
+                        "user": name,
+                        "items": result.items,
+                        "scores": [round(score, 6) for score in result.scores],
+                    }
+                )
+            )
             continue
         table = Table("rank", "item", "score", title=name, title_justify="left")
         for place, (item, score) in enumerate(zip(result.items, result.scores), start=1):

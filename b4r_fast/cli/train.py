@@ -21,11 +21,18 @@ MODEL, TASK, OPTIMISER, RUNNING = "Model", "Cloze task and batches", "Optimiser"
 def option(field: str, panel: str, text: str, *names: str) -> Any:
     """An option that overrides a field of the preset; its help shows what the preset "fast" has."""
     value = getattr(PRESETS["fast"], field)
-    return typer.Option(*names, help=text, show_default=f"fast: {'none' if value is None else value}", rich_help_panel=panel)
+    return typer.Option(
+        *names,
+        help=text,
+        show_default=f"fast: {'none' if value is None else value}",
+        rich_help_panel=panel,
+    )
 
 
 def data_folder(data: str) -> Path:
-    """The prepared folder: the one that is named, or that of a known data set, prepared into the cache at first use."""
+    """The prepared folder: the one that is named, or that of a known data set, prepared into the
+    cache at first use.
+    """
     if data not in DATASETS or Path(data).exists():
         return Path(data)
     folder = cache_folder() / data / "prepared"
@@ -35,83 +42,183 @@ def data_folder(data: str) -> Path:
 
 
 def train(
-    data: Annotated[str, typer.Argument(help=f"A prepared folder, or a known data set: {', '.join(DATASETS)}.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to write.", show_default=False)],
-    preset: Annotated[str, typer.Option(help=f"Where all settings start: {', '.join(PRESETS)}.", rich_help_panel=RUNNING)] = "fast",
+    data: Annotated[
+        str,
+        typer.Argument(
+            help=f"A prepared folder, or a known data set: {', '.join(DATASETS)}.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The run folder to write.", show_default=False)
+    ],
+    preset: Annotated[
+        str,
+        typer.Option(
+            help=f"Where all settings start: {', '.join(PRESETS)}.", rich_help_panel=RUNNING
+        ),
+    ] = "fast",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run where its last checkpoint is, bit for bit.", rich_help_panel=RUNNING)
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue the run where its last checkpoint is, bit for bit.",
+            rich_help_panel=RUNNING,
+        ),
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is there.", rich_help_panel=RUNNING)] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the run that is there.", rich_help_panel=RUNNING),
+    ] = False,
     checkpoint_every: Annotated[
-        int, typer.Option(min=1, help="Steps between checkpoints; every epoch ends with one too.", rich_help_panel=RUNNING)
+        int,
+        typer.Option(
+            min=1,
+            help="Steps between checkpoints; every epoch ends with one too.",
+            rich_help_panel=RUNNING,
+        ),
     ] = 200,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores", rich_help_panel=RUNNING)] = None,
-    seed: Annotated[int | None, option("seed", RUNNING, "Of weights, order, masks and dropout.")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads.", show_default="all cores", rich_help_panel=RUNNING),
+    ] = None,
+    seed: Annotated[
+        int | None, option("seed", RUNNING, "Of weights, order, masks and dropout.")
+    ] = None,
     epochs: Annotated[int | None, option("epochs", RUNNING, "At most.")] = None,
     patience: Annotated[
-        int | None, option("patience", RUNNING, "Stop after so many epochs without a better validation NDCG@10; 0: never.")
+        int | None,
+        option(
+            "patience",
+            RUNNING,
+            "Stop after so many epochs without a better validation NDCG@10; 0: never.",
+        ),
     ] = None,
-    max_length: Annotated[int | None, option("max_length", MODEL, "Items of a sequence (the paper's N).")] = None,
-    hidden_size: Annotated[int | None, option("hidden_size", MODEL, "Width (the paper's d).")] = None,
+    max_length: Annotated[
+        int | None, option("max_length", MODEL, "Items of a sequence (the paper's N).")
+    ] = None,
+    hidden_size: Annotated[
+        int | None, option("hidden_size", MODEL, "Width (the paper's d).")
+    ] = None,
     num_layers: Annotated[int | None, option("num_layers", MODEL, "Transformer layers.")] = None,
     num_heads: Annotated[int | None, option("num_heads", MODEL, "Attention heads.")] = None,
-    hidden_dropout: Annotated[float | None, option("hidden_dropout", MODEL, "Dropout of embeddings and sublayers.")] = None,
-    attention_dropout: Annotated[float | None, option("attention_dropout", MODEL, "Dropout of attention probabilities.")] = None,
-    loss: Annotated[str | None, option("loss", MODEL, "full, or sampled for large catalogues.")] = None,
-    num_negatives: Annotated[int | None, option("num_negatives", MODEL, "Negatives of a batch, with --loss sampled.")] = None,
-    sampler: Annotated[str | None, option("sampler", MODEL, "uniform, log_uniform or popularity, with --loss sampled.")] = None,
+    hidden_dropout: Annotated[
+        float | None, option("hidden_dropout", MODEL, "Dropout of embeddings and sublayers.")
+    ] = None,
+    attention_dropout: Annotated[
+        float | None, option("attention_dropout", MODEL, "Dropout of attention probabilities.")
+    ] = None,
+    loss: Annotated[
+        str | None, option("loss", MODEL, "full, or sampled for large catalogues.")
+    ] = None,
+    num_negatives: Annotated[
+        int | None, option("num_negatives", MODEL, "Negatives of a batch, with --loss sampled.")
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        option("sampler", MODEL, "uniform, log_uniform or popularity, with --loss sampled."),
+    ] = None,
     sparse_gradients: Annotated[
         bool | None,
-        option("sparse_gradients", MODEL, "Update only the items that a step names: for millions of items, with --loss sampled."),
+        option(
+            "sparse_gradients",
+            MODEL,
+            "Update only the items that a step names: for millions of items, with --loss sampled.",
+        ),
     ] = None,
-    mask_prob: Annotated[float | None, option("mask_prob", TASK, "Share of hidden items (the paper's rho).")] = None,
-    last_only: Annotated[float | None, option("last_only", TASK, "Share of samples that hide the last item alone.")] = None,
+    mask_prob: Annotated[
+        float | None, option("mask_prob", TASK, "Share of hidden items (the paper's rho).")
+    ] = None,
+    last_only: Annotated[
+        float | None, option("last_only", TASK, "Share of samples that hide the last item alone.")
+    ] = None,
     window_stride: Annotated[
-        int | None, option("window_stride", TASK, "Distance of windows over histories longer than --max-length.")
+        int | None,
+        option(
+            "window_stride", TASK, "Distance of windows over histories longer than --max-length."
+        ),
     ] = None,
     batch_size: Annotated[int | None, option("batch_size", TASK, "Sequences of a batch.")] = None,
-    max_tokens: Annotated[int | None, option("max_tokens", TASK, "Tokens of a batch at most.")] = None,
+    max_tokens: Annotated[
+        int | None, option("max_tokens", TASK, "Tokens of a batch at most.")
+    ] = None,
     learning_rate: Annotated[
-        float | None, option("learning_rate", OPTIMISER, "Highest rate, after the warm-up.", "--learning-rate", "--lr")
+        float | None,
+        option(
+            "learning_rate",
+            OPTIMISER,
+            "Highest rate, after the warm-up.",
+            "--learning-rate",
+            "--lr",
+        ),
     ] = None,
-    weight_decay: Annotated[float | None, option("weight_decay", OPTIMISER, "AdamW's; norms and biases have none.")] = None,
+    weight_decay: Annotated[
+        float | None, option("weight_decay", OPTIMISER, "AdamW's; norms and biases have none.")
+    ] = None,
     warmup_steps: Annotated[
-        int | None, option("warmup_steps", OPTIMISER, "Steps of linear warm-up; then the rate falls linearly to 0.")
+        int | None,
+        option(
+            "warmup_steps", OPTIMISER, "Steps of linear warm-up; then the rate falls linearly to 0."
+        ),
     ] = None,
-    clip: Annotated[float | None, option("clip", OPTIMISER, "Largest norm of the gradient; 0: no limit.")] = None,
+    clip: Annotated[
+        float | None, option("clip", OPTIMISER, "Largest norm of the gradient; 0: no limit.")
+    ] = None,
 ) -> None:
     """Train a BERT4Rec, with early stopping on the validation NDCG@10 over all items.
 
-    The run folder gets the best model, the last checkpoint, logs for CSV and TensorBoard, and a plot of the curves.
+    The run folder gets the best model, the last checkpoint, logs for CSV and TensorBoard,
+    and a plot of the curves.
 
     Ctrl-C stops after the running step and keeps a checkpoint; --resume continues from it.
     """  # fmt: skip
     arguments = locals()
-    given = {field.name: arguments[field.name] for field in fields(TrainSettings) if arguments[field.name] is not None}
+    given = {
+        field.name: arguments[field.name]
+        for field in fields(TrainSettings)
+        if arguments[field.name] is not None
+    }
     if preset not in PRESETS:
         raise InputError(f"--preset must be one of {', '.join(PRESETS)}, got {preset!r}")
     file = None
     if resume:
         if given or preset != "fast" or overwrite or threads:
-            names = [*given] or [name for name in ("overwrite", "threads", "preset") if arguments[name]]
-            raise InputError(f"--resume takes all settings from {out / RunFile.NAME}; leave out --{names[0].replace('_', '-')}")
+            names = [*given] or [
+                name for name in ("overwrite", "threads", "preset") if arguments[name]
+            ]
+            raise InputError(
+                f"--resume takes all settings from {out / RunFile.NAME}; leave out"
+                f" --{names[0].replace('_', '-')}"
+            )
     else:
         if given.get("patience") == 0:
             given["patience"] = None
         folder = data_folder(data).resolve()
-        file = RunFile(str(folder), preset, threads or torch.get_num_threads(), replace(PRESETS[preset], **given))
+        file = RunFile(
+            str(folder),
+            preset,
+            threads or torch.get_num_threads(),
+            replace(PRESETS[preset], **given),
+        )
     # Lightning takes seconds to import: not before the arguments are known to be good.
     from ..training.train import Interrupted
     from ..training.train import train as run_training
 
     console = Console(stderr=True)
     try:
-        best = run_training(out, file, overwrite=overwrite, checkpoint_every=checkpoint_every, console=console)
+        best = run_training(
+            out, file, overwrite=overwrite, checkpoint_every=checkpoint_every, console=console
+        )
     except Interrupted:
-        console.print(f"stopped, nothing is lost: `b4r-fast train {data} --out {out} --resume` continues", highlight=False, soft_wrap=True)
+        console.print(
+            f"stopped, nothing is lost: `b4r-fast train {data} --out {out} --resume` continues",
+            highlight=False,
+            soft_wrap=True,
+        )
         raise typer.Exit(130) from None
     console.print(
-        f"best validation NDCG@10 {best:.4f}; the model and curves.png are in {out}; `b4r-fast evaluate {out}` tests it",
+        f"best validation NDCG@10 {best:.4f}; the model and curves.png are in {out}; `b4r-fast"
+        f" evaluate {out}` tests it",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,7 +1,9 @@
-"""Packed Cloze batches, each a pure function of (seed, epoch, step), built ahead in a background thread.
+"""Packed Cloze batches, each a pure function of (seed, epoch, step), built ahead in a background
+thread.
 
-An epoch visits every window once: shuffle, sort by length within buckets of BUCKET_BATCHES batches, cut evenly, shuffle the batches. The
-windows of a batch become alike in length while its make-up stays random. Every epoch has the same number of batches, as schedules need.
+An epoch visits every window once: shuffle, sort by length within buckets of BUCKET_BATCHES batches,
+cut evenly, shuffle the batches. The windows of a batch become alike in length while its make-up
+stays random. Every epoch has the same number of batches, as schedules need.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ BUCKET_BATCHES = 16
 
 @dataclass(frozen=True)
 class ClozeBatch:
-    """inputs: packed, [MASK] for hidden items. labels: (tokens,) int64, the hidden items, -100 elsewhere. seed: of the step's dropout."""
+    """inputs: packed, [MASK] for hidden items. labels: (tokens,) int64, the hidden items, -100
+    elsewhere. seed: of the step's dropout.
+    """
 
     inputs: PackedSequences
     labels: Tensor
@@ -34,12 +38,15 @@ class ClozeBatch:
 
 
 class ClozeBatches:
-    """The training batches of every epoch; iterating yields those of the current epoch from the current step on, then moves to the next.
+    """The training batches of every epoch; iterating yields those of the current epoch from the
+    current step on, then moves to the next.
 
-    sequences: what trains. max_length: longer histories become windows of that many items, window_stride apart (half of max_length when
-    None), the newest always among them. batch_size: windows of a batch, or None; max_tokens: tokens of a batch at most, or None; one of the
-    two must be given, with both a batch keeps within both. mask_prob, last_only: as in ops.cloze_mask. seed: of order, masks and dropout.
-    prefetch: batches built ahead. Raises ValueError for sizes that make no batch.
+    sequences: what trains. max_length: longer histories become windows of that many items,
+    window_stride apart (half of max_length when None), the newest always among them. batch_size:
+    windows of a batch, or None; max_tokens: tokens of a batch at most, or None; one of the two must
+    be given, with both a batch keeps within both. mask_prob, last_only: as in ops.cloze_mask. seed:
+    of order, masks and dropout. prefetch: batches built ahead. Raises ValueError for sizes that
+    make no batch.
     """
 
     def __init__(
@@ -58,12 +65,20 @@ class ClozeBatches:
         if batch_size is None and max_tokens is None:
             raise ValueError("one of batch_size and max_tokens must be given")
         stride = max(1, max_length // 2) if window_stride is None else window_stride
-        sizes = {"max_length": max_length, "batch_size": batch_size, "window_stride": stride, "prefetch": prefetch}
+        sizes = {
+            "max_length": max_length,
+            "batch_size": batch_size,
+            "window_stride": stride,
+            "prefetch": prefetch,
+        }
         for name, size in sizes.items():
             if size is not None and size < 1:
                 raise ValueError(f"{name} must be at least 1, got {size}")
         if max_tokens is not None and max_tokens < 3 * max_length:
-            raise ValueError(f"max_tokens must be at least 3 times max_length, {3 * max_length}, got {max_tokens}")
+            raise ValueError(
+                f"max_tokens must be at least 3 times max_length, {3 * max_length}, got"
+                f" {max_tokens}"
+            )
         if seed < 0:
             raise ValueError(f"seed must be at least 0, got {seed}")
         self.windows = cut_windows(sequences, max_length, stride)
@@ -91,30 +106,52 @@ class ClozeBatches:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Raises InputError for a step that no epoch has."""
         if not 0 <= state["step"] < len(self):
-            raise InputError(f"the checkpoint stops at step {state['step']} of an epoch, which here has {len(self)}: it is of other data")
+            raise InputError(
+                f"the checkpoint stops at step {state['step']} of an epoch, which here has"
+                f" {len(self)}: it is of other data"
+            )
         self.epoch, self.step = state["epoch"], state["step"]
 
     def batch(self, epoch: int, step: int) -> ClozeBatch:
         """The batch of one step."""
-        words = np.random.SeedSequence((self.seed, epoch, step)).generate_state(2, np.uint64).view(np.int64)
+        words = (
+            np.random.SeedSequence((self.seed, epoch, step))
+            .generate_state(2, np.uint64)
+            .view(np.int64)
+        )
         mask_seed, dropout_seed = (torch.tensor(int(word)) for word in words)
         packed = self.windows.select(self._batches_of(epoch)[step]).pack()
         inputs, labels = ops.cloze_mask(
-            packed.values, packed.cu_seqlens, mask_prob=self.mask_prob, last_only=self.last_only, mask_id=self.mask_id, seed=mask_seed
+            packed.values,
+            packed.cu_seqlens,
+            mask_prob=self.mask_prob,
+            last_only=self.last_only,
+            mask_id=self.mask_id,
+            seed=mask_seed,
         )
-        return ClozeBatch(PackedSequences(inputs, packed.cu_seqlens, packed.max_seqlen), labels, dropout_seed)
+        return ClozeBatch(
+            PackedSequences(inputs, packed.cu_seqlens, packed.max_seqlen), labels, dropout_seed
+        )
 
     def __iter__(self) -> Iterator[ClozeBatch]:
         epoch, steps = self.epoch, iter(range(self.step, len(self)))
         thread = _serial_thread()
         try:
-            ahead = deque((step, thread.submit(self.batch, epoch, step)) for step in islice(steps, self.prefetch))
+            ahead = deque(
+                (step, thread.submit(self.batch, epoch, step))
+                for step in islice(steps, self.prefetch)
+            )
             while ahead:
                 step, future = ahead.popleft()
                 batch = future.result()
-                ahead.extend((later, thread.submit(self.batch, epoch, later)) for later in islice(steps, 1))
-                # Before the batch is handed over: a consumer that knows the length never asks for one more.
-                self.epoch, self.step = (epoch, step + 1) if step + 1 < len(self) else (epoch + 1, 0)
+                ahead.extend(
+                    (later, thread.submit(self.batch, epoch, later)) for later in islice(steps, 1)
+                )
+                # Before the batch is handed over: a consumer that knows the length never asks for
+                # one more.
+                self.epoch, self.step = (
+                    (epoch, step + 1) if step + 1 < len(self) else (epoch + 1, 0)
+                )
                 yield batch
         finally:
             thread.shutdown(cancel_futures=True)
@@ -127,7 +164,9 @@ class ClozeBatches:
         return plan[1]
 
     def _make_plan(self, epoch: int) -> list[np.ndarray]:
-        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, epoch))))
+        generator = np.random.Generator(
+            np.random.Philox(np.random.SeedSequence((self.seed, epoch)))
+        )
         order = generator.permutation(len(self.windows))
         bucket = np.arange(len(order)) // (BUCKET_BATCHES * -(-len(order) // self._steps))
         order = order[np.lexsort((self.windows.lengths[order], bucket))]
@@ -138,20 +177,28 @@ class ClozeBatches:
 
 
 def _serial_thread() -> ThreadPoolExecutor:
-    """One thread whose torch ops run on it alone: a second OpenMP team beside the consumer's would halve the consumer's speed."""
+    """One thread whose torch ops run on it alone: a second OpenMP team beside the consumer's would
+    halve the consumer's speed.
+    """
     threads = torch.get_num_threads()
     thread = ThreadPoolExecutor(1, "cloze-batches")
-    thread.submit(torch.get_num_threads).result()  # a thread's first use of it sets the default, so that comes before
+    thread.submit(
+        torch.get_num_threads
+    ).result()  # a thread's first use of it sets the default, so that comes before
     thread.submit(torch.set_num_threads, 1).result()
     torch.set_num_threads(threads)  # which the line above has made 1 for threads to come
     return thread
 
 
-def _shares(lengths: np.ndarray, batch_size: int | None, max_tokens: int | None) -> tuple[np.ndarray, int]:
-    """(windows,) int64: what each window takes of a batch; and the number of batches that cutting the total evenly keeps within the limits.
+def _shares(
+    lengths: np.ndarray, batch_size: int | None, max_tokens: int | None
+) -> tuple[np.ndarray, int]:
+    """(windows,) int64: what each window takes of a batch; and the number of batches that cutting
+    the total evenly keeps within the limits.
 
-    A batch of the windows that begin in one of n even parts of a total T holds less than T / n plus the largest share. n is such that this
-    is no more than a full batch, whatever the order; and T / n is at least the largest share, so no part is empty.
+    A batch of the windows that begin in one of n even parts of a total T holds less than T / n plus
+    the largest share. n is such that this is no more than a full batch, whatever the order; and T /
+    n is at least the largest share, so no part is empty.
     """
     longest = int(lengths.max())
     if max_tokens is None or (batch_size is not None and batch_size * longest <= max_tokens):
@@ -164,14 +211,20 @@ def _shares(lengths: np.ndarray, batch_size: int | None, max_tokens: int | None)
 
 
 def cut_windows(sequences: Sequences, max_length: int, stride: int) -> Sequences:
-    """Windows of at most max_length items over each sequence, ending at its end and every stride items before, the oldest item covered.
+    """Windows of at most max_length items over each sequence, ending at its end and every stride
+    items before, the oldest item covered.
 
-    An empty sequence gives none. The oldest window starts at the first item, as in the authors' gen_data_fin.py.
+    An empty sequence gives none. The oldest window starts at the first item, as in the authors'
+    gen_data_fin.py.
     """
     lengths = sequences.lengths
-    count = np.where(lengths > max_length, 1 + -(-(lengths - max_length) // stride), np.minimum(lengths, 1))
+    count = np.where(
+        lengths > max_length, 1 + -(-(lengths - max_length) // stride), np.minimum(lengths, 1)
+    )
     owner = np.repeat(np.arange(len(sequences)), count)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
     starts, ends = sequences.starts[owner], sequences.ends[owner]
     first = np.maximum(ends - max_length - place * stride, starts)
-    return Sequences(sequences.values, first, np.minimum(first + max_length, ends), sequences.num_items)
+    return Sequences(
+        sequences.values, first, np.minimum(first + max_length, ends), sequences.num_items
+    )

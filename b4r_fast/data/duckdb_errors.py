@@ -1,7 +1,9 @@
-"""What DuckDB's errors say, in a line of our own: the one place that reads their wording, so the one that an upgrade of DuckDB breaks.
+"""What DuckDB's errors say, in a line of our own: the one place that reads their wording, so the
+one that an upgrade of DuckDB breaks.
 
-The wording is that of DuckDB 2.0.0, which constraints.txt pins. tests/data/test_duckdb_errors.py and test_logs.py hold every phrase
-against the DuckDB that is installed; what is not recognised passes as its own first line.
+The wording is that of DuckDB 2.0.0, which constraints.txt pins. tests/data/test_duckdb_errors.py
+and test_logs.py hold every phrase against the DuckDB that is installed; what is not recognised
+passes as its own first line.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ def disk_reason(error: Exception) -> str | None:
 
 
 def log_reason(error: Exception, rows: Iterable[tuple[int, list[str]]]) -> str:
-    """What is wrong with a log, and at which row. rows: the line each starts at and its fields, read only where DuckDB miscounts."""
+    """What is wrong with a log, and at which row. rows: the line each starts at and its fields,
+    read only where DuckDB miscounts.
+    """
     message = str(error)
     if expected := re.search(r"Expected Number of Columns: (\d+) Found", message):
         # DuckDB counts lines otherwise where rows span several.
@@ -32,6 +36,9 @@ def log_reason(error: Exception, rows: Iterable[tuple[int, list[str]]]) -> str:
     if row and "unterminated quote" in message:
         return f"row {row[1]}: a quote is opened and never closed"
     if "invalid state" in message:
-        return "cannot be read: its rows do not all end alike, in LF or in CRLF, or text follows a closing quote"
+        return (
+            "cannot be read: its rows do not all end alike, in LF or in CRLF, or text follows a"
+            " closing quote"
+        )
     first = re.sub(r"^(\w+ )+Error: ", "", message.splitlines()[0])
     return f"row {row[1]}: {first}" if row else f"cannot be read: {first}"

@@ -15,7 +15,8 @@ from ..files import atomic_write
 
 
 class RawIds:
-    """A two-way map, read from a Parquet file with columns id (from `first` on, without gaps) and raw.
+    """A two-way map, read from a Parquet file with columns id (from `first` on, without gaps) and
+    raw.
 
     kind: "item" or "user", for messages.
     """
@@ -30,11 +31,22 @@ class RawIds:
         if not self.path.is_file():
             raise InputError(f"{self.path}: no such file; it holds the raw {self.kind} ids")
         try:
-            columns = duckdb.connect().execute("SELECT id, raw FROM read_parquet(?) ORDER BY id", [str(self.path)]).fetchnumpy()
+            columns = (
+                duckdb.connect()
+                .execute("SELECT id, raw FROM read_parquet(?) ORDER BY id", [str(self.path)])
+                .fetchnumpy()
+            )
         except duckdb.Error as error:
-            raise InputError(f"{self.path}: not a readable map of {self.kind} ids: {str(error).splitlines()[0]}") from None
-        if not np.array_equal(columns["id"], np.arange(self.first, self.first + len(columns["id"]))):
-            raise InputError(f"{self.path}: the {self.kind} ids are not {self.first}, {self.first + 1}, ... without gaps")
+            raise InputError(
+                f"{self.path}: not a readable map of {self.kind} ids: {str(error).splitlines()[0]}"
+            ) from None
+        if not np.array_equal(
+            columns["id"], np.arange(self.first, self.first + len(columns["id"]))
+        ):
+            raise InputError(
+                f"{self.path}: the {self.kind} ids are not {self.first}, {self.first + 1}, ..."
+                " without gaps"
+            )
         return np.asarray(columns["raw"], dtype=object)
 
     @cached_property
@@ -45,10 +57,15 @@ class RawIds:
         return len(self.raw)
 
     def to_raw(self, ids: np.ndarray) -> list[str]:
-        """The raw ids of internal ones. Raises ValueError for an id out of range, padding among them."""
+        """The raw ids of internal ones. Raises ValueError for an id out of range, padding among
+        them.
+        """
         rows = np.asarray(ids) - self.first
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
-            raise ValueError(f"{self.kind} ids must lie in [{self.first}, {self.first + len(self) - 1}], got {np.asarray(ids).tolist()}")
+            raise ValueError(
+                f"{self.kind} ids must lie in [{self.first}, {self.first + len(self) - 1}], got"
+                f" {np.asarray(ids).tolist()}"
+            )
         return self.raw[rows].tolist()
 
     def to_internal(self, raw: Iterable[str]) -> np.ndarray:
@@ -67,4 +84,7 @@ class RawIds:
         try:
             return self._internal[str(value)]
         except KeyError:
-            raise InputError(f"unknown {self.kind} {value!r}: it is not among the {len(self)} {self.kind}s of {self.path}") from None
+            raise InputError(
+                f"unknown {self.kind} {value!r}: it is not among the {len(self)} {self.kind}s of"
+                f" {self.path}"
+            ) from None

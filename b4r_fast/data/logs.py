@@ -4,8 +4,9 @@ DuckDB streams the file with bounded memory. The table is
 
     log(row BIGINT, user VARCHAR, item VARCHAR, time BIGINT or DOUBLE, rating DOUBLE)
 
-with row the action's place in the file, from 1; time is that place where the log has no times, dates are microseconds since 1970 in UTC;
-rating is there only when it is asked for. Errors name a row by the line of the file that it starts at, in Parquet by its number from 1.
+with row the action's place in the file, from 1; time is that place where the log has no times,
+dates are microseconds since 1970 in UTC; rating is there only when it is asked for. Errors name a
+row by the line of the file that it starts at, in Parquet by its number from 1.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..extras import require
 from .duckdb_errors import disk_reason, log_reason
-from .readers import Columns, Format, Log, first_value, read_parquet, read_sequences, read_text, rows
+from .readers import (
+    Columns,
+    Format,
+    Log,
+    first_value,
+    read_parquet,
+    read_sequences,
+    read_text,
+    rows,
+)
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -28,7 +38,9 @@ FORMATS = {
     "tsv": Format(".tsv", read_text, delimiter="\t"),
     "parquet": Format(".parquet", read_parquet),
     "inter": Format(".inter", read_text, delimiter="\t", typed=True),  # RecBole's
-    "dat": Format(".dat", read_text, delimiter="::", quote="", columns=("user", "item", "rating", "time")),  # MovieLens's
+    "dat": Format(
+        ".dat", read_text, delimiter="::", quote="", columns=("user", "item", "rating", "time")
+    ),  # MovieLens's
     "sequences": Format(".txt", read_sequences),
     "pairs": Format(None, read_text, delimiter=" ", quote="", columns=("user", "item")),
 }
@@ -41,7 +53,10 @@ def format_of(path: Path) -> str:
     for name, known in FORMATS.items():
         if suffix == known.suffix:
             return name
-    raise InputError(f"{path}: the format is not clear from the name; give `file_format`, one of {', '.join(FORMATS)}")
+    raise InputError(
+        f"{path}: the format is not clear from the name; give `file_format`, one of"
+        f" {', '.join(FORMATS)}"
+    )
 
 
 def read_log(
@@ -56,7 +71,8 @@ def read_log(
 ) -> None:
     """Create the table `log`; scratch is a folder for what must be unpacked first.
 
-    Raises InputError that names the file, and row or column; DuckDB's own errors where it lacks memory or disk.
+    Raises InputError that names the file, and row or column; DuckDB's own errors where it lacks
+    memory or disk.
     """
     if not path.is_file():
         raise InputError(f"{path}: {'is a folder, not a log' if path.is_dir() else 'no such file'}")
@@ -79,4 +95,7 @@ def read_log(
     if not first_value(connection, "SELECT count(*) FROM log"):
         raise InputError(f"{path}: no row of data")
     if kind == "sequences" and file_format is None and first_value(connection, ONLY_PAIRS):
-        raise InputError(f'{path}: every line holds two ids; say `file_format` pairs for "user item", or sequences for two items each')
+        raise InputError(
+            f'{path}: every line holds two ids; say `file_format` pairs for "user item", or'
+            " sequences for two items each"
+        )

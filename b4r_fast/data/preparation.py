@@ -1,8 +1,9 @@
 """From a raw log to a folder of sequences, through DuckDB with bounded memory.
 
-The papers' preprocessing (SASRec, BERT4Rec section 4.1): every action counts whatever its rating, users and items with fewer than 5 actions
-go, the rest of a user's actions are ordered by time. Items are numbered by falling popularity, ties by first appearance, so that the
-log-uniform sampler fits and frequent items lie together in memory; users by first appearance.
+The papers' preprocessing (SASRec, BERT4Rec section 4.1): every action counts whatever its rating,
+users and items with fewer than 5 actions go, the rest of a user's actions are ordered by time.
+Items are numbered by falling popularity, ties by first appearance, so that the log-uniform sampler
+fits and frequent items lie together in memory; users by first appearance.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ CHUNK = 4_000_000  # actions copied out of DuckDB at a time
 class Preprocessing:
     """What is kept of a log, applied in this order.
 
-    min_rating: actions rated at least this. deduplicate: of a user's actions with one item the "first" or the "last" in time (equal times:
-    in the file); None keeps all. min_user_actions, min_item_actions: users and items with fewer go, repeated until both hold.
+    min_rating: actions rated at least this. deduplicate: of a user's actions with one item the
+    "first" or the "last" in time (equal times: in the file); None keeps all. min_user_actions,
+    min_item_actions: users and items with fewer go, repeated until both hold.
     """
 
     min_rating: float | None = None
@@ -57,10 +59,12 @@ def prepare(
     memory_limit: str = MEMORY_LIMIT,
     progress: Callable[[str], None] = lambda step: None,
 ) -> PreparedData:
-    """Write a folder of sequences and open it; a prepared folder that was there is replaced when all is done.
+    """Write a folder of sequences and open it; a prepared folder that was there is replaced when
+    all is done.
 
-    expected: statistics that must come out. memory_limit: DuckDB's, a size such as "2GB"; beyond it DuckDB spills beside the output.
-    Raises InputError for a log that cannot be read or leaves nothing, statistics that differ, and a folder that holds something else.
+    expected: statistics that must come out. memory_limit: DuckDB's, a size such as "2GB"; beyond it
+    DuckDB spills beside the output. Raises InputError for a log that cannot be read or leaves
+    nothing, statistics that differ, and a folder that holds something else.
     """
     log, out = Path(log), Path(out)
     preprocessing = preprocessing or Preprocessing()
@@ -68,12 +72,23 @@ def prepare(
         raise InputError(f"`deduplicate` must be first or last, got {preprocessing.deduplicate!r}")
     _check_replaceable(out)
     duckdb = require("duckdb")
-    with atomic_folder(out) as folder, tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as scratch:
+    with (
+        atomic_folder(out) as folder,
+        tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as scratch,
+    ):
         try:
             with _connect(Path(scratch), memory_limit) as connection:
                 progress(f"reading {log}")
                 rated = preprocessing.min_rating is not None
-                read_log(connection, log, columns or Columns(), file_format, scratch=Path(scratch), header=header, with_rating=rated)
+                read_log(
+                    connection,
+                    log,
+                    columns or Columns(),
+                    file_format,
+                    scratch=Path(scratch),
+                    header=header,
+                    with_rating=rated,
+                )
                 progress("filtering")
                 _filter(connection, log, preprocessing)
                 progress("ordering")
@@ -81,14 +96,20 @@ def prepare(
                 progress("writing")
                 statistics = _write(connection, folder)
         except duckdb.OutOfMemoryException:
-            raise InputError(f"{log}: {memory_limit} of memory is not enough for it; give more with `memory_limit`") from None
+            raise InputError(
+                f"{log}: {memory_limit} of memory is not enough for it; give more with"
+                " `memory_limit`"
+            ) from None
         except duckdb.Error as error:
             if reason := disk_reason(error):
                 raise cannot_write(out, reason) from None
             raise
         for name, value in (expected or {}).items():
             if statistics[name] != value:
-                raise InputError(f"{log}: gives {statistics[name]:,} {name}, where {value:,} are published: not the expected data")
+                raise InputError(
+                    f"{log}: gives {statistics[name]:,} {name}, where {value:,} are published: not"
+                    " the expected data"
+                )
         statistics |= {"source": log.name, "preprocessing": asdict(preprocessing)}
         (folder / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
     return PreparedData.open(out)
@@ -102,20 +123,30 @@ def _check_replaceable(out: Path) -> None:
         raise InputError(f"{out}: is a file; it is left alone, choose another `out`")
     there = sorted(path.name for path in out.iterdir())
     if there and PreparedData.read_statistics(out) is None:
-        raise InputError(f"{out}: exists and is not prepared data; it is left alone, choose another `out`")
+        raise InputError(
+            f"{out}: exists and is not prepared data; it is left alone, choose another `out`"
+        )
     if others := [name for name in there if name not in FILES]:
-        raise InputError(f"{out}: holds {others[0]} beside prepared data; it is left alone, move that away or choose another `out`")
+        raise InputError(
+            f"{out}: holds {others[0]} beside prepared data; it is left alone, move that away or"
+            " choose another `out`"
+        )
 
 
 def _connect(scratch: Path, memory_limit: str) -> DuckDBPyConnection:
     duckdb = require("duckdb")
-    connection = duckdb.connect(str(scratch / "log.duckdb"), config={"temp_directory": str(scratch), "preserve_insertion_order": True})
+    connection = duckdb.connect(
+        str(scratch / "log.duckdb"),
+        config={"temp_directory": str(scratch), "preserve_insertion_order": True},
+    )
     connection.execute("SET enable_progress_bar = false")
     try:
         connection.execute("SET memory_limit = ?", [memory_limit])
     except duckdb.Error:
         connection.close()
-        raise InputError(f"`memory_limit` must be a size such as 2GB, got {memory_limit!r}") from None
+        raise InputError(
+            f"`memory_limit` must be a size such as 2GB, got {memory_limit!r}"
+        ) from None
     return connection
 
 
@@ -132,17 +163,23 @@ def _filter(connection: DuckDBPyConnection, log: Path, options: Preprocessing) -
     if options.deduplicate:
         order = "ASC" if options.deduplicate == "first" else "DESC"
         connection.execute(
-            f"""CREATE OR REPLACE TABLE log AS SELECT * FROM log QUALIFY
-                row_number() OVER (PARTITION BY "user", item ORDER BY "time" {order}, "row" {order}) = 1"""
+            f"""CREATE OR REPLACE TABLE log AS SELECT * FROM log QUALIFY row_number() OVER (
+                PARTITION BY "user", item ORDER BY "time" {order}, "row" {order}) = 1"""
         )
     minima = {"user": options.min_user_actions, "item": options.min_item_actions}
     if max(minima.values()) <= 1:
         return
     before = -1
-    while before != (before := left(f"`min_user_actions` {minima['user']} and `min_item_actions` {minima['item']}")):
+    while before != (
+        before := left(
+            f"`min_user_actions` {minima['user']} and `min_item_actions` {minima['item']}"
+        )
+    ):
         for role, least in minima.items():
             connection.execute(
-                f'DELETE FROM log WHERE "{role}" IN (SELECT "{role}" FROM log GROUP BY "{role}" HAVING count(*) < ?)', [least]
+                f'DELETE FROM log WHERE "{role}" IN (SELECT "{role}" FROM log GROUP BY "{role}"'
+                " HAVING count(*) < ?)",
+                [least],
             )
 
 
@@ -153,20 +190,37 @@ def _number(connection: DuckDBPyConnection) -> None:
            FROM (SELECT "user" AS raw, min("row") AS first FROM log GROUP BY "user")"""
     )
     connection.execute(
-        """CREATE TABLE items AS SELECT (row_number() OVER (ORDER BY actions DESC, first))::INTEGER AS id, raw, actions
-           FROM (SELECT item AS raw, count(*) AS actions, min("row") AS first FROM log GROUP BY item)"""
+        """CREATE TABLE items AS
+           SELECT (row_number() OVER (ORDER BY actions DESC, first))::INTEGER AS id, raw, actions
+           FROM (SELECT item AS raw, count(*) AS actions, min("row") AS first
+                 FROM log GROUP BY item)"""
     )
     connection.execute(
         """CREATE TABLE actions AS SELECT users.id AS "user", items.id AS item, "time", "row"
-           FROM log JOIN users ON users.raw = log."user" JOIN items ON items.raw = log.item ORDER BY 1, 3, 4"""
+           FROM log JOIN users ON users.raw = log."user" JOIN items ON items.raw = log.item
+           ORDER BY 1, 3, 4"""
     )
 
 
 def _write(connection: DuckDBPyConnection, folder: Path) -> dict:
-    connection.execute("COPY (SELECT id, raw FROM users ORDER BY id) TO ? (FORMAT parquet)", [str(folder / "users.parquet")])
-    connection.execute("COPY (SELECT id, raw FROM items ORDER BY id) TO ? (FORMAT parquet)", [str(folder / "items.parquet")])
-    lengths = connection.execute('SELECT count(*) AS n FROM actions GROUP BY "user" ORDER BY "user"').fetchnumpy()["n"].astype(np.int64)
-    counts = connection.execute("SELECT actions FROM items ORDER BY id").fetchnumpy()["actions"].astype(np.int64)
+    connection.execute(
+        "COPY (SELECT id, raw FROM users ORDER BY id) TO ? (FORMAT parquet)",
+        [str(folder / "users.parquet")],
+    )
+    connection.execute(
+        "COPY (SELECT id, raw FROM items ORDER BY id) TO ? (FORMAT parquet)",
+        [str(folder / "items.parquet")],
+    )
+    lengths = (
+        connection.execute('SELECT count(*) AS n FROM actions GROUP BY "user" ORDER BY "user"')
+        .fetchnumpy()["n"]
+        .astype(np.int64)
+    )
+    counts = (
+        connection.execute("SELECT actions FROM items ORDER BY id")
+        .fetchnumpy()["actions"]
+        .astype(np.int64)
+    )
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     np.save(folder / "offsets.npy", offsets)
     np.save(folder / "counts.npy", np.concatenate(([0], counts)))
@@ -186,22 +240,32 @@ def _write(connection: DuckDBPyConnection, folder: Path) -> dict:
 
 
 def _write_values(connection: DuckDBPyConnection, path: Path, total: int) -> None:
-    """The items in order, by plain writes: a full disk then raises an error, where a memory map would kill the process."""
+    """The items in order, by plain writes: a full disk then raises an error, where a memory map
+    would kill the process.
+    """
     with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<i4", "fortran_order": False, "shape": (total,)})
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<i4", "fortran_order": False, "shape": (total,)}
+        )
         for start in range(0, total, CHUNK):
-            # The table is sorted, so a range of row ids reads only its own part of it. One row of the chunk before checks the seam.
+            # The table is sorted, so a range of row ids reads only its own part of it. One row of
+            # the chunk before checks the seam.
             overlap = min(start, 1)
             rows = connection.execute(
-                'SELECT "user", item, "time", "row" FROM actions WHERE rowid >= ? AND rowid < ?', [start - overlap, start + CHUNK]
+                'SELECT "user", item, "time", "row" FROM actions WHERE rowid >= ? AND rowid < ?',
+                [start - overlap, start + CHUNK],
             ).fetchnumpy()
             _assert_ordered(rows)
             file.write(rows["item"][overlap:].astype("<i4").data)
 
 
 def _assert_ordered(rows: dict[str, np.ndarray]) -> None:
-    """Reading in order is what the result rests on, so it is checked: users rise, then a user's times, then rows where times are equal."""
-    (user, next_user), (time, next_time), (row, next_row) = ((rows[key][:-1], rows[key][1:]) for key in ("user", "time", "row"))
+    """Reading in order is what the result rests on, so it is checked: users rise, then a user's
+    times, then rows where times are equal.
+    """
+    (user, next_user), (time, next_time), (row, next_row) = (
+        (rows[key][:-1], rows[key][1:]) for key in ("user", "time", "row")
+    )
     in_time = (time < next_time) | (time == next_time) & (row < next_row)
     if not ((user < next_user) | (user == next_user) & in_time).all():
         raise RuntimeError("DuckDB returned actions out of order")

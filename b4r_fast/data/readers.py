@@ -1,4 +1,6 @@
-"""The readers of logs.py: each makes the table `log` of a file of its kind, and names the row and the column where it cannot."""
+"""The readers of logs.py: each makes the table `log` of a file of its kind, and names the row and
+the column where it cannot.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,44 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# Names that columns go by in public data sets, lower case without underscores, spaces and hyphens; the first that is there is taken.
+# Names that columns go by in public data sets, lower case without underscores, spaces and hyphens;
+# the first that is there is taken.
 KNOWN_NAMES = {
-    "user": ("userid", "user", "uid", "reviewerid", "customerid", "visitorid", "sessionid", "username", "useridx"),
-    "item": ("itemid", "item", "iid", "movieid", "productid", "parentasin", "asin", "businessid", "artistid", "trackid", "bookid", "sid"),
-    "time": ("timestamp", "time", "ts", "unixreviewtime", "datetime", "date", "eventtime", "createdat"),
+    "user": (
+        "userid",
+        "user",
+        "uid",
+        "reviewerid",
+        "customerid",
+        "visitorid",
+        "sessionid",
+        "username",
+        "useridx",
+    ),
+    "item": (
+        "itemid",
+        "item",
+        "iid",
+        "movieid",
+        "productid",
+        "parentasin",
+        "asin",
+        "businessid",
+        "artistid",
+        "trackid",
+        "bookid",
+        "sid",
+    ),
+    "time": (
+        "timestamp",
+        "time",
+        "ts",
+        "unixreviewtime",
+        "datetime",
+        "date",
+        "eventtime",
+        "createdat",
+    ),
     "rating": ("rating", "ratings", "score", "overall", "stars"),
 }
 NO_DELIMITER = "E'\\x01\\x02\\x03\\x04'"  # in no text
@@ -43,8 +78,9 @@ class Columns:
 class Format:
     """How logs of one format are written.
 
-    suffix: of their names, before a ".gz"; None where no name tells. read: the reader. For read_text, delimiter: between the fields of a
-    line; quote: around a field that holds a delimiter, "" where a quote is a character like any other; columns: what the fields are, ()
+    suffix: of their names, before a ".gz"; None where no name tells. read: the reader. For
+    read_text, delimiter: between the fields of a line; quote: around a field that holds a
+    delimiter, "" where a quote is a character like any other; columns: what the fields are, ()
     where a header says it; typed: the header has name:type.
     """
 
@@ -72,17 +108,25 @@ class Log:
 def read_sequences(connection: DuckDBPyConnection, log: Log) -> None:
     """Text with one sequence of items a line; the line's number is the user."""
     if any(astuple(log.columns)):
-        raise InputError(f"{log.path}: text with one sequence a line has no columns to name; `file_format` chooses another format")
+        raise InputError(
+            f"{log.path}: text with one sequence a line has no columns to name; `file_format`"
+            " chooses another format"
+        )
     if log.with_rating:
-        raise InputError(f"{log.path}: text with one sequence a line has no ratings for `min_rating`")
+        raise InputError(
+            f"{log.path}: text with one sequence a line has no ratings for `min_rating`"
+        )
     connection.execute(
         f"""
         CREATE TABLE log AS
-        SELECT row_number() OVER () AS "row", line::VARCHAR AS "user", item, row_number() OVER () AS "time"
+        SELECT row_number() OVER () AS "row", line::VARCHAR AS "user", item,
+               row_number() OVER () AS "time"
         FROM (SELECT line, unnest(string_split_regex(text, '[ \\t]+')) AS item
               FROM (SELECT row_number() OVER () AS line, trim(text, E' \\t\\r') AS text
-                    FROM read_csv(?, delim = {NO_DELIMITER}, header = false, auto_detect = false, quote = '', escape = '',
-                                  strict_mode = false, compression = {_compression(log.path)}, max_line_size = {LONGEST_LINE},
+                    FROM read_csv(?, delim = {NO_DELIMITER}, header = false, auto_detect = false,
+                                  quote = '', escape = '',
+                                  strict_mode = false, compression = {_compression(log.path)},
+                                  max_line_size = {LONGEST_LINE},
                                   columns = {{'text': 'VARCHAR'}}))
               WHERE text <> '')
         """,
@@ -92,7 +136,9 @@ def read_sequences(connection: DuckDBPyConnection, log: Log) -> None:
 
 @dataclass(frozen=True)
 class _Table:
-    """What rows come from: DuckDB's table function on a file, its columns' names, what SQL calls them, and the line of the n-th row."""
+    """What rows come from: DuckDB's table function on a file, its columns' names, what SQL calls
+    them, and the line of the n-th row.
+    """
 
     function: str
     file: Path
@@ -108,9 +154,17 @@ def read_parquet(connection: DuckDBPyConnection, log: Log) -> None:
         plain = log.scratch / "log.parquet"
         with gzip.open(log.path) as packed, open(plain, "wb") as file:
             shutil.copyfileobj(packed, file)
-    described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [_exactly(plain)]).fetchall()
+    described = connection.execute(
+        "DESCRIBE SELECT * FROM read_parquet(?)", [_exactly(plain)]
+    ).fetchall()
     names = [row[0] for row in described]
-    _read_table(connection, log, _Table("read_parquet(?)", plain, names, [_identifier(name) for name in names], lambda row: row))
+    _read_table(
+        connection,
+        log,
+        _Table(
+            "read_parquet(?)", plain, names, [_identifier(name) for name in names], lambda row: row
+        ),
+    )
 
 
 def read_text(connection: DuckDBPyConnection, log: Log) -> None:
@@ -124,8 +178,10 @@ def read_text(connection: DuckDBPyConnection, log: Log) -> None:
     types = ", ".join(f"{identifier}: 'VARCHAR'" for identifier in identifiers)
     delimiter, quote = log.format.delimiter, log.format.quote
     function = (
-        f"read_csv(?, delim = '{delimiter}', header = false, skip = {first_line if header else 0}, auto_detect = false,"
-        f" quote = '{quote}', escape = '{quote}', compression = {_compression(log.path)}, columns = {{{types}}})"
+        f"read_csv(?, delim = '{delimiter}', header = false, skip = {first_line if header else 0},"
+        " auto_detect = false,"
+        f" quote = '{quote}', escape = '{quote}', compression = {_compression(log.path)}, columns"
+        f" = {{{types}}})"
     )
 
     def line_of(row: int) -> int:
@@ -140,7 +196,9 @@ def _header(log: Log, line: int, fields: list[str]) -> tuple[bool, list[str]]:
     if columns:
         if not 2 <= len(fields) <= len(columns):
             expected = log.format.delimiter.join(columns)
-            raise InputError(f"{log.path}: row {line}: {len(fields)} fields, where {log.kind} has {expected}")
+            raise InputError(
+                f"{log.path}: row {line}: {len(fields)} fields, where {log.kind} has {expected}"
+            )
         return False, list(columns[: len(fields)])
     if not log.header:
         return False, [str(number) for number in range(1, len(fields) + 1)]
@@ -150,17 +208,26 @@ def _header(log: Log, line: int, fields: list[str]) -> tuple[bool, list[str]]:
 def _read_table(connection: DuckDBPyConnection, log: Log, table: _Table) -> None:
     """Everything is read as text first, so that what is wrong can be named."""
     places = _places(log, table.names)
-    selected = ", ".join(f'{table.identifiers[place]}::VARCHAR AS "{role}"' for role, place in places.items())
+    selected = ", ".join(
+        f'{table.identifiers[place]}::VARCHAR AS "{role}"' for role, place in places.items()
+    )
     connection.execute(
-        f'CREATE TABLE text AS SELECT row_number() OVER () AS "row", {selected} FROM {table.function}', [_exactly(table.file)]
+        f'CREATE TABLE text AS SELECT row_number() OVER () AS "row", {selected} FROM'
+        f" {table.function}",
+        [_exactly(table.file)],
     )
 
     def demand(role: str, condition: str, what: str) -> None:
-        row = first_value(connection, f'SELECT min("row") FROM text WHERE NOT coalesce({condition}, false)')
+        row = first_value(
+            connection, f'SELECT min("row") FROM text WHERE NOT coalesce({condition}, false)'
+        )
         if row is not None:
             value = first_value(connection, f'SELECT "{role}" FROM text WHERE "row" = {row}')
             found = f"is {value!r}: {what}" if value and value.strip() else "is empty"
-            raise InputError(f"{log.path}: row {table.line_of(row)}: column {table.names[places[role]]!r}, the {role}, {found}")
+            raise InputError(
+                f"{log.path}: row {table.line_of(row)}: column {table.names[places[role]]!r}, the"
+                f" {role}, {found}"
+            )
 
     demand("user", "trim(\"user\") <> ''", "")
     demand("item", "trim(item) <> ''", "")
@@ -171,21 +238,30 @@ def _read_table(connection: DuckDBPyConnection, log: Log, table: _Table) -> None
     if "rating" in places:
         demand("rating", "isfinite(TRY_CAST(rating AS DOUBLE))", "not a number")
         rating = ", rating::DOUBLE AS rating"
-    connection.execute(f'CREATE TABLE log AS SELECT "row", "user", item, {time} AS "time"{rating} FROM text')
+    connection.execute(
+        f'CREATE TABLE log AS SELECT "row", "user", item, {time} AS "time"{rating} FROM text'
+    )
     connection.execute("DROP TABLE text")
 
 
 def _kind_of_time(connection: DuckDBPyConnection) -> tuple[str, str]:
-    """How to read the whole column, and what each value must be: whole numbers, else numbers, else dates; or what fits the most rows."""
+    """How to read the whole column, and what each value must be: whole numbers, else numbers, else
+    dates; or what fits the most rows.
+    """
     kinds = {
         # A cast to BIGINT would round 1.5 to 2.
-        '"time"::BIGINT': 'regexp_full_match(trim("time"), \'[+-]?[0-9]+\') AND TRY_CAST("time" AS BIGINT) IS NOT NULL',
+        '"time"::BIGINT': (
+            'regexp_full_match(trim("time"), \'[+-]?[0-9]+\') AND TRY_CAST("time" AS BIGINT) IS'
+            " NOT NULL"
+        ),
         '"time"::DOUBLE': 'isfinite(TRY_CAST("time" AS DOUBLE))',
         'epoch_us("time"::TIMESTAMPTZ)': 'epoch_us(TRY_CAST("time" AS TIMESTAMPTZ)) IS NOT NULL',
     }
     fits_until = {}
     for expression, condition in kinds.items():
-        row = first_value(connection, f'SELECT min("row") FROM text WHERE NOT coalesce({condition}, false)')
+        row = first_value(
+            connection, f'SELECT min("row") FROM text WHERE NOT coalesce({condition}, false)'
+        )
         if row is None:
             return expression, condition
         fits_until[expression] = row
@@ -194,13 +270,18 @@ def _kind_of_time(connection: DuckDBPyConnection) -> tuple[str, str]:
 
 
 def _places(log: Log, names: list[str]) -> dict[str, int]:
-    """Where among names, from 0, the column of each role is; time only where there is one, rating only where it is asked for."""
-    chosen = {role: _choose(log.path, role, getattr(log.columns, role), names) for role in KNOWN_NAMES}
+    """Where among names, from 0, the column of each role is; time only where there is one, rating
+    only where it is asked for.
+    """
+    chosen = {
+        role: _choose(log.path, role, getattr(log.columns, role), names) for role in KNOWN_NAMES
+    }
     for role in ("user", "item", "rating") if log.with_rating else ("user", "item"):
         if chosen[role] is None:
             found = ", ".join(names)
             raise InputError(
-                f"{log.path}: no column looks like the {role} among: {found}; name it with `{role}_column` (a name or a number)"
+                f"{log.path}: no column looks like the {role} among: {found}; name it with"
+                f" `{role}_column` (a name or a number)"
             )
     if not log.with_rating:
         del chosen["rating"]
@@ -214,20 +295,32 @@ def _choose(path: Path, role: str, wanted: str | None, names: list[str]) -> int 
             return names.index(wanted)
         if wanted.isdecimal() and 1 <= int(wanted) <= len(names):
             return int(wanted) - 1
-        raise InputError(f"{path}: no column {wanted!r} for the {role}; there are: {', '.join(names)}")
+        raise InputError(
+            f"{path}: no column {wanted!r} for the {role}; there are: {', '.join(names)}"
+        )
     plain = [re.sub(r"[ _-]", "", name.lower()) for name in names]
     return next((plain.index(known) for known in KNOWN_NAMES[role] if known in plain), None)
 
 
 def rows(log: Log) -> Iterator[tuple[int, list[str]]]:
-    """The line each row of a text log starts at, from 1, and its fields; blank lines are no rows. For the header, and to name a row."""
+    """The line each row of a text log starts at, from 1, and its fields; blank lines are no rows.
+    For the header, and to name a row.
+    """
     opened: Any = gzip.open if _packed(log.path) else open
     delimiter = log.format.delimiter
     with opened(log.path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
         if len(delimiter) > 1:  # than csv takes
-            yield from ((line, text.rstrip("\r\n").split(delimiter)) for line, text in enumerate(file, 1) if text.strip())
+            yield from (
+                (line, text.rstrip("\r\n").split(delimiter))
+                for line, text in enumerate(file, 1)
+                if text.strip()
+            )
             return
-        reader = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if log.format.quote else csv.QUOTE_NONE)
+        reader = csv.reader(
+            file,
+            delimiter=delimiter,
+            quoting=csv.QUOTE_MINIMAL if log.format.quote else csv.QUOTE_NONE,
+        )
         line = 1
         for fields in reader:
             if fields:

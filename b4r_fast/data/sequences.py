@@ -1,4 +1,6 @@
-"""Users' histories as `prepare` writes them: memory-mapped, so a data set of any size opens at once."""
+"""Users' histories as `prepare` writes them: memory-mapped, so a data set of any size opens at
+once.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,22 @@ from ..packed import PackedSequences
 from .ids import RawIds
 
 FORMAT = "b4r-fast prepared 1"
-FILES = ("values.npy", "offsets.npy", "counts.npy", "items.parquet", "users.parquet", "statistics.json")
+FILES = (
+    "values.npy",
+    "offsets.npy",
+    "counts.npy",
+    "items.parquet",
+    "users.parquet",
+    "statistics.json",
+)
 
 
 @dataclass(frozen=True)
 class Sequences:
     """Histories of users end to end, chronological.
 
-    values: (actions,) int32 item ids 1 to num_items. starts, ends: (users,) int64, user u owns values[starts[u]:ends[u]].
+    values: (actions,) int32 item ids 1 to num_items. starts, ends: (users,) int64, user u owns
+    values[starts[u]:ends[u]].
     """
 
     values: np.ndarray
@@ -48,12 +58,18 @@ class Sequences:
 
     def without_last(self, n: int | np.ndarray) -> Sequences:
         """Leave out the last n items of every user; n may be one number for each."""
-        return Sequences(self.values, self.starts, np.maximum(self.ends - n, self.starts), self.num_items)
+        return Sequences(
+            self.values, self.starts, np.maximum(self.ends - n, self.starts), self.num_items
+        )
 
     def pack(self) -> PackedSequences:
         """All of them as a packed batch."""
         lengths = self.lengths
-        first = np.repeat(self.starts - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths) if len(self) else np.empty(0, np.int64)
+        first = (
+            np.repeat(self.starts - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths)
+            if len(self)
+            else np.empty(0, np.int64)
+        )
         values = self.values[first + np.arange(lengths.sum())].astype(np.int64)
         return PackedSequences.from_lengths(torch.from_numpy(values), torch.from_numpy(lengths))
 
@@ -61,7 +77,9 @@ class Sequences:
         """(num_items + 1,) int64: how often each item occurs; entry 0 is 0."""
         counts = np.zeros(self.num_items + 1, np.int64)
         for block in np.array_split(np.arange(len(self)), max(1, len(self) // 65_536)):
-            counts += np.bincount(self.select(block).pack().values.numpy(), minlength=self.num_items + 1)
+            counts += np.bincount(
+                self.select(block).pack().values.numpy(), minlength=self.num_items + 1
+            )
         return counts
 
 
@@ -75,7 +93,9 @@ class PreparedData:
 
     @classmethod
     def open(cls, folder: str | Path) -> PreparedData:
-        """Raises InputError where the folder is not a prepared one, or its files do not fit together."""
+        """Raises InputError where the folder is not a prepared one, or its files do not fit
+        together.
+        """
         folder = Path(folder)
         statistics = cls.read_statistics(folder)
         if statistics is None:
@@ -84,11 +104,25 @@ class PreparedData:
             values = np.load(folder / "values.npy", mmap_mode="r")
             offsets, counts = np.load(folder / "offsets.npy"), np.load(folder / "counts.npy")
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{folder}: values.npy, offsets.npy or counts.npy is absent or truncated ({error}); prepare again") from None
+            raise InputError(
+                f"{folder}: values.npy, offsets.npy or counts.npy is absent or truncated"
+                f" ({error}); prepare again"
+            ) from None
         users, items, actions = (statistics.get(name, -1) for name in ("users", "items", "actions"))
-        shapes = values.shape == (actions,) and offsets.shape == (users + 1,) and counts.shape == (items + 1,)
-        if not (shapes and values.dtype == np.int32 and offsets[0] == 0 and offsets[-1] == counts.sum() == actions):
-            raise InputError(f"{folder}: its arrays do not fit its statistics.json; prepare the data again")
+        shapes = (
+            values.shape == (actions,)
+            and offsets.shape == (users + 1,)
+            and counts.shape == (items + 1,)
+        )
+        if not (
+            shapes
+            and values.dtype == np.int32
+            and offsets[0] == 0
+            and offsets[-1] == counts.sum() == actions
+        ):
+            raise InputError(
+                f"{folder}: its arrays do not fit its statistics.json; prepare the data again"
+            )
         if (np.diff(offsets) < 0).any():
             raise InputError(f"{folder}: offsets.npy does not rise; prepare the data again")
         return cls(folder, statistics, Sequences(values, offsets[:-1], offsets[1:], items))
@@ -100,7 +134,11 @@ class PreparedData:
             statistics = json.loads((folder / "statistics.json").read_text())
         except (OSError, ValueError):
             return None
-        return statistics if isinstance(statistics, dict) and statistics.get("format") == FORMAT else None
+        return (
+            statistics
+            if isinstance(statistics, dict) and statistics.get("format") == FORMAT
+            else None
+        )
 
     @cached_property
     def item_ids(self) -> RawIds:

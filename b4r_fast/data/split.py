@@ -1,4 +1,6 @@
-"""The leave-one-out split (BERT4Rec, section 4.1): a user's last item tests, the second-last validates, the rest trains."""
+"""The leave-one-out split (BERT4Rec, section 4.1): a user's last item tests, the second-last
+validates, the rest trains.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ HELD_OUT = {"validation": 2, "test": 1}  # how many items of the end a stage's h
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """train: what may be learned from. users: the (evaluated,) users with at least 3 actions; shorter ones keep all their actions in train.
+    """train: what may be learned from. users: the (evaluated,) users with at least 3 actions;
+    shorter ones keep all their actions in train.
 
     A stage's history is all before its target, so the validation item belongs to the test history.
     """
@@ -36,6 +39,9 @@ def leave_one_out(sequences: Sequences) -> LeaveOneOut:
     """Split. Raises InputError where no user has 3 actions."""
     long_enough = sequences.lengths >= 3
     if not long_enough.any():
-        raise InputError(f"none of the {len(sequences)} users has 3 actions, so nobody can be held out for validation and test")
+        raise InputError(
+            f"none of the {len(sequences)} users has 3 actions, so nobody can be held out for"
+            " validation and test"
+        )
     train = sequences.without_last(np.where(long_enough, 2, 0))
     return LeaveOneOut(sequences, train, np.flatnonzero(long_enough))

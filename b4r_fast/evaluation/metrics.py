@@ -1,6 +1,8 @@
-"""Hit rate, normalised discounted cumulative gain and mean reciprocal rank, for one relevant item a user (BERT4Rec, section 4.2).
+"""Hit rate, normalised discounted cumulative gain and mean reciprocal rank, for one relevant item a
+user (BERT4Rec, section 4.2).
 
-With rank r of that item: HR@k = [r <= k], NDCG@k = [r <= k] / log2(r + 1), MRR = 1 / r; means over the users.
+With rank r of that item: HR@k = [r <= k], NDCG@k = [r <= k] / log2(r + 1), MRR = 1 / r; means over
+the users.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The 100 negatives of a user for sampled ranking: distinct items that the user never met, by popularity or uniformly."""
+"""The 100 negatives of a user for sampled ranking: distinct items that the user never met, by
+popularity or uniformly.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,18 @@ NEGATIVES = 100
 DRAWS = 4 * NEGATIVES  # of one round
 
 
-def draw_negatives(known: Sequences, weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """(users, 100) int64 item ids, in proportion to weights and without replacement, none among the user's known items.
+def draw_negatives(
+    known: Sequences, weights: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """(users, 100) int64 item ids, in proportion to weights and without replacement, none among the
+    user's known items.
 
-    known: each user's items that are out. weights: (num_items + 1,), entry 0 is 0. Draws with replacement and keeps the first 100 distinct
-    items that are allowed, which is drawing without replacement, and needs no memory that grows with users x items. Whoever lacks some
-    after one round, having seen most of what is popular, gets the rest by a race: item i arrives after Exp(1) / w_i, and the order of
-    arrival follows the same law (Efraimidis and Spirakis 2006), however small the weights left are.
-    Raises InputError where a user has fewer than 100 items left.
+    known: each user's items that are out. weights: (num_items + 1,), entry 0 is 0. Draws with
+    replacement and keeps the first 100 distinct items that are allowed, which is drawing without
+    replacement, and needs no memory that grows with users x items. Whoever lacks some after one
+    round, having seen most of what is popular, gets the rest by a race: item i arrives after Exp(1)
+    / w_i, and the order of arrival follows the same law (Efraimidis and Spirakis 2006), however
+    small the weights left are. Raises InputError where a user has fewer than 100 items left.
     """
     users, base = len(known), known.num_items + 1
     packed = known.pack()
@@ -26,10 +32,15 @@ def draw_negatives(known: Sequences, weights: np.ndarray, generator: np.random.G
     drawable = np.flatnonzero(weights)
     taken = np.bincount((out // base)[weights[out % base] > 0], minlength=users)
     if (len(drawable) - taken).min(initial=NEGATIVES) < NEGATIVES:
-        raise InputError(f"a user has fewer than {NEGATIVES} items left as negatives: the catalogue is too small for this protocol")
+        raise InputError(
+            f"a user has fewer than {NEGATIVES} items left as negatives: the catalogue is too"
+            " small for this protocol"
+        )
     cumulative = np.cumsum(weights, dtype=np.float64)
     rows = np.arange(users)[:, None]
-    items = np.searchsorted(cumulative, generator.random((users, DRAWS)) * cumulative[-1], side="right")
+    items = np.searchsorted(
+        cumulative, generator.random((users, DRAWS)) * cumulative[-1], side="right"
+    )
     keys = rows * base + items
     usable = ~np.isin(keys, out) & _first_occurrence(keys)
     first = np.argsort(~usable, axis=1, kind="stable")[:, :NEGATIVES]

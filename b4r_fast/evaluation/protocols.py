@@ -1,4 +1,6 @@
-"""Rank each user's held-out item: among all items, or among 100 sampled negatives. docs/evaluation.md says what each protocol does."""
+"""Rank each user's held-out item: among all items, or among 100 sampled negatives.
+docs/evaluation.md says what each protocol does.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ USERS_AT_A_TIME = 256
 
 @dataclass(frozen=True)
 class Ranker:
-    """Anything that scores items by a product: encode gives (batch, d) from histories, items (num_items, d), row r being item r + 1."""
+    """Anything that scores items by a product: encode gives (batch, d) from histories, items
+    (num_items, d), row r being item r + 1.
+    """
 
     encode: Callable[[PackedSequences], Tensor]
     items: Tensor
@@ -31,7 +35,9 @@ class Ranker:
     @classmethod
     def of_model(cls, model: BERT4Rec) -> Ranker:
         bias = model.output_bias
-        return cls(model.encode, model.item_embeddings.detach(), None if bias is None else bias.detach())
+        return cls(
+            model.encode, model.item_embeddings.detach(), None if bias is None else bias.detach()
+        )
 
     @classmethod
     def by_popularity(cls, counts: np.ndarray) -> Ranker:
@@ -49,16 +55,22 @@ def rank_held_out(
     seed: int = 0,
     progress: Callable[[int], None] = lambda users: None,
 ) -> np.ndarray:
-    """(evaluated users,) int64: the rank of each user's held-out item, 1 the best; ties count against it.
+    """(evaluated users,) int64: the rank of each user's held-out item, 1 the best; ties count
+    against it.
 
-    stage: "validation" or "test". protocol: "full", all items but those of the history; "pop100" or "uni100", 100 negatives that the user
-    never met, drawn by popularity or uniformly from `seed`. progress is called with the number of users done.
-    Memory is bounded whatever the catalogue. Raises InputError for an unknown protocol, or a catalogue too small for it.
+    stage: "validation" or "test". protocol: "full", all items but those of the history; "pop100" or
+    "uni100", 100 negatives that the user never met, drawn by popularity or uniformly from `seed`.
+    progress is called with the number of users done. Memory is bounded whatever the catalogue.
+    Raises InputError for an unknown protocol, or a catalogue too small for it.
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"`protocol` must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     # Popularity is counted over all actions, as the authors' code does.
-    weights = split.sequences.counts() if protocol == "pop100" else np.ones(split.sequences.num_items + 1, np.int64)
+    weights = (
+        split.sequences.counts()
+        if protocol == "pop100"
+        else np.ones(split.sequences.num_items + 1, np.int64)
+    )
     weights[0] = 0
     ranks = np.empty(len(split.users), np.int64)
     for number, (place, users) in enumerate(_in_parts(split.users)):
@@ -76,14 +88,23 @@ def rank_held_out(
 
 
 def _in_parts(users: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    return ((place, users[place : place + USERS_AT_A_TIME]) for place in range(0, len(users), USERS_AT_A_TIME))
+    return (
+        (place, users[place : place + USERS_AT_A_TIME])
+        for place in range(0, len(users), USERS_AT_A_TIME)
+    )
 
 
 def _rank_among_all(ranker: Ranker, histories: Sequences, targets: Tensor) -> Tensor:
     packed = histories.pack()
     hidden = ranker.encode(packed)
     seen = packed.to(hidden.device)
-    return ops.rank(hidden, ranker.items, ranker.bias, targets.to(hidden.device) - 1, exclude=(seen.values - 1, seen.cu_seqlens))
+    return ops.rank(
+        hidden,
+        ranker.items,
+        ranker.bias,
+        targets.to(hidden.device) - 1,
+        exclude=(seen.values - 1, seen.cu_seqlens),
+    )
 
 
 def _rank_among(ranker: Ranker, histories: Sequences, targets: Tensor, negatives: Tensor) -> Tensor:

@@ -21,19 +21,24 @@ CHOICES = {
 
 @dataclass(frozen=True, kw_only=True)
 class BERT4RecConfig:
-    """The configuration of a BERT4Rec model; the defaults are the paper's (Sun et al. 2019, sections 3 and 4.3).
+    """The configuration of a BERT4Rec model; the defaults are the paper's (Sun et al. 2019,
+    sections 3 and 4.3).
 
-    num_items: items have ids 1 to num_items, 0 is padding and num_items + 1 is [MASK]. max_length: tokens of a sequence, [MASK] included.
-    intermediate_size: of the feed-forward network, 4 hidden_size when None. loss "sampled": num_negatives shared by the batch, drawn by
-    sampler, logits corrected for how often each is drawn when logq_correction is true.
+    num_items: items have ids 1 to num_items, 0 is padding and num_items + 1 is [MASK]. max_length:
+    tokens of a sequence, [MASK] included. intermediate_size: of the feed-forward network, 4
+    hidden_size when None. loss "sampled": num_negatives shared by the batch, drawn by sampler,
+    logits corrected for how often each is drawn when logq_correction is true.
 
-    sparse_gradients, with loss "sampled": the item tables get their gradients as the rows that a step names, so that a step costs the same
-    for any number of items; train with b4r_fast.RowwiseAdamW.
+    sparse_gradients, with loss "sampled": the item tables get their gradients as the rows that a
+    step names, so that a step costs the same for any number of items; train with
+    b4r_fast.RowwiseAdamW.
 
-    Variants, for models trained elsewhere: norm "pre" normalises what goes into a sublayer, not what comes out of its residual sum;
-    final_norm adds a LayerNorm after the last layer; embedding_norm and projection_head can be left out; an output table of its own with
-    tie_embeddings=False; output_bias=False; positions_from="end" gives the newest token of a sequence position max_length - 1.
-    Raises ValueError for sizes, rates or choices that make no model.
+    Variants, for models trained elsewhere: norm "pre" normalises what goes into a sublayer, not
+    what comes out of its residual sum; final_norm adds a LayerNorm after the last layer;
+    embedding_norm and projection_head can be left out; an output table of its own with
+    tie_embeddings=False; output_bias=False; positions_from="end" gives the newest token of a
+    sequence position max_length - 1. Raises ValueError for sizes, rates or choices that make no
+    model.
     """
 
     num_items: int
@@ -63,19 +68,33 @@ class BERT4RecConfig:
     def __post_init__(self) -> None:
         if self.intermediate_size is None:
             object.__setattr__(self, "intermediate_size", 4 * self.hidden_size)
-        for name in ("num_items", "max_length", "hidden_size", "num_layers", "num_heads", "intermediate_size", "num_negatives"):
+        for name in (
+            "num_items",
+            "max_length",
+            "hidden_size",
+            "num_layers",
+            "num_heads",
+            "intermediate_size",
+            "num_negatives",
+        ):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
         if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size must be a multiple of num_heads, got {self.hidden_size} and {self.num_heads}")
+            raise ValueError(
+                f"hidden_size must be a multiple of num_heads, got {self.hidden_size} and"
+                f" {self.num_heads}"
+            )
         for name in ("hidden_dropout", "attention_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if not self.layer_norm_eps > 0.0:
             raise ValueError(f"layer_norm_eps must be positive, got {self.layer_norm_eps}")
         if self.sparse_gradients and self.loss != "sampled":
-            raise ValueError(f'sparse_gradients needs loss="sampled": loss={self.loss!r} has a gradient for every item')
+            raise ValueError(
+                f'sparse_gradients needs loss="sampled": loss={self.loss!r} has a gradient for'
+                " every item"
+            )
         for name, choices in CHOICES.items():
             check_choice(name, getattr(self, name), choices)
 
@@ -97,13 +116,20 @@ class BERT4RecConfig:
         try:
             content = json.loads(Path(path).read_text())
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file; a saved model has config.json and model.safetensors") from None
+            raise InputError(
+                f"{path}: no such file; a saved model has config.json and model.safetensors"
+            ) from None
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: not readable as JSON: {error}") from None
         if not isinstance(content, dict) or content.pop("model_type", None) != "bert4rec":
-            raise InputError(f'{path}: not the configuration of a BERT4Rec of this library (no "model_type": "bert4rec")')
+            raise InputError(
+                f'{path}: not the configuration of a BERT4Rec of this library (no "model_type":'
+                ' "bert4rec")'
+            )
         if unknown := content.keys() - {field.name for field in fields(cls)}:
-            raise InputError(f"{path}: unknown field {sorted(unknown)[0]!r}; was it written by a newer version?")
+            raise InputError(
+                f"{path}: unknown field {sorted(unknown)[0]!r}; was it written by a newer version?"
+            )
         try:
             return cls(**content)
         except (TypeError, ValueError) as error:

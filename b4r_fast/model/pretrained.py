@@ -21,7 +21,9 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 def save(model: BERT4Rec, folder: Path) -> None:
     """Write both files, each atomically. Raises InputError where they cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
     with atomic_write(folder / WEIGHTS) as path:
         safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
     with atomic_write(folder / CONFIG) as path:
@@ -29,7 +31,9 @@ def save(model: BERT4Rec, folder: Path) -> None:
 
 
 def load(kind: type[BERT4Rec], folder: Path) -> BERT4Rec:
-    """A model of this class, with the weights that save wrote. Raises InputError for files that are absent, truncated or foreign."""
+    """A model of this class, with the weights that save wrote. Raises InputError for files that are
+    absent, truncated or foreign.
+    """
     model = kind(BERT4RecConfig.from_json_file(folder / CONFIG))
     weights = folder / WEIGHTS
     if not weights.is_file():
@@ -37,7 +41,9 @@ def load(kind: type[BERT4Rec], folder: Path) -> BERT4Rec:
     try:
         tensors = safetensors.torch.load_file(weights)
     except (safetensors.SafetensorError, OSError) as error:
-        raise InputError(f"{weights}: not a readable safetensors file, it may be truncated: {error}") from None
+        raise InputError(
+            f"{weights}: not a readable safetensors file, it may be truncated: {error}"
+        ) from None
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -1,4 +1,6 @@
-"""The seeds of one training step: one for each op that drops or samples, all of them following from the step's own."""
+"""The seeds of one training step: one for each op that drops or samples, all of them following from
+the step's own.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class LayerSeeds(NamedTuple):
 
 
 class StepSeeds(NamedTuple):
-    """int64 scalars for the embedding, each of the layers, and the negatives: in this order they are SEED_STEP apart."""
+    """int64 scalars for the embedding, each of the layers, and the negatives: in this order they
+    are SEED_STEP apart.
+    """
 
     embedding: Tensor
     layers: list[LayerSeeds]
@@ -28,9 +32,15 @@ class StepSeeds(NamedTuple):
 
     @classmethod
     def of(cls, seed: Tensor, steps: Tensor) -> StepSeeds:
-        """seed: int64 scalar. steps: those of seed_steps, on the same device. Nothing is read back, so a step can be recorded."""
+        """seed: int64 scalar. steps: those of seed_steps, on the same device. Nothing is read back,
+        so a step can be recorded.
+        """
         embedding, *each, negatives = (seed + steps).unbind()
-        return cls(embedding, [LayerSeeds(*seeds) for seeds in zip(each[0::3], each[1::3], each[2::3])], negatives)
+        return cls(
+            embedding,
+            [LayerSeeds(*seeds) for seeds in zip(each[0::3], each[1::3], each[2::3])],
+            negatives,
+        )
 
 
 def seed_steps(num_layers: int) -> Tensor:

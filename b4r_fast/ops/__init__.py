@@ -1,4 +1,6 @@
-"""The ops: each usable alone, with autograd, under torch.compile; docs/ has a page on the maths of each."""
+"""The ops: each usable alone, with autograd, under torch.compile; docs/ has a page on the maths of
+each.
+"""
 
 from .adamw_rows import adamw_rows
 from .attention import attention

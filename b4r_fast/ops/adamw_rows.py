@@ -18,7 +18,8 @@ def _check_values(table, exp_avg, exp_avg_sq, rows, gradient, *_):
 
 
 _op = define(
-    "adamw_rows(Tensor(a!) table, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor rows, Tensor gradient, float lr, float beta1,"
+    "adamw_rows(Tensor(a!) table, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor rows, Tensor"
+    " gradient, float lr, float beta1,"
     " float beta2, float eps, float weight_decay, int step) -> ()",
     _fake,
     check_values=_check_values,
@@ -38,14 +39,18 @@ def adamw_rows(
     weight_decay: float,
     step: int,
 ) -> None:
-    """Take one step of AdamW (Loshchilov and Hutter 2019, algorithm 2) on the named rows; no other row is read or written.
+    """Take one step of AdamW (Loshchilov and Hutter 2019, algorithm 2) on the named rows; no other
+    row is read or written.
 
-    table, exp_avg, exp_avg_sq: (V, d) or (V,), contiguous, written in place. rows: (U,) int64, each at most once. gradient: (U, d) or (U,),
-    theirs. step: how many steps the table has had, this one included, from 1. Raises ValueError for a wrong shape, dtype, device, row or
-    step, and for tables that are not contiguous.
+    table, exp_avg, exp_avg_sq: (V, d) or (V,), contiguous, written in place. rows: (U,) int64, each
+    at most once. gradient: (U, d) or (U,), theirs. step: how many steps the table has had, this one
+    included, from 1. Raises ValueError for a wrong shape, dtype, device, row or step, and for
+    tables that are not contiguous.
     """
     shape = "V d" if isinstance(table, Tensor) and table.dim() == 2 else "V"
-    sizes = check_tensors(None, {}, table=(table, shape), exp_avg=(exp_avg, shape), exp_avg_sq=(exp_avg_sq, shape))
+    sizes = check_tensors(
+        None, {}, table=(table, shape), exp_avg=(exp_avg, shape), exp_avg_sq=(exp_avg_sq, shape)
+    )
     check_tensors(torch.int64, sizes, table, rows=(rows, "U"))
     check_tensors(None, sizes, table, gradient=(gradient, shape.replace("V", "U")))
     for name, tensor in (("table", table), ("exp_avg", exp_avg), ("exp_avg_sq", exp_avg_sq)):

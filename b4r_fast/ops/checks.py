@@ -9,10 +9,14 @@ from torch._subclasses import FakeTensor
 Sized = tuple[Tensor | None, str]
 
 
-def check_tensors(dtype: torch.dtype | None, sizes: dict[str, int], like: Tensor | None = None, **tensors: Sized) -> dict[str, int]:
-    """Check tensors given as name=(tensor, "T d"): dtype, device, and one size for each letter; None passes for an absent tensor.
+def check_tensors(
+    dtype: torch.dtype | None, sizes: dict[str, int], like: Tensor | None = None, **tensors: Sized
+) -> dict[str, int]:
+    """Check tensors given as name=(tensor, "T d"): dtype, device, and one size for each letter;
+    None passes for an absent tensor.
 
-    dtype None asks for the floating dtype of `like`, or of the first tensor. sizes: the letters known so far, extended and returned.
+    dtype None asks for the floating dtype of `like`, or of the first tensor. sizes: the letters
+    known so far, extended and returned.
     """
     for name, (tensor, shape) in tensors.items():
         if tensor is None:
@@ -23,24 +27,43 @@ def check_tensors(dtype: torch.dtype | None, sizes: dict[str, int], like: Tensor
             like = tensor
         expected = dtype or like.dtype
         if tensor.dtype != expected or (dtype is None and not tensor.dtype.is_floating_point):
-            wanted = f"the dtype of the other tensors, {expected}" if expected.is_floating_point else str(dtype or "a floating dtype")
+            wanted = (
+                f"the dtype of the other tensors, {expected}"
+                if expected.is_floating_point
+                else str(dtype or "a floating dtype")
+            )
             raise ValueError(f"{name} must have {wanted}, got {tensor.dtype}")
         if tensor.device != like.device:
-            raise ValueError(f"{name} must be on {like.device} as the other tensors, got {tensor.device}")
+            raise ValueError(
+                f"{name} must be on {like.device} as the other tensors, got {tensor.device}"
+            )
         letters = shape.split()
-        if tensor.dim() != len(letters) or any(size != sizes.setdefault(letter, size) for letter, size in zip(letters, tensor.shape)):
+        if tensor.dim() != len(letters) or any(
+            size != sizes.setdefault(letter, size) for letter, size in zip(letters, tensor.shape)
+        ):
             known = ", ".join(f"{letter}={sizes[letter]}" for letter in letters if letter in sizes)
-            raise ValueError(f"{name} must have shape ({', '.join(letters)}) with {known or 'any sizes'}, got {tuple(tensor.shape)}")
+            raise ValueError(
+                f"{name} must have shape ({', '.join(letters)}) with {known or 'any sizes'}, got"
+                f" {tuple(tensor.shape)}"
+            )
     return sizes
 
 
 def readable(tensor: Tensor) -> bool:
-    """Whether reading the values waits for nothing: they are not on a GPU, and there, not those of a tensor being traced or a fake one."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not isinstance(tensor, FakeTensor)
+    """Whether reading the values waits for nothing: they are not on a GPU, and there, not those of
+    a tensor being traced or a fake one.
+    """
+    return (
+        tensor.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not isinstance(tensor, FakeTensor)
+    )
 
 
 def check_dropout(dropout_p: float, seed: Tensor | None, device: torch.device) -> Tensor | None:
-    """The seed to use: None when nothing is dropped, the given one, or one drawn from torch's generator."""
+    """The seed to use: None when nothing is dropped, the given one, or one drawn from torch's
+    generator.
+    """
     if not 0.0 <= dropout_p < 1.0:
         raise ValueError(f"dropout_p must lie in [0, 1), got {dropout_p}")
     return None if dropout_p == 0.0 else check_seed(seed, device)
@@ -62,8 +85,12 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
-def check_range(name: str, ids: Tensor, low: int, high: int, kind: str, *, ignored: int | None = None) -> None:
-    """Every element must lie in [low, high], or be the ignored value. kind says what the elements are: "rows of items"."""
+def check_range(
+    name: str, ids: Tensor, low: int, high: int, kind: str, *, ignored: int | None = None
+) -> None:
+    """Every element must lie in [low, high], or be the ignored value. kind says what the elements
+    are: "rows of items".
+    """
     if ids.numel() == 0:
         return
     least, greatest = (int(x) for x in torch.aminmax(ids))
@@ -72,23 +99,36 @@ def check_range(name: str, ids: Tensor, low: int, high: int, kind: str, *, ignor
         least = int(others.min()) if others.numel() else low
     if least < low or greatest > high:
         also = f", or {ignored}" if ignored is not None else ""
-        raise ValueError(f"{name} must be {kind}, {low} to {high}{also}; got {least if least < low else greatest}")
+        raise ValueError(
+            f"{name} must be {kind}, {low} to {high}{also}; got"
+            f" {least if least < low else greatest}"
+        )
 
 
-def check_rows(name: str, rows: Tensor, table: str, size: int, *, ignored: int | None = None) -> None:
+def check_rows(
+    name: str, rows: Tensor, table: str, size: int, *, ignored: int | None = None
+) -> None:
     """Every element must be a row of a table of this size, or the ignored value."""
     check_range(name, rows, 0, size - 1, f"rows of {table}", ignored=ignored)
 
 
 def check_offsets(name: str, offsets: Tensor, total: int, max_seqlen: int | None = None) -> None:
-    """Offsets must begin at 0, never fall, end at the number of elements, and no piece may be longer than max_seqlen."""
+    """Offsets must begin at 0, never fall, end at the number of elements, and no piece may be
+    longer than max_seqlen.
+    """
     first, last = (int(offsets[0]), int(offsets[-1])) if offsets.numel() else (-1, -1)
     if first != 0 or last != total:
-        raise ValueError(f"{name} must begin with 0 and end with the number of elements, {total}; got {first} and {last}")
+        raise ValueError(
+            f"{name} must begin with 0 and end with the number of elements, {total}; got {first}"
+            f" and {last}"
+        )
     if offsets.numel() == 1:
         return
     shortest, longest = (int(x) for x in torch.aminmax(offsets.diff()))
     if shortest < 0:
         raise ValueError(f"{name} must not decrease")
     if max_seqlen is not None and longest > max_seqlen:
-        raise ValueError(f"max_seqlen must be at least the longest sequence of {name}, {longest}; got {max_seqlen}")
+        raise ValueError(
+            f"max_seqlen must be at least the longest sequence of {name}, {longest}; got"
+            f" {max_seqlen}"
+        )

@@ -1,4 +1,6 @@
-"""Dropout(LN(item embedding + position embedding)): the input of the transformer (paper, section 3.4)."""
+"""Dropout(LN(item embedding + position embedding)): the input of the transformer (paper, section
+3.4).
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,26 @@ def _fake(values, positions, items, position_table, weight, bias, eps, dropout_p
     return y, *fake_statistics(y)
 
 
-def _fake_backward(dy, values, positions, items, position_table, weight, mean, rstd, dropout_p, seed, value_rows, num_rows):
-    return items.new_empty(num_rows, items.shape[1]), torch.empty_like(position_table), torch.empty_like(weight), torch.empty_like(weight)
+def _fake_backward(
+    dy,
+    values,
+    positions,
+    items,
+    position_table,
+    weight,
+    mean,
+    rstd,
+    dropout_p,
+    seed,
+    value_rows,
+    num_rows,
+):
+    return (
+        items.new_empty(num_rows, items.shape[1]),
+        torch.empty_like(position_table),
+        torch.empty_like(weight),
+        torch.empty_like(weight),
+    )
 
 
 def _check_values(values, positions, items, position_table, *_):
@@ -26,7 +46,8 @@ def _check_values(values, positions, items, position_table, *_):
 
 
 _forward_op = define(
-    "embedding_layer_norm(Tensor values, Tensor positions, Tensor items, Tensor position_table, Tensor weight, Tensor bias, float eps,"
+    "embedding_layer_norm(Tensor values, Tensor positions, Tensor items, Tensor position_table,"
+    " Tensor weight, Tensor bias, float eps,"
     " float dropout_p, Tensor? seed, bool sparse) -> (Tensor y, Tensor mean, Tensor rstd)",
     _fake,
     check_values=_check_values,
@@ -34,7 +55,8 @@ _forward_op = define(
 )
 # value_rows: where in the gradient of items, of num_rows rows, each token adds.
 _backward_op = define(
-    "embedding_layer_norm_backward(Tensor dy, Tensor values, Tensor positions, Tensor items, Tensor position_table, Tensor weight,"
+    "embedding_layer_norm_backward(Tensor dy, Tensor values, Tensor positions, Tensor items,"
+    " Tensor position_table, Tensor weight,"
     " Tensor mean, Tensor rstd, float dropout_p, Tensor? seed, Tensor value_rows, SymInt num_rows)"
     " -> (Tensor ditems, Tensor dposition_table, Tensor dweight, Tensor dbias)",
     _fake_backward,
@@ -74,14 +96,25 @@ def embedding_layer_norm(
     seed: Tensor | None = None,
     sparse: bool = False,
 ) -> Tensor:
-    """Dropout(LayerNorm(items[values] + position_table[positions])), differentiable in both tables, weight and bias.
+    """Dropout(LayerNorm(items[values] + position_table[positions])), differentiable in both tables,
+    weight and bias.
 
-    values, positions: (T,) int64 rows of items (V, d) and of position_table (P, d). weight, bias: (d,). seed: int64 scalar tensor for the
-    dropout; None draws one from torch's generator. sparse: the gradient of items is a sparse tensor of the rows that values name, as in
-    torch.nn.Embedding; not under torch.compile. Returns (T, d). Raises ValueError for a wrong shape, dtype, device, row, or dropout_p
-    outside [0, 1).
+    values, positions: (T,) int64 rows of items (V, d) and of position_table (P, d). weight, bias:
+    (d,). seed: int64 scalar tensor for the dropout; None draws one from torch's generator. sparse:
+    the gradient of items is a sparse tensor of the rows that values name, as in torch.nn.Embedding;
+    not under torch.compile. Returns (T, d). Raises ValueError for a wrong shape, dtype, device,
+    row, or dropout_p outside [0, 1).
     """
-    sizes = check_tensors(None, {}, items=(items, "V d"), position_table=(position_table, "P d"), weight=(weight, "d"), bias=(bias, "d"))
+    sizes = check_tensors(
+        None,
+        {},
+        items=(items, "V d"),
+        position_table=(position_table, "P d"),
+        weight=(weight, "d"),
+        bias=(bias, "d"),
+    )
     check_tensors(torch.int64, sizes, items, values=(values, "T"), positions=(positions, "T"))
     seed = check_dropout(dropout_p, seed, items.device)
-    return _forward_op(values, positions, items, position_table, weight, bias, eps, dropout_p, seed, sparse)[0]
+    return _forward_op(
+        values, positions, items, position_table, weight, bias, eps, dropout_p, seed, sparse
+    )[0]

@@ -30,7 +30,8 @@ _forward_op = define(
     like="joint",
 )
 _backward_op = define(
-    f"joint_attention_backward(Tensor dout, Tensor? q, Tensor joint, Tensor out, Tensor lse, {PACKING}) -> (Tensor? dq, Tensor djoint)",
+    "joint_attention_backward(Tensor dout, Tensor? q, Tensor joint, Tensor out, Tensor lse,"
+    f" {PACKING}) -> (Tensor? dq, Tensor djoint)",
     _fake_backward,
 )
 
@@ -61,20 +62,33 @@ def joint_attention(
     seed: Tensor | None = None,
     scale: float | None = None,
 ) -> Tensor:
-    """attention whose operands come out of one projection, and whose gradient goes back into it without being put together first.
+    """attention whose operands come out of one projection, and whose gradient goes back into it
+    without being put together first.
 
-    joint: (T, 3, H, D), q, k and v of every token; or with q (R, H, D) and cu_seqlens_q, for the tokens that ask, (T, 2, H, D), k and v.
-    All else as in attention. Returns (T, H, D) or (R, H, D). Raises ValueError as attention does.
+    joint: (T, 3, H, D), q, k and v of every token; or with q (R, H, D) and cu_seqlens_q, for the
+    tokens that ask, (T, 2, H, D), k and v. All else as in attention. Returns (T, H, D) or (R, H,
+    D). Raises ValueError as attention does.
     """
     parts = 3 if q is None else 2
     if isinstance(joint, Tensor) and (joint.dim() != 4 or joint.shape[1] != parts):
-        raise ValueError(f"joint must have shape (T, {parts}, H, D) {'without' if q is None else 'with'} q, got {tuple(joint.shape)}")
+        raise ValueError(
+            f"joint must have shape (T, {parts}, H, D) {'without' if q is None else 'with'} q, got"
+            f" {tuple(joint.shape)}"
+        )
     if (q is None) != (cu_seqlens_q is None):
         raise ValueError("q and cu_seqlens_q must be given together")
     sizes = check_tensors(None, {}, joint=(joint, "T parts H D"), q=(q, "R H D"))
-    check_tensors(torch.int32, sizes, joint, cu_seqlens=(cu_seqlens, "batch+1"), cu_seqlens_q=(cu_seqlens_q, "batch+1"))
+    check_tensors(
+        torch.int32,
+        sizes,
+        joint,
+        cu_seqlens=(cu_seqlens, "batch+1"),
+        cu_seqlens_q=(cu_seqlens_q, "batch+1"),
+    )
     seed = check_dropout(dropout_p, seed, joint.device)
     if scale is None:
         scale = joint.shape[3] ** -0.5
     starts_q = cu_seqlens if cu_seqlens_q is None else cu_seqlens_q
-    return _forward_op(q, joint, starts_q, cu_seqlens, max_seqlen, max_seqlen, scale, dropout_p, seed)[0]
+    return _forward_op(
+        q, joint, starts_q, cu_seqlens, max_seqlen, max_seqlen, scale, dropout_p, seed
+    )[0]

@@ -17,7 +17,10 @@ def _fake_backward(dy, x, w):
 
 
 _forward_op = define("linear(Tensor x, Tensor w, Tensor b) -> Tensor", _fake)
-_backward_op = define("linear_backward(Tensor dy, Tensor x, Tensor w) -> (Tensor dx, Tensor dw, Tensor db)", _fake_backward)
+_backward_op = define(
+    "linear_backward(Tensor dy, Tensor x, Tensor w) -> (Tensor dx, Tensor dw, Tensor db)",
+    _fake_backward,
+)
 
 
 def _setup(ctx, inputs, output):
@@ -34,7 +37,8 @@ differentiate(_forward_op, _backward, _setup)
 def linear(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     """x w^T + b, differentiable in all three.
 
-    x: (T, in). w: (out, in), b: (out,), as nn.Linear stores them. Returns (T, out). Raises ValueError for a wrong shape, dtype or device.
+    x: (T, in). w: (out, in), b: (out,), as nn.Linear stores them. Returns (T, out). Raises
+    ValueError for a wrong shape, dtype or device.
     """
     check_tensors(None, {}, x=(x, "T in"), w=(w, "out in"), b=(b, "out"))
     return _forward_op(x, w, b)

@@ -1,4 +1,6 @@
-"""LN(GELU(x w^T + b)): the head before the product with the item table (paper, equation 7, and the authors' code)."""
+"""LN(GELU(x w^T + b)): the head before the product with the item table (paper, equation 7, and the
+authors' code).
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,14 @@ def _fake_backward(dy, x, w, u, weight, *_):
 
 
 _forward_op = define(
-    "linear_gelu_layer_norm(Tensor x, Tensor w, Tensor b, Tensor weight, Tensor bias, float eps, str approximate)"
+    "linear_gelu_layer_norm(Tensor x, Tensor w, Tensor b, Tensor weight, Tensor bias, float eps,"
+    " str approximate)"
     " -> (Tensor y, Tensor u, Tensor mean, Tensor rstd)",
     _fake,
 )
 _backward_op = define(
-    "linear_gelu_layer_norm_backward(Tensor dy, Tensor x, Tensor w, Tensor u, Tensor weight, Tensor mean, Tensor rstd, str approximate)"
+    "linear_gelu_layer_norm_backward(Tensor dy, Tensor x, Tensor w, Tensor u, Tensor weight,"
+    " Tensor mean, Tensor rstd, str approximate)"
     " -> (Tensor dx, Tensor dw, Tensor db, Tensor dweight, Tensor dbias)",
     _fake_backward,
     like="x",
@@ -46,13 +50,23 @@ differentiate(_forward_op, _backward, _setup)
 
 
 def linear_gelu_layer_norm(
-    x: Tensor, w: Tensor, b: Tensor, weight: Tensor, bias: Tensor, *, eps: float, approximate: str = "none"
+    x: Tensor,
+    w: Tensor,
+    b: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    eps: float,
+    approximate: str = "none",
 ) -> Tensor:
     """LayerNorm(GELU(x w^T + b)), differentiable in all five.
 
-    x: (T, in). w: (d, in), b: (d,), as nn.Linear stores them. weight, bias: (d,). eps: added to the variance. approximate: "none" for the
-    exact GELU, "tanh" for its tanh approximation. Returns (T, d). Raises ValueError for a wrong shape, dtype, device or approximate.
+    x: (T, in). w: (d, in), b: (d,), as nn.Linear stores them. weight, bias: (d,). eps: added to the
+    variance. approximate: "none" for the exact GELU, "tanh" for its tanh approximation. Returns (T,
+    d). Raises ValueError for a wrong shape, dtype, device or approximate.
     """
-    check_tensors(None, {}, x=(x, "T in"), w=(w, "d in"), b=(b, "d"), weight=(weight, "d"), bias=(bias, "d"))
+    check_tensors(
+        None, {}, x=(x, "T in"), w=(w, "d in"), b=(b, "d"), weight=(weight, "d"), bias=(bias, "d")
+    )
     check_choice("approximate", approximate, ("none", "tanh"))
     return _forward_op(x, w, b, weight, bias, eps, approximate)[0]

@@ -20,18 +20,28 @@ def _check_values(hidden, items, bias, targets, exclude, exclude_offsets):
 
 
 _rank_op = define(
-    "rank(Tensor hidden, Tensor items, Tensor? bias, Tensor targets, Tensor? exclude, Tensor? exclude_offsets) -> Tensor",
+    "rank(Tensor hidden, Tensor items, Tensor? bias, Tensor targets, Tensor? exclude, Tensor?"
+    " exclude_offsets) -> Tensor",
     _fake,
     check_values=_check_values,
 )
 
 
 @torch.no_grad()
-def rank(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, *, exclude: Exclude | None = None) -> Tensor:
-    """(N,) int64: the place of each row's target among all items by hidden items^T + bias, 1 the best. Not differentiable.
+def rank(
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    *,
+    exclude: Exclude | None = None,
+) -> Tensor:
+    """(N,) int64: the place of each row's target among all items by hidden items^T + bias, 1 the
+    best. Not differentiable.
 
-    hidden: (N, d). items: (V, d). bias: (V,) or None. targets: (N,) int64 rows of items. exclude: as in topk; the target itself always
-    takes part. Ties, and scores that are not numbers, count against the target. Raises ValueError for a wrong shape, dtype, device or row.
+    hidden: (N, d). items: (V, d). bias: (V,) or None. targets: (N,) int64 rows of items. exclude:
+    as in topk; the target itself always takes part. Ties, and scores that are not numbers, count
+    against the target. Raises ValueError for a wrong shape, dtype, device or row.
     """
     sizes = check_tensors(None, {}, hidden=(hidden, "N d"), items=(items, "V d"), bias=(bias, "V"))
     check_tensors(torch.int64, sizes, hidden, targets=(targets, "N"))

@@ -12,7 +12,9 @@ def _fake(loss, targets, mean):
     return loss.new_empty(()), loss.new_empty(())
 
 
-_op = define("reduce_loss(Tensor loss, Tensor targets, bool mean) -> (Tensor total, Tensor weight)", _fake)
+_op = define(
+    "reduce_loss(Tensor loss, Tensor targets, bool mean) -> (Tensor total, Tensor weight)", _fake
+)
 
 
 def _setup(ctx, inputs, output):
@@ -30,6 +32,8 @@ differentiate(_op, _backward, _setup)
 
 
 def reduce_loss(loss: Tensor, targets: Tensor, reduction: str) -> Tensor:
-    """Rows -> "none": rows, "sum": their sum, "mean": the mean over rows with a target, 0 when there is none."""
+    """Rows -> "none": rows, "sum": their sum, "mean": the mean over rows with a target, 0 when
+    there is none.
+    """
     check_choice("reduction", reduction, ("mean", "sum", "none"))
     return loss if reduction == "none" else _op(loss, targets, reduction == "mean")[0]

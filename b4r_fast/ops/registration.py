@@ -1,4 +1,6 @@
-"""How an op is registered with torch.library: schema, kernels chosen by the backends, fake implementation, checks of values, autograd."""
+"""How an op is registered with torch.library: schema, kernels chosen by the backends, fake
+implementation, checks of values, autograd.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,15 @@ from .. import backends
 LIBRARY = torch.library.Library("b4r_fast", "DEF")
 
 
-def define(schema: str, fake: Callable, *, check_values: Callable | None = None, like: str | None = None) -> torch._ops.OpOverload:
+def define(
+    schema: str, fake: Callable, *, check_values: Callable | None = None, like: str | None = None
+) -> torch._ops.OpOverload:
     """Define b4r_fast::name by its schema and return it.
 
-    like: the argument that decides device and dtype, and so the backend; None for the first. check_values: called with all arguments
-    before the kernel, for tensors on the CPU only, where reading them waits for nothing; it raises ValueError for what would make a
-    kernel read out of bounds.
+    like: the argument that decides device and dtype, and so the backend; None for the first.
+    check_values: called with all arguments before the kernel, for tensors on the CPU only, where
+    reading them waits for nothing; it raises ValueError for what would make a kernel read out of
+    bounds.
     """
     name = schema.partition("(")[0]
     arguments = [argument.name for argument in torch._C.parse_schema(schema).arguments]
@@ -38,9 +43,11 @@ def define(schema: str, fake: Callable, *, check_values: Callable | None = None,
 
 
 class _FirstDerivative(torch.autograd.Function):
-    """Gradients as they are, with a backward that refuses where PyTorch would go on with 0 or a part of the second derivative.
+    """Gradients as they are, with a backward that refuses where PyTorch would go on with 0 or a
+    part of the second derivative.
 
-    origins: what the gradients come from, so that whoever differentiates by it passes here; one of its own for all others.
+    origins: what the gradients come from, so that whoever differentiates by it passes here; one of
+    its own for all others.
     """
 
     @staticmethod
@@ -52,11 +59,15 @@ class _FirstDerivative(torch.autograd.Function):
         raise RuntimeError("b4r_fast has first derivatives only")
 
 
-def differentiate(operator: torch._ops.OpOverload, backward: Callable, setup_context: Callable) -> None:
+def differentiate(
+    operator: torch._ops.OpOverload, backward: Callable, setup_context: Callable
+) -> None:
     """Register the op's autograd formula, for first derivatives."""
 
     def setup(ctx, inputs, output):
-        ctx.set_materialize_grads(False)  # or the outputs that are not differentiable get gradients of zeros
+        ctx.set_materialize_grads(
+            False
+        )  # or the outputs that are not differentiable get gradients of zeros
         setup_context(ctx, inputs, output)
 
     def backward_once(ctx, *gradients):
@@ -67,6 +78,10 @@ def differentiate(operator: torch._ops.OpOverload, backward: Callable, setup_con
         with torch.no_grad():
             results = backward(ctx, *gradients)
         results = results if isinstance(results, tuple) else (results,)
-        return _FirstDerivative.apply(results, torch.ones((), requires_grad=True), *gradients, *ctx.saved_tensors)
+        return _FirstDerivative.apply(
+            results, torch.ones((), requires_grad=True), *gradients, *ctx.saved_tensors
+        )
 
-    torch.library.register_autograd(operator.name(), backward_once, setup_context=setup, lib=LIBRARY)
+    torch.library.register_autograd(
+        operator.name(), backward_once, setup_context=setup, lib=LIBRARY
+    )

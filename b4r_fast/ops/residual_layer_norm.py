@@ -1,4 +1,6 @@
-"""LN(x + Dropout(sublayer)): the end of every sublayer of a post-norm transformer (paper, section 3.2)."""
+"""LN(x + Dropout(sublayer)): the end of every sublayer of a post-norm transformer (paper, section
+3.2).
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,23 @@ def _fake(x, sublayer, weight, bias, eps, dropout_p, seed):
 
 
 def _fake_backward(dy, x, sublayer, weight, mean, rstd, dropout_p, seed):
-    return x.new_empty(x.shape), x.new_empty(x.shape), torch.empty_like(weight), torch.empty_like(weight)
+    return (
+        x.new_empty(x.shape),
+        x.new_empty(x.shape),
+        torch.empty_like(weight),
+        torch.empty_like(weight),
+    )
 
 
 _forward_op = define(
-    "residual_layer_norm(Tensor x, Tensor sublayer, Tensor weight, Tensor bias, float eps, float dropout_p, Tensor? seed)"
+    "residual_layer_norm(Tensor x, Tensor sublayer, Tensor weight, Tensor bias, float eps, float"
+    " dropout_p, Tensor? seed)"
     " -> (Tensor y, Tensor mean, Tensor rstd)",
     _fake,
 )
 _backward_op = define(
-    "residual_layer_norm_backward(Tensor dy, Tensor x, Tensor sublayer, Tensor weight, Tensor mean, Tensor rstd, float dropout_p,"
+    "residual_layer_norm_backward(Tensor dy, Tensor x, Tensor sublayer, Tensor weight, Tensor"
+    " mean, Tensor rstd, float dropout_p,"
     " Tensor? seed) -> (Tensor dx, Tensor dsublayer, Tensor dweight, Tensor dbias)",
     _fake_backward,
     like="x",
@@ -52,13 +61,24 @@ differentiate(_forward_op, _backward, _setup)
 
 
 def residual_layer_norm(
-    x: Tensor, sublayer: Tensor, weight: Tensor, bias: Tensor, *, eps: float, dropout_p: float = 0.0, seed: Tensor | None = None
+    x: Tensor,
+    sublayer: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    eps: float,
+    dropout_p: float = 0.0,
+    seed: Tensor | None = None,
 ) -> Tensor:
-    """LayerNorm(x + Dropout(sublayer)) over the last dimension, differentiable in x, sublayer, weight and bias.
+    """LayerNorm(x + Dropout(sublayer)) over the last dimension, differentiable in x, sublayer,
+    weight and bias.
 
-    x, sublayer: (T, d). weight, bias: (d,). eps: added to the variance. seed: int64 scalar tensor for the dropout; None draws one from
-    torch's generator. Returns (T, d). Raises ValueError for a wrong shape, dtype, device, or dropout_p outside [0, 1).
+    x, sublayer: (T, d). weight, bias: (d,). eps: added to the variance. seed: int64 scalar tensor
+    for the dropout; None draws one from torch's generator. Returns (T, d). Raises ValueError for a
+    wrong shape, dtype, device, or dropout_p outside [0, 1).
     """
-    check_tensors(None, {}, x=(x, "T d"), sublayer=(sublayer, "T d"), weight=(weight, "d"), bias=(bias, "d"))
+    check_tensors(
+        None, {}, x=(x, "T d"), sublayer=(sublayer, "T d"), weight=(weight, "d"), bias=(bias, "d")
+    )
     seed = check_dropout(dropout_p, seed, x.device)
     return _forward_op(x, sublayer, weight, bias, eps, dropout_p, seed)[0]

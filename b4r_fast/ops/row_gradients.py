@@ -1,4 +1,6 @@
-"""Gradients of large tables as the rows that a step names, in torch's sparse layout, as torch.nn.Embedding(sparse=True) has them."""
+"""Gradients of large tables as the rows that a step names, in torch's sparse layout, as
+torch.nn.Embedding(sparse=True) has them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from torch import Tensor
 
 
 def number_rows(*named: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The rows that the tensors name, each once and sorted, and the tensors with each row's place among them.
+    """The rows that the tensors name, each once and sorted, and the tensors with each row's place
+    among them.
 
     Negative entries name no row, and have no place: 0 stands there.
     """
@@ -21,4 +24,6 @@ def number_rows(*named: Tensor) -> tuple[Tensor, list[Tensor]]:
 def sparse_gradient(rows: Tensor, values: Tensor, num_rows: int) -> Tensor:
     """A table of num_rows rows that is 0 but for these rows, which are unique and sorted."""
     size = (num_rows, *values.shape[1:])
-    return torch.sparse_coo_tensor(rows[None], values, size, check_invariants=False, is_coalesced=True)
+    return torch.sparse_coo_tensor(
+        rows[None], values, size, check_invariants=False, is_coalesced=True
+    )

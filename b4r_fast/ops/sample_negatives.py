@@ -16,7 +16,8 @@ def _fake(shape, num_items, sampler, counts, seed):
 
 
 _sample_op = define(
-    "sample_negatives(SymInt[] shape, SymInt num_items, str sampler, Tensor? counts, Tensor seed) -> (Tensor rows, Tensor log_q)",
+    "sample_negatives(SymInt[] shape, SymInt num_items, str sampler, Tensor? counts, Tensor"
+    " seed) -> (Tensor rows, Tensor log_q)",
     _fake,
     like="seed",
 )
@@ -33,11 +34,13 @@ def sample_negatives(
 ) -> tuple[Tensor, Tensor]:
     """Draw rows of a table of num_items with replacement.
 
-    num_negatives: K, or a shape such as (rows, K) for negatives of each row. sampler: "uniform"; "popularity", in proportion to counts
-    (num_items,) int64; or "log_uniform", row r with probability log((r + 2) / (r + 1)) / log(num_items + 1), for tables sorted by falling
-    popularity. seed: int64 scalar tensor; None draws one from torch's generator. device: where to draw, when neither seed nor counts say.
-    Returns the rows, int64, and log_q, float32, of that shape: the log of how often a row is expected among K draws, K the last size.
-    Raises ValueError for an unknown sampler, absent or unusable counts, or sizes below 1.
+    num_negatives: K, or a shape such as (rows, K) for negatives of each row. sampler: "uniform";
+    "popularity", in proportion to counts (num_items,) int64; or "log_uniform", row r with
+    probability log((r + 2) / (r + 1)) / log(num_items + 1), for tables sorted by falling
+    popularity. seed: int64 scalar tensor; None draws one from torch's generator. device: where to
+    draw, when neither seed nor counts say. Returns the rows, int64, and log_q, float32, of that
+    shape: the log of how often a row is expected among K draws, K the last size. Raises ValueError
+    for an unknown sampler, absent or unusable counts, or sizes below 1.
     """
     shape = [num_negatives] if isinstance(num_negatives, int) else list(num_negatives)
     if not shape or min(shape) < 1:
@@ -46,7 +49,10 @@ def sample_negatives(
         raise ValueError(f"num_items must be at least 1, got {num_items}")
     check_choice("sampler", sampler, SAMPLERS)
     if (counts is not None) != (sampler == "popularity"):
-        raise ValueError(f"counts must be given for sampler='popularity' and for no other, got sampler={sampler!r}")
+        raise ValueError(
+            "counts must be given for sampler='popularity' and for no other, got"
+            f" sampler={sampler!r}"
+        )
     located = next((tensor for tensor in (seed, counts) if tensor is not None), None)
     seed = check_seed(seed, torch.device(device or "cpu") if located is None else located.device)
     if counts is not None:

@@ -18,8 +18,23 @@ def _fake(hidden, items, bias, targets, negatives, log_q, sparse):
     return fake_losses(hidden)
 
 
-def _fake_backward(dloss, hidden, items, bias, targets, negatives, log_q, loss, lse, target_rows, negative_rows, num_rows):
-    return items.new_empty(num_rows, items.shape[1]), None if bias is None else bias.new_empty(num_rows)
+def _fake_backward(
+    dloss,
+    hidden,
+    items,
+    bias,
+    targets,
+    negatives,
+    log_q,
+    loss,
+    lse,
+    target_rows,
+    negative_rows,
+    num_rows,
+):
+    return items.new_empty(num_rows, items.shape[1]), None if bias is None else bias.new_empty(
+        num_rows
+    )
 
 
 def _check_values(hidden, items, bias, targets, negatives, log_q, sparse):
@@ -28,15 +43,19 @@ def _check_values(hidden, items, bias, targets, negatives, log_q, sparse):
 
 
 _forward_op = define(
-    "sampled_softmax_loss(Tensor hidden, Tensor items, Tensor? bias, Tensor targets, Tensor negatives, Tensor? log_q, bool sparse)"
+    "sampled_softmax_loss(Tensor hidden, Tensor items, Tensor? bias, Tensor targets, Tensor"
+    " negatives, Tensor? log_q, bool sparse)"
     " -> (Tensor loss, Tensor dhidden, Tensor lse)",
     _fake,
     check_values=_check_values,
 )
-# target_rows, negative_rows: where in the gradient, of num_rows rows, each target and negative adds.
+# target_rows, negative_rows: where in the gradient, of num_rows rows, each target and negative
+# adds.
 _backward_op = define(
-    "sampled_softmax_loss_backward(Tensor dloss, Tensor hidden, Tensor items, Tensor? bias, Tensor targets, Tensor negatives,"
-    " Tensor? log_q, Tensor loss, Tensor lse, Tensor target_rows, Tensor negative_rows, SymInt num_rows)"
+    "sampled_softmax_loss_backward(Tensor dloss, Tensor hidden, Tensor items, Tensor? bias,"
+    " Tensor targets, Tensor negatives,"
+    " Tensor? log_q, Tensor loss, Tensor lse, Tensor target_rows, Tensor negative_rows, SymInt"
+    " num_rows)"
     " -> (Tensor ditems, Tensor? dbias)",
     _fake_backward,
     like="hidden",  # dloss is fp32 whatever the others are
@@ -62,8 +81,18 @@ def _backward(ctx, dloss, *_):
             ditems = sparse_gradient(rows, ditems, items.shape[0])
             dbias = None if dbias is None else sparse_gradient(rows, dbias, items.shape[0])
         else:
-            ditems, dbias = _backward_op(dloss, *inputs, loss, lse, targets, negatives, items.shape[0])
-    return scaled_rows(dloss, dhidden) if needs_hidden else None, ditems, dbias, None, None, None, None
+            ditems, dbias = _backward_op(
+                dloss, *inputs, loss, lse, targets, negatives, items.shape[0]
+            )
+    return (
+        scaled_rows(dloss, dhidden) if needs_hidden else None,
+        ditems,
+        dbias,
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 differentiate(_forward_op, _backward, _setup)
@@ -82,18 +111,26 @@ def sampled_softmax_loss(
 ) -> Tensor:
     """-log softmax over the target and K negatives; differentiable in hidden, items and bias.
 
-    hidden: (N, d). items: (V, d). bias: (V,) or None. targets: (N,) int64 rows of items; -100 gives no loss and no gradient.
-    negatives: int64 rows of items, (K,) shared by all rows or (N, K) private. log_q: the shape of negatives, float32 or the dtype of
-    hidden, the log of how often each is expected among the K draws (sample_negatives returns it), subtracted from its logit, so that
-    the loss estimates the full softmax (Bengio and Senecal 2008); None subtracts nothing. A negative that is the row's own target is
-    left out. reduction as in softmax_loss.
-    sparse: the gradients of items and bias are sparse tensors of the rows that targets and negatives name, not dense ones of V rows; not
-    under torch.compile, which knows no sparse gradients.
-    Raises ValueError for a wrong shape, dtype, device, target, negative or reduction.
+    hidden: (N, d). items: (V, d). bias: (V,) or None. targets: (N,) int64 rows of items; -100 gives
+    no loss and no gradient. negatives: int64 rows of items, (K,) shared by all rows or (N, K)
+    private. log_q: the shape of negatives, float32 or the dtype of hidden, the log of how often
+    each is expected among the K draws (sample_negatives returns it), subtracted from its logit, so
+    that the loss estimates the full softmax (Bengio and Senecal 2008); None subtracts nothing. A
+    negative that is the row's own target is left out. reduction as in softmax_loss. sparse: the
+    gradients of items and bias are sparse tensors of the rows that targets and negatives name, not
+    dense ones of V rows; not under torch.compile, which knows no sparse gradients. Raises
+    ValueError for a wrong shape, dtype, device, target, negative or reduction.
     """
     sizes = check_tensors(None, {}, hidden=(hidden, "N d"), items=(items, "V d"), bias=(bias, "V"))
     shape = "K" if isinstance(negatives, Tensor) and negatives.dim() == 1 else "N K"
     check_tensors(torch.int64, sizes, hidden, targets=(targets, "N"), negatives=(negatives, shape))
-    check_tensors(torch.float32 if getattr(log_q, "dtype", None) == torch.float32 else None, sizes, hidden, log_q=(log_q, shape))
+    check_tensors(
+        torch.float32 if getattr(log_q, "dtype", None) == torch.float32 else None,
+        sizes,
+        hidden,
+        log_q=(log_q, shape),
+    )
     log_q = None if log_q is None else log_q.to(torch.promote_types(hidden.dtype, torch.float32))
-    return reduce_loss(_forward_op(hidden, items, bias, targets, negatives, log_q, sparse)[0], targets, reduction)
+    return reduce_loss(
+        _forward_op(hidden, items, bias, targets, negatives, log_q, sparse)[0], targets, reduction
+    )

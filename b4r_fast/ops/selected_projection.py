@@ -1,4 +1,6 @@
-"""What joint_attention takes where only some tokens ask: queries of those, keys and values of all (paper, section 3.3)."""
+"""What joint_attention takes where only some tokens ask: queries of those, keys and values of all
+(paper, section 3.3).
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,14 @@ def _check_values(x, w, b, rows):
 
 
 _forward_op = define(
-    "selected_projection(Tensor x, Tensor w, Tensor b, Tensor rows) -> (Tensor x_selected, Tensor q, Tensor joint)",
+    "selected_projection(Tensor x, Tensor w, Tensor b, Tensor rows) -> (Tensor x_selected,"
+    " Tensor q, Tensor joint)",
     _fake,
     check_values=_check_values,
 )
 _backward_op = define(
-    "selected_projection_backward(Tensor? dx_selected, Tensor dq, Tensor djoint, Tensor x, Tensor x_selected, Tensor w, Tensor rows)"
+    "selected_projection_backward(Tensor? dx_selected, Tensor dq, Tensor djoint, Tensor x, Tensor"
+    " x_selected, Tensor w, Tensor rows)"
     " -> (Tensor dx, Tensor dw, Tensor db)",
     _fake_backward,
     like="dq",
@@ -51,11 +55,15 @@ def _backward(ctx, dx_selected, dq, djoint):
 differentiate(_forward_op, _backward, _setup)
 
 
-def selected_projection(x: Tensor, w: Tensor, b: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(x_selected, q, joint): x[rows], x_selected w_q^T + b_q, and x w_kv^T + b_kv; differentiable in x, w and b.
+def selected_projection(
+    x: Tensor, w: Tensor, b: Tensor, rows: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(x_selected, q, joint): x[rows], x_selected w_q^T + b_q, and x w_kv^T + b_kv; differentiable
+    in x, w and b.
 
-    x: (T, in). w: (3 d, in), b: (3 d,): one projection whose first third is w_q and b_q. rows: (R,) int64 rows of x, each at most once.
-    Returns (R, in), (R, d), (T, 2 d). Raises ValueError for a wrong shape, dtype, device or row.
+    x: (T, in). w: (3 d, in), b: (3 d,): one projection whose first third is w_q and b_q. rows: (R,)
+    int64 rows of x, each at most once. Returns (R, in), (R, d), (T, 2 d). Raises ValueError for a
+    wrong shape, dtype, device or row.
     """
     sizes = check_tensors(None, {}, x=(x, "T in"), w=(w, "3d in"), b=(b, "3d"))
     check_tensors(torch.int64, sizes, x, rows=(rows, "R"))

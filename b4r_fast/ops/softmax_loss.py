@@ -1,4 +1,6 @@
-"""The softmax over the whole catalogue and its negative log-likelihood (paper, equations 7 and 8), without a logits matrix kept."""
+"""The softmax over the whole catalogue and its negative log-likelihood (paper, equations 7 and 8),
+without a logits matrix kept.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,14 @@ def _check_values(hidden, items, bias, targets):
 
 
 _forward_op = define(
-    "softmax_loss(Tensor hidden, Tensor items, Tensor? bias, Tensor targets) -> (Tensor loss, Tensor dhidden, Tensor lse)",
+    "softmax_loss(Tensor hidden, Tensor items, Tensor? bias, Tensor targets) -> (Tensor loss,"
+    " Tensor dhidden, Tensor lse)",
     _fake,
     check_values=_check_values,
 )
 _backward_op = define(
-    "softmax_loss_backward(Tensor dloss, Tensor hidden, Tensor items, Tensor? bias, Tensor targets, Tensor loss, Tensor lse)"
+    "softmax_loss_backward(Tensor dloss, Tensor hidden, Tensor items, Tensor? bias, Tensor"
+    " targets, Tensor loss, Tensor lse)"
     " -> (Tensor ditems, Tensor? dbias)",
     _fake_backward,
     like="hidden",  # dloss is fp32 whatever the others are
@@ -94,16 +98,24 @@ def _backward_reduced(ctx, dloss, *_):
 differentiate(_reduced_op, _backward_reduced, _setup_reduced)
 
 
-def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, *, reduction: str = "mean") -> Tensor:
+def softmax_loss(
+    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, *, reduction: str = "mean"
+) -> Tensor:
     """-log softmax(hidden items^T + bias)[target], differentiable in hidden, items and bias.
 
-    hidden: (N, d). items: (V, d). bias: (V,) or None. targets: (N,) int64 rows of items; -100 gives no loss and no gradient.
-    reduction: "mean" over the rows with a target (0 when there is none), "sum", or "none" for (N,).
-    Raises ValueError for a wrong shape, dtype, device, target or reduction.
+    hidden: (N, d). items: (V, d). bias: (V,) or None. targets: (N,) int64 rows of items; -100 gives
+    no loss and no gradient. reduction: "mean" over the rows with a target (0 when there is none),
+    "sum", or "none" for (N,). Raises ValueError for a wrong shape, dtype, device, target or
+    reduction.
     """
     sizes = check_tensors(None, {}, hidden=(hidden, "N d"), items=(items, "V d"), bias=(bias, "V"))
     check_tensors(torch.int64, sizes, hidden, targets=(targets, "N"))
     # In fp16 the gradient of the sum may overflow where that of the mean does not.
-    if reduction in ("mean", "sum") and torch.is_grad_enabled() and items.requires_grad and items.dtype != torch.float16:
+    if (
+        reduction in ("mean", "sum")
+        and torch.is_grad_enabled()
+        and items.requires_grad
+        and items.dtype != torch.float16
+    ):
         return _reduced_op(hidden, items, bias, targets, reduction == "mean")[0]
     return reduce_loss(_forward_op(hidden, items, bias, targets)[0], targets, reduction)

@@ -17,7 +17,9 @@ def check_exclude(exclude: Exclude | None, hidden: Tensor) -> tuple[Tensor | Non
         return None, None
     rows, offsets = exclude
     check_tensors(torch.int64, {}, hidden, exclude=(rows, "E"))
-    check_tensors(torch.int32, {"N+1": hidden.shape[0] + 1}, hidden, **{"exclude offsets": (offsets, "N+1")})
+    check_tensors(
+        torch.int32, {"N+1": hidden.shape[0] + 1}, hidden, **{"exclude offsets": (offsets, "N+1")}
+    )
     return rows, offsets
 
 
@@ -28,7 +30,9 @@ def check_exclude_values(exclude: Tensor | None, offsets: Tensor | None, num_row
 
 
 def _fake(hidden, items, bias, k, exclude, exclude_offsets, candidates):
-    return hidden.new_empty(hidden.shape[0], k), hidden.new_empty((hidden.shape[0], k), dtype=torch.int64)
+    return hidden.new_empty(hidden.shape[0], k), hidden.new_empty(
+        (hidden.shape[0], k), dtype=torch.int64
+    )
 
 
 def _check_values(hidden, items, bias, k, exclude, exclude_offsets, candidates):
@@ -38,7 +42,8 @@ def _check_values(hidden, items, bias, k, exclude, exclude_offsets, candidates):
 
 
 _topk_op = define(
-    "topk(Tensor hidden, Tensor items, Tensor? bias, SymInt k, Tensor? exclude, Tensor? exclude_offsets, Tensor? candidates)"
+    "topk(Tensor hidden, Tensor items, Tensor? bias, SymInt k, Tensor? exclude, Tensor?"
+    " exclude_offsets, Tensor? candidates)"
     " -> (Tensor scores, Tensor rows)",
     _fake,
     check_values=_check_values,
@@ -55,16 +60,23 @@ def topk(
     exclude: Exclude | None = None,
     candidates: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The k rows of items with the highest hidden items^T + bias, best first; ties: the lower row first. Not differentiable.
+    """The k rows of items with the highest hidden items^T + bias, best first; ties: the lower row
+    first. Not differentiable.
 
-    hidden: (N, d). items: (V, d). bias: (V,) or None. exclude: (rows (E,) int64, offsets (N + 1,) int32), row i leaves out
-    rows[offsets[i]:offsets[i + 1]]. candidates: int64 rows of items, (C,) for all rows or (N, C) for each; None: all.
-    Returns scores (N, k) and rows (N, k) int64; where fewer than k remain, -inf and -1.
-    Raises ValueError for a wrong shape, dtype, device, row, or k below 1.
+    hidden: (N, d). items: (V, d). bias: (V,) or None. exclude: (rows (E,) int64, offsets (N + 1,)
+    int32), row i leaves out rows[offsets[i]:offsets[i + 1]]. candidates: int64 rows of items, (C,)
+    for all rows or (N, C) for each; None: all. Returns scores (N, k) and rows (N, k) int64; where
+    fewer than k remain, -inf and -1. Raises ValueError for a wrong shape, dtype, device, row, or k
+    below 1.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     sizes = check_tensors(None, {}, hidden=(hidden, "N d"), items=(items, "V d"), bias=(bias, "V"))
     if candidates is not None:
-        check_tensors(torch.int64, sizes, hidden, candidates=(candidates, "C" if candidates.dim() == 1 else "N C"))
+        check_tensors(
+            torch.int64,
+            sizes,
+            hidden,
+            candidates=(candidates, "C" if candidates.dim() == 1 else "N C"),
+        )
     return _topk_op(hidden, items, bias, k, *check_exclude(exclude, hidden), candidates)

@@ -20,7 +20,9 @@ USERS_AT_A_TIME = 256
 
 @dataclass(frozen=True)
 class Recommendation:
-    """items: raw ids, best first, and their scores. skipped: raw ids of the history that the model does not know."""
+    """items: raw ids, best first, and their scores. skipped: raw ids of the history that the model
+    does not know.
+    """
 
     items: list[str]
     scores: list[float]
@@ -28,7 +30,9 @@ class Recommendation:
 
 
 class Recommender:
-    """The best model of a training run, with the map of its raw item ids. Raises InputError where the folder is no run."""
+    """The best model of a training run, with the map of its raw item ids. Raises InputError where
+    the folder is no run.
+    """
 
     def __init__(self, run: str | Path) -> None:
         self.run = Path(run)
@@ -36,7 +40,10 @@ class Recommender:
         self.model = BERT4Rec.from_pretrained(self.run)
         self.item_ids = RawIds(self.run / "items.parquet", "item", first=1)
         if len(self.item_ids) != self.model.config.num_items:
-            raise InputError(f"{self.run}: items.parquet has {len(self.item_ids)} items, the model {self.model.config.num_items}")
+            raise InputError(
+                f"{self.run}: items.parquet has {len(self.item_ids)} items, the model"
+                f" {self.model.config.num_items}"
+            )
 
     @cached_property
     def data(self) -> PreparedData:
@@ -44,30 +51,45 @@ class Recommender:
         return PreparedData.open(self.file.data)
 
     def history_of(self, raw_user: str) -> list[str]:
-        """All items of a user of the training data, oldest first. Raises InputError for an unknown user."""
+        """All items of a user of the training data, oldest first. Raises InputError for an unknown
+        user.
+        """
         user = int(self.data.user_ids.to_internal([raw_user])[0])
         return self.item_ids.to_raw(self.data.sequences[user])
 
     def recommend(
-        self, histories: Sequence[Sequence[str]], k: int = 10, *, exclude_seen: bool = True, candidates: Sequence[str] | None = None
+        self,
+        histories: Sequence[Sequence[str]],
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        candidates: Sequence[str] | None = None,
     ) -> Iterator[Recommendation]:
-        """The k best next items for each history of raw ids, oldest first; the users need not be known.
+        """The k best next items for each history of raw ids, oldest first; the users need not be
+        known.
 
-        Items of a history that the model does not know are left out and reported. candidates: recommend among these raw ids only.
-        Raises InputError for an unknown candidate, or k below 1.
+        Items of a history that the model does not know are left out and reported. candidates:
+        recommend among these raw ids only. Raises InputError for an unknown candidate, or k below
+        1.
         """
         if k < 1:
             raise InputError(f"`k` must be at least 1, got {k}")
-        allowed = None if candidates is None else torch.from_numpy(self.item_ids.to_internal(candidates))
+        allowed = (
+            None if candidates is None else torch.from_numpy(self.item_ids.to_internal(candidates))
+        )
         if allowed is not None and allowed.numel() == 0:
             raise InputError("the list of candidates is empty")
         k = min(k, self.model.config.num_items)
         for start in range(0, len(histories), USERS_AT_A_TIME):
             part = histories[start : start + USERS_AT_A_TIME]
             known = [self.item_ids.known(history) for history in part]
-            packed = PackedSequences.from_lists([self.item_ids.to_internal(history).tolist() for history in known])
+            packed = PackedSequences.from_lists(
+                [self.item_ids.to_internal(history).tolist() for history in known]
+            )
             ids, scores = self.model.recommend(packed, k, exclude_seen, allowed)
             for history, seen, row, row_scores in zip(part, known, ids, scores):
                 found = row > 0
                 skipped = sorted(set(map(str, history)) - set(map(str, seen)))
-                yield Recommendation(self.item_ids.to_raw(row[found].numpy()), row_scores[found].tolist(), skipped)
+                yield Recommendation(
+                    self.item_ids.to_raw(row[found].numpy()), row_scores[found].tolist(), skipped
+                )

@@ -19,16 +19,23 @@ LAST = "checkpoints/last.ckpt"
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes beside the old checkpoint and replaces it when all is on disk; reads tensors and plain values only, never code."""
+    """Writes beside the old checkpoint and replaces it when all is on disk; reads tensors and plain
+    values only, never code.
+    """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         with atomic_write(path) as temporary:
             try:
                 torch.save(checkpoint, temporary)
-            except RuntimeError as error:  # torch's zip writer hides the system's reason, a full disk most of the time
+            # torch's zip writer hides the system's reason, a full disk most of the time
+            except RuntimeError as error:
                 raise OSError(f"{str(error).splitlines()[0]} (is the disk full?)") from error
 
-    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
         return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: str | Path) -> None:
@@ -40,9 +47,11 @@ class Interrupted(Exception):
 
 
 class KeepLast(Checkpoint):
-    """Writes last.ckpt every so many steps, after every epoch's validation, and on Ctrl-C, at the end of the step that is running.
+    """Writes last.ckpt every so many steps, after every epoch's validation, and on Ctrl-C, at the
+    end of the step that is running.
 
-    A Checkpoint, because those come after all other callbacks at an epoch's end, early stopping included, and so save what they have noted.
+    A Checkpoint, because those come after all other callbacks at an epoch's end, early stopping
+    included, and so save what they have noted.
     """
 
     def __init__(self, run: Path, every_steps: int) -> None:
@@ -64,7 +73,8 @@ class KeepLast(Checkpoint):
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         if trainer.is_last_batch:
-            return  # the epoch's end comes next; a run resumed between the two would miss its validation
+            # the epoch's end comes next; a run resumed between the two would miss its validation
+            return
         if self.interrupted or trainer.global_step % self.every_steps == 0:
             trainer.save_checkpoint(self.path)
         if self.interrupted:
@@ -77,7 +87,9 @@ class KeepLast(Checkpoint):
 
 
 class KeepBest(lightning.Callback):
-    """Saves the model with the best validation NDCG@10 as config.json and model.safetensors of the run folder."""
+    """Saves the model with the best validation NDCG@10 as config.json and model.safetensors of the
+    run folder.
+    """
 
     def __init__(self, run: Path) -> None:
         self.run, self.best, self.best_epoch = run, -1.0, -1

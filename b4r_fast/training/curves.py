@@ -12,15 +12,22 @@ from .module import MONITOR
 
 
 def read_metrics(run: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Loss and validation points, each (points, 2) of step and value; where a resumed run repeats a step, the later value counts."""
+    """Loss and validation points, each (points, 2) of step and value; where a resumed run repeats a
+    step, the later value counts.
+    """
     series: dict[str, dict[int, float]] = {"loss": {}, MONITOR: {}}
-    for file in sorted(run.glob("logs/version_*/metrics.csv"), key=lambda path: int(path.parent.name.removeprefix("version_"))):
+    for file in sorted(
+        run.glob("logs/version_*/metrics.csv"),
+        key=lambda path: int(path.parent.name.removeprefix("version_")),
+    ):
         with open(file, newline="") as rows:
             for row in csv.DictReader(rows):
                 for name, points in series.items():
                     if row.get(name):
                         points[int(row["step"])] = float(row[name])
-    loss, validation = (np.array(sorted(points.items())).reshape(-1, 2) for points in series.values())
+    loss, validation = (
+        np.array(sorted(points.items())).reshape(-1, 2) for points in series.values()
+    )
     return loss, validation
 
 
@@ -37,14 +44,28 @@ def draw_curves(run: Path) -> Path:
     window = max(1, len(loss) // 40)
     if len(loss) >= window > 1:
         smooth = np.convolve(loss[:, 1], np.ones(window) / window, mode="valid")
-        left.plot(loss[window - 1 :, 0], smooth, color="#08519c", linewidth=2, label=f"mean of {window} points")
+        left.plot(
+            loss[window - 1 :, 0],
+            smooth,
+            color="#08519c",
+            linewidth=2,
+            label=f"mean of {window} points",
+        )
     left.set(xlabel="step", ylabel="training loss")
     left.legend(frameon=False)
-    right.plot(validation[:, 0], validation[:, 1], color="#08519c", linewidth=2, marker="o", markersize=3)
+    right.plot(
+        validation[:, 0], validation[:, 1], color="#08519c", linewidth=2, marker="o", markersize=3
+    )
     if len(validation):
         step, value = validation[validation[:, 1].argmax()]
         right.axvline(step, color="#bbbbbb", linestyle="--", linewidth=1, zorder=0)
-        right.annotate(f"best: {value:.4f}", (step, value), xytext=(-6, 8), textcoords="offset points", ha="right")
+        right.annotate(
+            f"best: {value:.4f}",
+            (step, value),
+            xytext=(-6, 8),
+            textcoords="offset points",
+            ha="right",
+        )
         right.margins(y=0.15)
     right.set(xlabel="step", ylabel="validation NDCG@10, all items ranked")
     for axes in (left, right):

@@ -16,36 +16,58 @@ MONITOR = "val_ndcg@10"
 
 
 class ClozeModule(lightning.LightningModule):
-    """The Cloze loss, AdamW with warm-up and linear decay, and the full ranking of the validation items after each epoch.
+    """The Cloze loss, AdamW with warm-up and linear decay, and the full ranking of the validation
+    items after each epoch.
 
-    Dropout, masks and order follow from the batch's own seed, so no generator's state belongs to a checkpoint.
+    Dropout, masks and order follow from the batch's own seed, so no generator's state belongs to a
+    checkpoint.
     """
 
-    def __init__(self, model: BERT4Rec, split: LeaveOneOut, settings: TrainSettings, total_steps: int) -> None:
+    def __init__(
+        self, model: BERT4Rec, split: LeaveOneOut, settings: TrainSettings, total_steps: int
+    ) -> None:
         super().__init__()
-        self.model, self.split, self.settings, self.total_steps = model, split, settings, total_steps
+        self.model, self.split, self.settings, self.total_steps = (
+            model,
+            split,
+            settings,
+            total_steps,
+        )
 
     def training_step(self, batch: ClozeBatch, _: int) -> Tensor:
         loss = self.model(batch.inputs, batch.labels, seed=batch.seed).loss
         self.log("loss", loss.detach(), batch_size=1)
         return loss
 
-    def transfer_batch_to_device(self, batch: ClozeBatch, device: torch.device, _: int) -> ClozeBatch:
-        return ClozeBatch(batch.inputs.to(device, non_blocking=True), batch.labels.to(device), batch.seed.to(device))
+    def transfer_batch_to_device(
+        self, batch: ClozeBatch, device: torch.device, _: int
+    ) -> ClozeBatch:
+        return ClozeBatch(
+            batch.inputs.to(device, non_blocking=True),
+            batch.labels.to(device),
+            batch.seed.to(device),
+        )
 
     def configure_optimizers(self):
         decayed = [p for p in self.model.parameters() if p.dim() > 1]
         others = [p for p in self.model.parameters() if p.dim() <= 1]
         optimizer = RowwiseAdamW(
-            [{"params": decayed, "weight_decay": self.settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            [
+                {"params": decayed, "weight_decay": self.settings.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
             lr=self.settings.learning_rate,
             fused=True,  # one pass over each parameter and its moments instead of a dozen
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
-        """Scale all gradients so that their norm is at most this; Lightning's own takes no sparse ones."""
+    def configure_gradient_clipping(
+        self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None
+    ) -> None:
+        """Scale all gradients so that their norm is at most this; Lightning's own takes no sparse
+        ones.
+        """
         if gradient_clip_val is None:
             return
         gradients = []
@@ -58,7 +80,9 @@ class ClozeModule(lightning.LightningModule):
         torch._foreach_mul_(gradients, (gradient_clip_val / (norm + 1e-6)).clamp(max=1.0))
 
     def _rate(self, step: int) -> float:
-        """The share of the learning rate at a step: up over the warm-up, then down to 0 at the last step."""
+        """The share of the learning rate at a step: up over the warm-up, then down to 0 at the last
+        step.
+        """
         warmup = min(self.settings.warmup_steps, self.total_steps // 2)
         if step < warmup:
             return (step + 1) / (warmup + 1)
@@ -68,8 +92,8 @@ class ClozeModule(lightning.LightningModule):
 class Validate(lightning.Callback):
     """Ranks the validation items at the end of every epoch.
 
-    Not Lightning's validation loop: a run resumed from the checkpoint of an epoch's end skips that loop once, and early stopping then stops
-    elsewhere than in the uninterrupted run.
+    Not Lightning's validation loop: a run resumed from the checkpoint of an epoch's end skips that
+    loop once, and early stopping then stops elsewhere than in the uninterrupted run.
     """
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: ClozeModule) -> None:  # type: ignore[override]

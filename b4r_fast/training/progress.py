@@ -1,4 +1,6 @@
-"""What a person sees while a model trains: one bar over the whole run, and a line for each epoch."""
+"""What a person sees while a model trains: one bar over the whole run, and a line for
+each epoch.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,14 @@ import time
 
 import lightning
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from .checkpoints import KeepBest
 from .module import MONITOR
@@ -31,10 +40,14 @@ class RunProgress(lightning.Callback):
         )
 
     def on_train_start(self, trainer, module) -> None:
-        self.task = self.bar.add_task("training", total=module.total_steps, completed=trainer.global_step, loss="-", rate="-")
+        self.task = self.bar.add_task(
+            "training", total=module.total_steps, completed=trainer.global_step, loss="-", rate="-"
+        )
         self.bar.start()
 
-        self._start_epoch(trainer.current_epoch)  # a run that resumes within an epoch does not start it
+        self._start_epoch(
+            trainer.current_epoch
+        )  # a run that resumes within an epoch does not start it
 
     def on_train_epoch_start(self, trainer, module) -> None:
         self._start_epoch(trainer.current_epoch)
@@ -52,7 +65,12 @@ class RunProgress(lightning.Callback):
         self.tokens += batch.inputs.values.numel()
         self.losses.append(float(outputs["loss"]))
         module.log("tokens_per_second", self.tokens / self.seconds, batch_size=1)
-        self.bar.update(self.task, completed=trainer.global_step, loss=f"{self.losses[-1]:.3f}", rate=f"{self.tokens / self.seconds:,.0f}")
+        self.bar.update(
+            self.task,
+            completed=trainer.global_step,
+            loss=f"{self.losses[-1]:.3f}",
+            rate=f"{self.tokens / self.seconds:,.0f}",
+        )
 
     def on_train_epoch_end(self, trainer, module) -> None:
         value = float(trainer.callback_metrics[MONITOR])
@@ -60,7 +78,8 @@ class RunProgress(lightning.Callback):
         loss = sum(self.losses) / max(1, len(self.losses))
         rate = self.tokens / max(self.seconds, 1e-9)
         self.console.print(
-            f"epoch {trainer.current_epoch + 1:>3}  loss {loss:.4f}  validation NDCG@10 {value:.4f}  {rate:>7,.0f} tokens/s{best}",
+            f"epoch {trainer.current_epoch + 1:>3}  loss {loss:.4f}  validation NDCG@10"
+            f" {value:.4f}  {rate:>7,.0f} tokens/s{best}",
             highlight=False,
         )
 

@@ -1,4 +1,6 @@
-"""Going on from last.ckpt. All that we know of how Lightning lays out a checkpoint stands here, so here an upgrade of it is mended."""
+"""Going on from last.ckpt. All that we know of how Lightning lays out a checkpoint stands here, so
+here an upgrade of it is mended.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,31 @@ from .module import ClozeModule
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Raises InputError for a file that is absent, truncated or not a checkpoint of a training run."""
+    """Raises InputError for a file that is absent, truncated or not a checkpoint of a
+    training run.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; start without `resume`")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: not a readable checkpoint, it may be truncated: {str(error).splitlines()[0]}") from None
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "loops" not in checkpoint:
+        raise InputError(
+            f"{path}: not a readable checkpoint, it may be truncated: {str(error).splitlines()[0]}"
+        ) from None
+    if (
+        not isinstance(checkpoint, dict)
+        or "state_dict" not in checkpoint
+        or "loops" not in checkpoint
+    ):
         raise InputError(f"{path}: not the checkpoint of a training run")
     return checkpoint
 
 
-def restore(checkpoint: dict[str, Any], module: ClozeModule, batches: ClozeBatches, path: Path) -> None:
-    """Set the batches to where the checkpoint, read from path, was; all else Lightning restores itself when it is given the path.
+def restore(
+    checkpoint: dict[str, Any], module: ClozeModule, batches: ClozeBatches, path: Path
+) -> None:
+    """Set the batches to where the checkpoint, read from path, was; all else Lightning restores
+    itself when it is given the path.
 
     Raises InputError for the checkpoint of another model.
     """
@@ -35,12 +48,22 @@ def restore(checkpoint: dict[str, Any], module: ClozeModule, batches: ClozeBatch
     theirs = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
     if shapes != theirs:
         name = next(iter(sorted(shapes.items() ^ theirs.items())))[0]
-        raise InputError(f"{path}: is of another model than run.json describes: {name} is {theirs.get(name)}, not {shapes.get(name)}")
-    # Lightning restores a loader within an epoch only; after an epoch's end it would start with the batches of the first.
+        raise InputError(
+            f"{path}: is of another model than run.json describes: {name} is {theirs.get(name)},"
+            f" not {shapes.get(name)}"
+        )
+    # Lightning restores a loader within an epoch only; after an epoch's end it would start with the
+    # batches of the first.
     batches.load_state_dict(checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"][0])
 
 
 def best_if_stopped(checkpoint: dict[str, Any]) -> float | None:
-    """The best validation NDCG@10 where early stopping ended the run, else None: Lightning would train one more epoch before it notices."""
+    """The best validation NDCG@10 where early stopping ended the run, else None: Lightning would
+    train one more epoch before it notices.
+    """
     callbacks = checkpoint["callbacks"]
-    return callbacks["KeepBest"]["best"] if any(state.get("stopped_epoch") for state in callbacks.values()) else None
+    return (
+        callbacks["KeepBest"]["best"]
+        if any(state.get("stopped_epoch") for state in callbacks.values())
+        else None
+    )

@@ -1,7 +1,8 @@
 """A whole training run: from prepared data to a run folder.
 
-The folder holds run.json (settings), config.json and model.safetensors (the best model), items.parquet (raw item ids),
-checkpoints/last.ckpt (to resume), logs/ (CSV), tensorboard/, and curves.png.
+The folder holds run.json (settings), config.json and model.safetensors (the best model),
+items.parquet (raw item ids), checkpoints/last.ckpt (to resume), logs/ (CSV), tensorboard/, and
+curves.png.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ def train(
 ) -> float:
     """Train into a run folder and return the best validation NDCG@10.
 
-    file: what to train from; None resumes the run where its last checkpoint is, bit for bit as if it had never stopped.
-    Raises InputError for a folder that holds a run already (unless overwrite) or none to resume, and for data or settings that do not work;
-    Interrupted after Ctrl-C, when the checkpoint is written.
+    file: what to train from; None resumes the run where its last checkpoint is, bit for bit as if
+    it had never stopped. Raises InputError for a folder that holds a run already (unless overwrite)
+    or none to resume, and for data or settings that do not work; Interrupted after Ctrl-C, when the
+    checkpoint is written.
     """
     run, console = Path(run), console or Console(stderr=True)
     checkpoint = None
@@ -61,11 +63,20 @@ def train(
         restore(checkpoint, module, batches, run / LAST)
         if (best := best_if_stopped(checkpoint)) is not None:
             return best
-    return fit(run, module, batches, resume=checkpoint is not None, checkpoint_every=checkpoint_every, console=console)
+    return fit(
+        run,
+        module,
+        batches,
+        resume=checkpoint is not None,
+        checkpoint_every=checkpoint_every,
+        console=console,
+    )
 
 
 def build(data: PreparedData, settings: TrainSettings) -> tuple[ClozeModule, ClozeBatches]:
-    """The model with its weights drawn, and its batches from the first on. Raises InputError for settings that make none."""
+    """The model with its weights drawn, and its batches from the first on. Raises InputError for
+    settings that make none.
+    """
     split = leave_one_out(data.sequences)
     config = settings.model_config(data.sequences.num_items)
     try:
@@ -88,13 +99,27 @@ def build(data: PreparedData, settings: TrainSettings) -> tuple[ClozeModule, Clo
     return ClozeModule(model, split, settings, total_steps=settings.epochs * len(batches)), batches
 
 
-def fit(run: Path, module: ClozeModule, batches: ClozeBatches, *, resume: bool, checkpoint_every: int, console: Console) -> float:
-    """Train to the end, from the run's last checkpoint where it resumes. Returns the best validation NDCG@10."""
+def fit(
+    run: Path,
+    module: ClozeModule,
+    batches: ClozeBatches,
+    *,
+    resume: bool,
+    checkpoint_every: int,
+    console: Console,
+) -> float:
+    """Train to the end, from the run's last checkpoint where it resumes. Returns the best
+    validation NDCG@10.
+    """
     settings = module.settings
     keep_best = KeepBest(run)
     callbacks: list[lightning.Callback] = [Validate(), keep_best, RunProgress(console, keep_best)]
     if settings.patience is not None:
-        callbacks.append(EarlyStopping(MONITOR, patience=settings.patience, mode="max", check_on_train_epoch_end=True))
+        callbacks.append(
+            EarlyStopping(
+                MONITOR, patience=settings.patience, mode="max", check_on_train_epoch_end=True
+            )
+        )
     callbacks.append(KeepLast(run, checkpoint_every))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -103,7 +128,10 @@ def fit(run: Path, module: ClozeModule, batches: ClozeBatches, *, resume: bool, 
             max_epochs=settings.epochs,
             accelerator="auto",
             devices=1,
-            logger=[CSVLogger(run, name="logs"), TensorBoardLogger(run, name="tensorboard", version="")],
+            logger=[
+                CSVLogger(run, name="logs"),
+                TensorBoardLogger(run, name="tensorboard", version=""),
+            ],
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
             gradient_clip_val=settings.clip or None,
@@ -120,16 +148,24 @@ def fit(run: Path, module: ClozeModule, batches: ClozeBatches, *, resume: bool, 
 
 
 def _check_room(run: Path, overwrite: bool) -> None:
-    """A folder that holds a run may be replaced when that is asked for; one that holds something else is never touched."""
+    """A folder that holds a run may be replaced when that is asked for; one that holds something
+    else is never touched.
+    """
     if not run.is_dir() or any(run.iterdir()):
         if not (run / RunFile.NAME).is_file():
-            raise InputError(f"{run}: exists and is not a training run; it is left alone, choose another `out`")
+            raise InputError(
+                f"{run}: exists and is not a training run; it is left alone, choose another `out`"
+            )
         if not overwrite:
-            raise InputError(f"{run}: holds a run already; `resume` continues it, `overwrite` replaces it")
+            raise InputError(
+                f"{run}: holds a run already; `resume` continues it, `overwrite` replaces it"
+            )
 
 
 def _start_folder(run: Path, file: RunFile, data: PreparedData, overwrite: bool) -> None:
-    """Called when data and settings are known to be good: only then does a run that is overwritten go."""
+    """Called when data and settings are known to be good: only then does a run that is overwritten
+    go.
+    """
     if overwrite and run.exists():
         shutil.rmtree(run)
     with atomic_write(run / RunFile.NAME) as path:

@@ -1,6 +1,7 @@
 """The ops that are measured alone: one module an op, and the cases.
 
-A module has LIMIT and count(work, batch): useful operations where "fma" limits it, else numbers read and written.
+A module has LIMIT and count(work, batch): useful operations where "fma" limits it, else numbers
+read and written.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from .op import Op
 
 @dataclass(frozen=True)
 class Case:
-    """op: the module below this package. work: of which shape and batch. options: of the contenders."""
+    """op: the module below this package. work: of which shape and batch. options: of the
+    contenders.
+    """
 
     title: str
     op: str
@@ -65,5 +68,7 @@ CASES = {
 def build(case: str, contender: str, work) -> Op:
     found = CASES[case]
     op = found.contenders[contender](work, **found.options)
-    op.versions = f"b4r_fast {VERSION}" if contender == "b4r_fast" else f"{op.package} {version(op.package)}"
+    op.versions = (
+        f"b4r_fast {VERSION}" if contender == "b4r_fast" else f"{op.package} {version(op.package)}"
+    )
     return op

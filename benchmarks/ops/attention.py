@@ -1,6 +1,8 @@
-"""Attention: ours on packed tokens, SDPA on the padded batch with a mask. Padding and unpadding are not timed.
+"""Attention: ours on packed tokens, SDPA on the padded batch with a mask. Padding and unpadding are
+not timed.
 
-On a GPU also those that attend within packed sequences; FlexAttention by a mask of which tokens are of one sequence.
+On a GPU also those that attend within packed sequences; FlexAttention by a mask of which tokens are
+of one sequence.
 """
 
 from __future__ import annotations
@@ -22,12 +24,16 @@ def count(work, batch: Batch) -> dict[str, int]:
 
 
 def _qkv(work, batch: Batch):
-    return torch.randn(3, batch.values.numel(), work.num_heads, work.hidden_size // work.num_heads).unbind()
+    return torch.randn(
+        3, batch.values.numel(), work.num_heads, work.hidden_size // work.num_heads
+    ).unbind()
 
 
 def b4r_fast(work, *, dropout: float) -> Op:
     def make(batch: Batch):
-        return lambda q, k, v: ops.attention(q, k, v, batch.cu_seqlens, batch.longest, dropout_p=dropout), _qkv(work, batch)
+        return lambda q, k, v: ops.attention(
+            q, k, v, batch.cu_seqlens, batch.longest, dropout_p=dropout
+        ), _qkv(work, batch)
 
     return Op(make)
 
@@ -44,9 +50,13 @@ def sdpa(work, *, dropout: float) -> Op:
             return padded
 
         inputs = tuple(pad(x) for x in _qkv(work, batch))
-        return lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=real, dropout_p=dropout), inputs
+        return lambda q, k, v: F.scaled_dot_product_attention(
+            q, k, v, attn_mask=real, dropout_p=dropout
+        ), inputs
 
-    return Op(make, canonical=lambda batch, out: out[batch.sequence_of_token(), :, batch.positions()])
+    return Op(
+        make, canonical=lambda batch, out: out[batch.sequence_of_token(), :, batch.positions()]
+    )
 
 
 def flash_attention(work, *, dropout: float) -> Op:
@@ -54,7 +64,9 @@ def flash_attention(work, *, dropout: float) -> Op:
 
     def make(batch: Batch):
         sequences = (batch.cu_seqlens, batch.cu_seqlens, batch.longest, batch.longest)
-        return lambda q, k, v: flash_attn_varlen_func(q, k, v, *sequences, dropout_p=dropout), _qkv(work, batch)
+        return lambda q, k, v: flash_attn_varlen_func(q, k, v, *sequences, dropout_p=dropout), _qkv(
+            work, batch
+        )
 
     return Op(make, package="flash-attn")
 
@@ -84,7 +96,9 @@ def flex_attention(work, *, dropout: float) -> Op:
             return sequence[query] == sequence[key]
 
         # Compiled, for else it makes a matrix of tokens x tokens first.
-        mask = torch.compile(create_block_mask)(of_one_sequence, None, None, tokens, tokens, device=sequence.device)
+        mask = torch.compile(create_block_mask)(
+            of_one_sequence, None, None, tokens, tokens, device=sequence.device
+        )
         inputs = tuple(x.transpose(0, 1)[None].contiguous() for x in _qkv(work, batch))
         return lambda q, k, v: attend(q, k, v, block_mask=mask), inputs
 
@@ -97,4 +111,8 @@ def _refuse(dropout: float) -> None:
 
 
 CONTENDERS = {"b4r_fast": b4r_fast, "SDPA, padded": sdpa}
-ON_GPU = {"FlashAttention, varlen": flash_attention, "FlexAttention, compiled": flex_attention, "varlen_attn": varlen_attention}
+ON_GPU = {
+    "FlashAttention, varlen": flash_attention,
+    "FlexAttention, compiled": flex_attention,
+    "varlen_attn": varlen_attention,
+}

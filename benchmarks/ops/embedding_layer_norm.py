@@ -1,6 +1,8 @@
-"""Item and position embedding, norm and dropout, on packed tokens for both, with a dense gradient of the table.
+"""Item and position embedding, norm and dropout, on packed tokens for both, with a dense gradient
+of the table.
 
-Moved: a row read and one written for each token; then dy and the row again, and the table's gradient.
+Moved: a row read and one written for each token; then dy and the row again, and the table's
+gradient.
 """
 
 from __future__ import annotations
@@ -23,13 +25,23 @@ def count(work, batch: Batch) -> dict[str, int]:
 
 def _inputs(work):
     d = work.hidden_size
-    return torch.randn(work.num_items + 2, d), torch.randn(work.max_length, d), torch.randn(d), torch.randn(d)
+    return (
+        torch.randn(work.num_items + 2, d),
+        torch.randn(work.max_length, d),
+        torch.randn(d),
+        torch.randn(d),
+    )
 
 
 def b4r_fast(work, *, dropout: float) -> Op:
     def make(batch: Batch):
         values, positions = batch.values, batch.positions()
-        function = lambda e, p, w, b: ops.embedding_layer_norm(values, positions, e, p, w, b, eps=1e-12, dropout_p=dropout)  # noqa: E731
+
+        def function(*parameters):
+            return ops.embedding_layer_norm(
+                values, positions, *parameters, eps=1e-12, dropout_p=dropout
+            )
+
         return function, _inputs(work)
 
     return Op(make)
@@ -40,7 +52,16 @@ def pytorch(work, *, dropout: float) -> Op:
         values, positions = batch.values, batch.positions()
 
         def function(e, p, w, b):
-            return F.dropout(F.layer_norm(F.embedding(values, e) + F.embedding(positions, p), (work.hidden_size,), w, b, 1e-12), dropout)
+            return F.dropout(
+                F.layer_norm(
+                    F.embedding(values, e) + F.embedding(positions, p),
+                    (work.hidden_size,),
+                    w,
+                    b,
+                    1e-12,
+                ),
+                dropout,
+            )
 
         return function, _inputs(work)
 

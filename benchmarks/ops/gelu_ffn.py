@@ -20,7 +20,13 @@ def count(work, batch: Batch) -> dict[str, int]:
 
 def _inputs(work, batch: Batch):
     d, f = work.hidden_size, 4 * work.hidden_size
-    return torch.randn(batch.values.numel(), d), torch.randn(f, d) * 0.1, torch.randn(f), torch.randn(d, f) * 0.1, torch.randn(d)
+    return (
+        torch.randn(batch.values.numel(), d),
+        torch.randn(f, d) * 0.1,
+        torch.randn(f),
+        torch.randn(d, f) * 0.1,
+        torch.randn(d),
+    )
 
 
 def b4r_fast(work) -> Op:
@@ -28,7 +34,12 @@ def b4r_fast(work) -> Op:
 
 
 def pytorch(work) -> Op:
-    return Op(lambda batch: (lambda x, w1, b1, w2, b2: F.linear(F.gelu(F.linear(x, w1, b1)), w2, b2), _inputs(work, batch)))
+    return Op(
+        lambda batch: (
+            lambda x, w1, b1, w2, b2: F.linear(F.gelu(F.linear(x, w1, b1)), w2, b2),
+            _inputs(work, batch),
+        )
+    )
 
 
 CONTENDERS = {"b4r_fast": b4r_fast, "PyTorch": pytorch}

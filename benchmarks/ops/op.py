@@ -12,11 +12,13 @@ from ..batch import Batch
 
 
 class Op:
-    """make: batch -> (function, inputs): the function of the inputs that is timed, forward and backward to all of them.
+    """make: batch -> (function, inputs): the function of the inputs that is timed, forward and
+    backward to all of them.
 
-    differentiable: False leaves the backward out. canonical: brings an output into the form of b4r_fast's, for the tests.
-    static_shapes: warm up on the batch that is measured, where making the inputs twice would take long, or another batch compiles anew.
-    package: whose version the report gives.
+    differentiable: False leaves the backward out. canonical: brings an output into the form of
+    b4r_fast's, for the tests. static_shapes: warm up on the batch that is measured, where making
+    the inputs twice would take long, or another batch compiles anew. package: whose version the
+    report gives.
     """
 
     versions: str
@@ -30,7 +32,12 @@ class Op:
         canonical: Callable[[Batch, Any], Any] = lambda batch, out: out,
         package: str = "torch",
     ) -> None:
-        self.make, self.differentiable, self.static_shapes, self.canonical = make, differentiable, static_shapes, canonical
+        self.make, self.differentiable, self.static_shapes, self.canonical = (
+            make,
+            differentiable,
+            static_shapes,
+            canonical,
+        )
         self.package = package
 
     def load(self, batch: Batch) -> None:

@@ -1,4 +1,6 @@
-"""LN(x + Dropout(sublayer)) on packed tokens, for both. Moved: x, sublayer and y; then dy, x, sublayer and the two gradients."""
+"""LN(x + Dropout(sublayer)) on packed tokens, for both. Moved: x, sublayer and y; then dy, x,
+sublayer and the two gradients.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ def _inputs(work, batch: Batch):
 
 
 def b4r_fast(work, *, dropout: float) -> Op:
-    return Op(lambda batch: (lambda x, s, w, b: ops.residual_layer_norm(x, s, w, b, eps=1e-12, dropout_p=dropout), _inputs(work, batch)))
+    return Op(
+        lambda batch: (
+            lambda x, s, w, b: ops.residual_layer_norm(x, s, w, b, eps=1e-12, dropout_p=dropout),
+            _inputs(work, batch),
+        )
+    )
 
 
 def pytorch(work, *, dropout: float) -> Op:

@@ -1,4 +1,6 @@
-"""The loss over shared negatives with the logQ correction; hits on the target are out. Drawing the negatives is not timed."""
+"""The loss over shared negatives with the logQ correction; hits on the target are out. Drawing the
+negatives is not timed.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ LIMIT = "fma"
 
 
 def count(work, batch: Batch) -> dict[str, int]:
-    return operations.softmax_loss(int((batch.labels != IGNORED).sum()), work.num_negatives + 1, work.hidden_size)
+    return operations.softmax_loss(
+        int((batch.labels != IGNORED).sum()), work.num_negatives + 1, work.hidden_size
+    )
 
 
 def _negatives(work):
@@ -28,7 +32,9 @@ def b4r_fast(work) -> Op:
     def make(batch: Batch):
         inputs, targets = _inputs(work, batch)
         negatives, log_q = _negatives(work)
-        return lambda hidden, items, bias: ops.sampled_softmax_loss(hidden, items, bias, targets, negatives, log_q=log_q), inputs
+        return lambda hidden, items, bias: ops.sampled_softmax_loss(
+            hidden, items, bias, targets, negatives, log_q=log_q
+        ), inputs
 
     return Op(make)
 
@@ -37,7 +43,9 @@ def pytorch(work) -> Op:
     def make(batch: Batch):
         inputs, targets = _inputs(work, batch)
         negatives, log_q = _negatives(work)
-        return lambda hidden, items, bias: sampled_loss(hidden, items, bias, targets, negatives, log_q), inputs
+        return lambda hidden, items, bias: sampled_loss(
+            hidden, items, bias, targets, negatives, log_q
+        ), inputs
 
     return Op(make)
 

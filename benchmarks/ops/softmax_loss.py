@@ -1,7 +1,8 @@
 """The softmax head on the hidden tokens alone, for all.
 
-F.linear_cross_entropy came with torch 2.13; without options it is F.cross_entropy of F.linear, with them it works in chunks of rows.
-cut-cross-entropy leaves out small gradients unless told not to; here it does what it does unasked.
+F.linear_cross_entropy came with torch 2.13; without options it is F.cross_entropy of F.linear, with
+them it works in chunks of rows. cut-cross-entropy leaves out small gradients unless told not to;
+here it does what it does unasked.
 """
 
 from __future__ import annotations
@@ -21,14 +22,20 @@ CHUNKS = (128, 512, 2048)  # rows; the best of them is taken
 
 
 def count(work, batch: Batch) -> dict[str, int]:
-    return operations.softmax_loss(int((batch.labels != IGNORED).sum()), work.num_items, work.hidden_size)
+    return operations.softmax_loss(
+        int((batch.labels != IGNORED).sum()), work.num_items, work.hidden_size
+    )
 
 
 def _inputs(work, batch: Batch):
     """Hidden states, table and bias, and the targets."""
     targets = batch.labels[batch.labels != IGNORED] - 1
     d = work.hidden_size
-    return (torch.randn(targets.numel(), d), torch.randn(work.num_items, d) * 0.1, torch.randn(work.num_items) * 0.1), targets
+    return (
+        torch.randn(targets.numel(), d),
+        torch.randn(work.num_items, d) * 0.1,
+        torch.randn(work.num_items) * 0.1,
+    ), targets
 
 
 def b4r_fast(work) -> Op:
@@ -42,14 +49,18 @@ def b4r_fast(work) -> Op:
 def cross_entropy(work) -> Op:
     def make(batch: Batch):
         inputs, targets = _inputs(work, batch)
-        return lambda hidden, items, bias: F.cross_entropy(F.linear(hidden, items, bias), targets), inputs
+        return lambda hidden, items, bias: F.cross_entropy(
+            F.linear(hidden, items, bias), targets
+        ), inputs
 
     return Op(make)
 
 
 def _chunked(targets, **options):
     options = torch.nn.LinearCrossEntropyOptions(**options)
-    return lambda hidden, items, bias: F.linear_cross_entropy(hidden, items, targets, linear_bias=bias, options=options)
+    return lambda hidden, items, bias: F.linear_cross_entropy(
+        hidden, items, targets, linear_bias=bias, options=options
+    )
 
 
 def linear_cross_entropy(work) -> Op:
@@ -70,7 +81,9 @@ def linear_cross_entropy_best(work) -> Op:
             torch.autograd.grad(_chunked(targets, batch_chunk_size=rows)(*leaves), leaves)
             return now() - start
 
-        best = min((rows for rows in CHUNKS if rows < targets.numel()), key=seconds, default=CHUNKS[0])
+        best = min(
+            (rows for rows in CHUNKS if rows < targets.numel()), key=seconds, default=CHUNKS[0]
+        )
         return _chunked(targets, batch_chunk_size=best), inputs
 
     return Op(make)
@@ -81,7 +94,9 @@ def cut_cross_entropy(work) -> Op:
 
     def make(batch: Batch):
         inputs, targets = _inputs(work, batch)
-        return lambda hidden, items, bias: linear_cross_entropy(hidden, items, targets, bias=bias), inputs
+        return lambda hidden, items, bias: linear_cross_entropy(
+            hidden, items, targets, bias=bias
+        ), inputs
 
     return Op(make, package="cut-cross-entropy")
 

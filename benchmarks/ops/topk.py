@@ -26,7 +26,9 @@ def _inputs(work, batch: Batch):
 def b4r_fast(work) -> Op:
     def make(batch: Batch):
         exclude = (batch.histories() - 1, batch.cu_seqlens)
-        return lambda hidden, items, bias: ops.topk(hidden, items, bias, K, exclude=exclude), _inputs(work, batch)
+        return lambda hidden, items, bias: ops.topk(
+            hidden, items, bias, K, exclude=exclude
+        ), _inputs(work, batch)
 
     return Op(make, differentiable=False)
 

@@ -23,7 +23,9 @@ def _inputs(work, num_items: int):
     items = torch.empty(num_items, work.hidden_size)
     for part in items.split(len(block)):
         part.copy_(block[: len(part)])
-    items[:: len(block)] += 1e-3 * torch.arange(-(-num_items // len(block)))[:, None]  # so that not every best item is a tie
+    items[:: len(block)] += (
+        1e-3 * torch.arange(-(-num_items // len(block)))[:, None]
+    )  # so that not every best item is a tie
     return torch.randn(1, work.hidden_size), items
 
 
@@ -36,7 +38,9 @@ def b4r_fast(work, *, num_items: int = ITEMS) -> Op:
 
 def pytorch(work, *, num_items: int = ITEMS) -> Op:
     def make(batch: Batch):
-        return lambda hidden, items: torch.topk(torch.mv(items, hidden[0]), K), _inputs(work, num_items)
+        return lambda hidden, items: torch.topk(torch.mv(items, hidden[0]), K), _inputs(
+            work, num_items
+        )
 
     return Op(make, differentiable=False, static_shapes=True)
 

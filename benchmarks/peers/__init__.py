@@ -1,4 +1,6 @@
-"""The peers of the whole model: which module builds each, with which options, in which environment."""
+"""The peers of the whole model: which module builds each, with which options, in which
+environment.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ if TYPE_CHECKING:  # peers' environments have no b4r_fast
 
 @dataclass(frozen=True)
 class Peer:
-    """module: below this package, with build or build_recommendation(work, **options). environment: made by install.py, None is ours.
+    """module: below this package, with build or build_recommendation(work, **options). environment:
+    made by install.py, None is ours.
 
     on_gpu: whether it takes part there.
     """
@@ -34,10 +37,14 @@ TRAINING = {
     "eager": Peer("PyTorch eager", "pytorch"),
     "eager-unpadded": Peer("PyTorch eager, unpadded", "pytorch", {"unpadded": True}),
     "compile": Peer("torch.compile", "pytorch", {"compiled": True}),
-    "compile-unpadded": Peer("torch.compile, unpadded", "pytorch", {"compiled": True, "unpadded": True}),
+    "compile-unpadded": Peer(
+        "torch.compile, unpadded", "pytorch", {"compiled": True, "unpadded": True}
+    ),
     "eager-full": Peer("PyTorch eager, full softmax", "pytorch", {"loss": "full"}),
     "huggingface": Peer("Hugging Face BertForMaskedLM", "huggingface"),
-    "replay-restricted": Peer("RePlay, CE_restricted", "replay", {"loss": "CE_restricted"}, "replay"),
+    "replay-restricted": Peer(
+        "RePlay, CE_restricted", "replay", {"loss": "CE_restricted"}, "replay"
+    ),
     "replay": Peer("RePlay, CE", "replay", {"loss": "CE"}, "replay"),
     "rectools": Peer("RecTools", "rectools", environment="rectools"),
     "recbole": Peer("RecBole", "recbole", environment="recbole"),

@@ -1,4 +1,6 @@
-"""Hugging Face's BertForMaskedLM with SDPA, on a batch padded to its longest sequence. It computes the logits of every token."""
+"""Hugging Face's BertForMaskedLM with SDPA, on a batch padded to its longest sequence. It computes
+the logits of every token.
+"""
 
 from __future__ import annotations
 

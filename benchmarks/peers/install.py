@@ -1,7 +1,9 @@
-"""Make the environments of the peers that cannot share ours: python -m benchmarks.peers.install [NAME ...].
+"""Make the environments of the peers that cannot share ours: python -m benchmarks.peers.install
+[NAME ...].
 
-Each peer with a file in requirements/ gets a virtual environment of its own below .venv-peers/. One that cannot be installed is reported
-with its reason, and the others go on: the suite then runs without it and says so.
+Each peer with a file in requirements/ gets a virtual environment of its own below .venv-peers/. One
+that cannot be installed is reported with its reason, and the others go on: the suite then runs
+without it and says so.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ def python_of(peer: str) -> Path:
 
 
 def install(peer: str) -> str | None:
-    """Make one environment, unless it is there. Returns None, or one line that says why it could not be made."""
+    """Make one environment, unless it is there. Returns None, or one line that says why it could
+    not be made.
+    """
     requirements = (REQUIREMENTS / f"{peer}.txt").read_text()
     folder, installed = ENVIRONMENTS / peer, ENVIRONMENTS / peer / "installed.txt"
     if installed.is_file() and installed.read_text() == requirements:
@@ -32,8 +36,20 @@ def install(peer: str) -> str | None:
     venv.create(folder, with_pip=True)
     pip = [str(python_of(peer)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     try:
-        done = subprocess.run([*pip, "-r", str(REQUIREMENTS / f"{peer}.txt")], capture_output=True, text=True, timeout=TIMEOUT)
-        reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), "pip failed") if done.returncode else None
+        done = subprocess.run(
+            [*pip, "-r", str(REQUIREMENTS / f"{peer}.txt")],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+        reason = (
+            next(
+                (line for line in done.stderr.splitlines() if line.startswith("ERROR")),
+                "pip failed",
+            )
+            if done.returncode
+            else None
+        )
     except subprocess.TimeoutExpired:
         reason = f"pip was not done after {TIMEOUT} s"
     if reason:
@@ -46,7 +62,10 @@ def install(peer: str) -> str | None:
 def main(peers: list[str]) -> int:
     known = sorted(path.stem for path in REQUIREMENTS.glob("*.txt"))
     if unknown := set(peers) - set(known):
-        print(f"error: no such peer: {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
+        print(
+            f"error: no such peer: {', '.join(sorted(unknown))}; there are {', '.join(known)}",
+            file=sys.stderr,
+        )
         return 2
     for peer in peers or known:
         reason = install(peer)

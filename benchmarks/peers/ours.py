@@ -1,4 +1,6 @@
-"""b4r_fast itself, on packed sequences; with sampled negatives the gradients of the item table are rows, and so are its updates."""
+"""b4r_fast itself, on packed sequences; with sampled negatives the gradients of the item table are
+rows, and so are its updates.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +34,22 @@ def model_of(work, *, sparse_gradients: bool = False) -> BERT4Rec:
 
 
 class RecordedStep:
-    """A step as CapturedStep takes it, on a GPU as one launch: Cloze masks with it, and no parts to time. load() warms up and records."""
+    """A step as CapturedStep takes it, on a GPU as one launch: Cloze masks with it, and no parts to
+    time. load() warms up and records.
+    """
 
     static_shapes = True
 
     def __init__(self, work) -> None:
-        self.model, self.mask_prob, self.versions = model_of(work).train(), work.mask_prob, f"b4r_fast {VERSION}"
+        self.model, self.mask_prob, self.versions = (
+            model_of(work).train(),
+            work.mask_prob,
+            f"b4r_fast {VERSION}",
+        )
         capturable = self.model.item_embedding.weight.device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True, capturable=capturable)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=1e-4, fused=True, capturable=capturable
+        )
 
     def load(self, batch: Batch) -> None:
         self.histories = PackedSequences(batch.histories(), batch.cu_seqlens, batch.longest)
@@ -68,7 +78,9 @@ def build_recommendation(work) -> Recommendation:
     model = model_of(work).eval()
 
     def prepare(batch: Batch):
-        histories = PackedSequences.from_lists([row[:-1].tolist() for row in batch.values.split(batch.lengths.tolist())])
+        histories = PackedSequences.from_lists(
+            [row[:-1].tolist() for row in batch.values.split(batch.lengths.tolist())]
+        )
         return lambda: model.recommend(histories, k=K, exclude_seen=False)
 
     return Recommendation(model, prepare, f"b4r_fast {VERSION}")

@@ -1,8 +1,10 @@
-"""The same model in PyTorch's own ops, as well as we know how: SDPA, one product for Q, K and V, the head on hidden tokens alone.
+"""The same model in PyTorch's own ops, as well as we know how: SDPA, one product for Q, K and V,
+the head on hidden tokens alone.
 
-Its parameters have the names of b4r_fast's, so that one state dict fits both and the tests can hold their losses against each other.
-Option "unpadded": everything but the attention runs on real tokens alone, and the last layer for hidden tokens alone, as in b4r_fast.
-Option "compiled": under torch.compile. Option "loss": instead of the work's.
+Its parameters have the names of b4r_fast's, so that one state dict fits both and the tests can hold
+their losses against each other. Option "unpadded": everything but the attention runs on real tokens
+alone, and the last layer for hidden tokens alone, as in b4r_fast. Option "compiled": under
+torch.compile. Option "loss": instead of the work's.
 """
 
 from __future__ import annotations
@@ -33,9 +35,13 @@ class Layer(nn.Module):
         return F.dropout(x, self.dropout, self.training)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, real: Tensor) -> Tensor:
-        """(batch, queries, d), (batch, keys, d) twice, (batch, 1, 1, keys) -> (batch, queries, d)"""
+        """(batch, queries, d), (batch, keys, d) twice, (batch, 1, 1, keys) -> (batch,
+        queries, d)
+        """
         q, k, v = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=real, dropout_p=self.dropout if self.training else 0.0)
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=real, dropout_p=self.dropout if self.training else 0.0
+        )
         return out.transpose(1, 2).flatten(2)
 
     def after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
@@ -46,8 +52,12 @@ class Layer(nn.Module):
         """x: (batch, length, d)."""
         return self.after_attention(x, self.attend(*self.qkv(x).chunk(3, dim=2), real))
 
-    def forward_unpadded(self, x: Tensor, tokens: Places, asking: Places | None, rows: Tensor | None) -> Tensor:
-        """x: (tokens, d) -> (tokens, d), or (rows, d) of the rows alone, whose places in the padded queries are asking."""
+    def forward_unpadded(
+        self, x: Tensor, tokens: Places, asking: Places | None, rows: Tensor | None
+    ) -> Tensor:
+        """x: (tokens, d) -> (tokens, d), or (rows, d) of the rows alone, whose places in the padded
+        queries are asking.
+        """
         d = x.shape[1]
         if rows is None or asking is None:
             q, k, v = tokens.pad(self.qkv(x)).chunk(3, dim=2)
@@ -63,10 +73,18 @@ class Places:
 
     def __init__(self, sequence: Tensor, position: Tensor, batch: int, length: int) -> None:
         self.batch, self.length, self.index = batch, length, sequence * length + position
-        self.real = torch.zeros(batch * length, dtype=torch.bool).index_fill(0, self.index, True).view(batch, 1, 1, length)
+        self.real = (
+            torch.zeros(batch * length, dtype=torch.bool)
+            .index_fill(0, self.index, True)
+            .view(batch, 1, 1, length)
+        )
 
     def pad(self, x: Tensor) -> Tensor:
-        return x.new_zeros(self.batch * self.length, x.shape[1]).index_copy(0, self.index, x).view(self.batch, self.length, -1)
+        return (
+            x.new_zeros(self.batch * self.length, x.shape[1])
+            .index_copy(0, self.index, x)
+            .view(self.batch, self.length, -1)
+        )
 
     def unpad(self, x: Tensor) -> Tensor:
         return x.flatten(0, 1)[self.index]
@@ -83,7 +101,9 @@ class Head(nn.Module):
 
 
 class PyTorchBERT4Rec(nn.Module):
-    def __init__(self, num_items: int, max_length: int, d: int, num_layers: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self, num_items: int, max_length: int, d: int, num_layers: int, heads: int, dropout: float
+    ) -> None:
         super().__init__()
         self.num_items, self.dropout = num_items, dropout
         self.item_embedding = nn.Embedding(num_items + 2, d)
@@ -105,13 +125,17 @@ class PyTorchBERT4Rec(nn.Module):
         return F.dropout(x, self.dropout, self.training)
 
     def rows(self, ids: Tensor, real: Tensor, rows: Tensor) -> Tensor:
-        """ids: (batch, length), padded on the right; rows: which of the batch x length tokens are asked for -> (rows, d)"""
+        """ids: (batch, length), padded on the right; rows: which of the batch x length tokens are
+        asked for -> (rows, d)
+        """
         x = self.embed(ids, torch.arange(ids.shape[1], device=ids.device))
         for layer in self.layers:
             x = layer(x, real)
         return self.head(x.flatten(0, 1)[rows])
 
-    def rows_unpadded(self, ids: Tensor, positions: Tensor, tokens: Places, asking: Places, rows: Tensor) -> Tensor:
+    def rows_unpadded(
+        self, ids: Tensor, positions: Tensor, tokens: Places, asking: Places, rows: Tensor
+    ) -> Tensor:
         """ids, positions: (tokens,) -> (rows, d)"""
         x = self.embed(ids, positions)
         for layer in self.layers:
@@ -128,7 +152,9 @@ class PyTorchBERT4Rec(nn.Module):
         return F.cross_entropy(F.linear(hidden, self.items, self.output_bias), targets)
 
 
-def sampled_loss(hidden: Tensor, items: Tensor, bias: Tensor, targets: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:
+def sampled_loss(
+    hidden: Tensor, items: Tensor, bias: Tensor, targets: Tensor, negatives: Tensor, log_q: Tensor
+) -> Tensor:
     """negatives, log_q: (K,), shared by the batch."""
     logits = F.linear(hidden, items[negatives], bias[negatives] - log_q)
     logits = logits.masked_fill(negatives == targets[:, None], -torch.inf)
@@ -136,9 +162,17 @@ def sampled_loss(hidden: Tensor, items: Tensor, bias: Tensor, targets: Tensor, n
     return F.cross_entropy(torch.cat((positive[:, None], logits), 1), torch.zeros_like(targets))
 
 
-def log_uniform_negatives(count: int, num_items: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def log_uniform_negatives(
+    count: int, num_items: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Rows by Zipf's law and the log of how often each is expected among them."""
-    rows = (torch.rand(count, device=device) * math.log(num_items + 1)).exp().long().sub_(1).clamp_(0, num_items - 1)
+    rows = (
+        (torch.rand(count, device=device) * math.log(num_items + 1))
+        .exp()
+        .long()
+        .sub_(1)
+        .clamp_(0, num_items - 1)
+    )
     return rows, (torch.log1p(1 / (rows + 1.0)) * (count / math.log(num_items + 1))).log()
 
 
@@ -154,11 +188,26 @@ def unpadded_inputs(batch: Batch) -> tuple[Tensor | Places, ...]:
     hidden = batch.hidden_of_sequence()
     place = torch.arange(rows.numel()) - (hidden.cumsum(0) - hidden)[sequence[rows]]
     tokens = Places(sequence, positions, len(batch), batch.longest)
-    return batch.values, positions, tokens, Places(sequence[rows], place, len(batch), int(hidden.max())), rows
+    return (
+        batch.values,
+        positions,
+        tokens,
+        Places(sequence[rows], place, len(batch), int(hidden.max())),
+        rows,
+    )
 
 
-def build(work, *, unpadded: bool = False, compiled: bool = False, loss: str | None = None) -> TrainingStep:
-    model = PyTorchBERT4Rec(work.num_items, work.max_length, work.hidden_size, work.num_layers, work.num_heads, work.dropout)
+def build(
+    work, *, unpadded: bool = False, compiled: bool = False, loss: str | None = None
+) -> TrainingStep:
+    model = PyTorchBERT4Rec(
+        work.num_items,
+        work.max_length,
+        work.hidden_size,
+        work.num_layers,
+        work.num_heads,
+        work.dropout,
+    )
     transform = model.rows_unpadded if unpadded else model.rows
 
     def compute_loss(inputs, targets):
@@ -180,7 +229,14 @@ def build(work, *, unpadded: bool = False, compiled: bool = False, loss: str | N
 
 
 def build_recommendation(work, *, compiled: bool = False) -> Recommendation:
-    model = PyTorchBERT4Rec(work.num_items, work.max_length, work.hidden_size, work.num_layers, work.num_heads, work.dropout).eval()
+    model = PyTorchBERT4Rec(
+        work.num_items,
+        work.max_length,
+        work.hidden_size,
+        work.num_layers,
+        work.num_heads,
+        work.dropout,
+    ).eval()
     recommend = torch.compile(model.recommend) if compiled else model.recommend
 
     def prepare(batch: Batch):

@@ -1,8 +1,10 @@
 """RecBole's BERT4Rec with its cross-entropy loss: post-norm as ours, fixed length, right padding.
 
-Each sequence has room for int(mask_ratio x length) hidden items, whose logits are computed whether they are there or not; what does not
-fit is dropped from the front, as its own masking does. One at the first position counts as absent: place 0 marks empty room.
-Only the model is built, not RecBole's Config: that one needs numpy's removed aliases, and its checkpoints need weights_only=False.
+Each sequence has room for int(mask_ratio x length) hidden items, whose logits are computed whether
+they are there or not; what does not fit is dropped from the front, as its own masking does. One at
+the first position counts as absent: place 0 marks empty room. Only the model is built, not
+RecBole's Config: that one needs numpy's removed aliases, and its checkpoints need
+weights_only=False.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What every peer's module builds for inference: the model in evaluation mode, from histories to the 10 best items of each user."""
+"""What every peer's module builds for inference: the model in evaluation mode, from histories to
+the 10 best items of each user.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,25 @@ K = 10
 
 
 class Recommendation:
-    """prepare: brings a batch that asks (Batch.asking) into the form that the model takes, and returns the function that is timed."""
+    """prepare: brings a batch that asks (Batch.asking) into the form that the model takes, and
+    returns the function that is timed.
+    """
 
     differentiable = False
 
-    def __init__(self, model: nn.Module, prepare: Callable[[Batch], Callable[[], Any]], versions: str, static_shapes: bool = False) -> None:
-        self.model, self.prepare, self.versions, self.static_shapes = model, prepare, versions, static_shapes
+    def __init__(
+        self,
+        model: nn.Module,
+        prepare: Callable[[Batch], Callable[[], Any]],
+        versions: str,
+        static_shapes: bool = False,
+    ) -> None:
+        self.model, self.prepare, self.versions, self.static_shapes = (
+            model,
+            prepare,
+            versions,
+            static_shapes,
+        )
 
     def load(self, batch: Batch) -> None:
         self.recommend = self.prepare(batch.asking())

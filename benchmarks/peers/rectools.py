@@ -1,4 +1,6 @@
-"""RecTools' BERT4Rec, composed as its BERT4RecModel composes it: pre-norm, fixed length, left padding, the logits of every token."""
+"""RecTools' BERT4Rec, composed as its BERT4RecModel composes it: pre-norm, fixed length, left
+padding, the logits of every token.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,10 @@ from importlib.metadata import version
 import torch
 from rectools.models.nn.item_net import IdEmbeddingsItemNet, SumOfEmbeddingsConstructor
 from rectools.models.nn.transformers.lightning import TransformerLightningModule
-from rectools.models.nn.transformers.net_blocks import LearnableInversePositionalEncoding, PreLNTransformerLayers
+from rectools.models.nn.transformers.net_blocks import (
+    LearnableInversePositionalEncoding,
+    PreLNTransformerLayers,
+)
 from rectools.models.nn.transformers.similarity import DistanceSimilarityModule
 from rectools.models.nn.transformers.torch_backbone import TransformerTorchBackbone
 
@@ -22,7 +27,9 @@ def build(work) -> TrainingStep:
     model = TransformerTorchBackbone(
         n_heads=work.num_heads,
         dropout_rate=work.dropout,
-        item_model=SumOfEmbeddingsConstructor(n_items, [IdEmbeddingsItemNet(d, n_items, work.dropout)]),
+        item_model=SumOfEmbeddingsConstructor(
+            n_items, [IdEmbeddingsItemNet(d, n_items, work.dropout)]
+        ),
         pos_encoding_layer=LearnableInversePositionalEncoding(True, work.max_length, d),
         transformer_layers=PreLNTransformerLayers(work.num_layers, d, work.num_heads, work.dropout),
         similarity_module=DistanceSimilarityModule(),

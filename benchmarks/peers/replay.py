@@ -36,10 +36,17 @@ def build(work, *, loss: str) -> TrainingStep:
     )
 
     def prepare(batch: Batch):
-        items = batch.pad(batch.histories() - 1, 0, length=batch.max_length, left=True)  # items from 0; a mask says what is padding
+        items = batch.pad(
+            batch.histories() - 1, 0, length=batch.max_length, left=True
+        )  # items from 0; a mask says what is padding
         real = batch.pad(batch.values, 0, length=batch.max_length, left=True) != 0
         visible = batch.pad(batch.labels, IGNORED, length=batch.max_length, left=True) == IGNORED
-        inputs = {"inputs": {"item_id": items}, "positive_labels": items, "pad_mask": real, "token_mask": visible}
+        inputs = {
+            "inputs": {"item_id": items},
+            "positive_labels": items,
+            "pad_mask": real,
+            "token_mask": visible,
+        }
         return lambda: model._compute_loss(inputs)  # training_step would also log to a trainer
 
     return TrainingStep(model, prepare, f"replay-rec {version('replay-rec')}")

@@ -1,5 +1,5 @@
-// What the bindings of every module take from Python: addresses and sizes, nothing else. Python checks shapes, dtypes and
-// contiguity.
+// What the bindings of every module take from Python: addresses and sizes, nothing else. Python
+// checks shapes, dtypes and contiguity.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -1,4 +1,5 @@
-// The Python module of one instruction set. One translation unit, since pybind11 costs each of them seconds.
+// The Python module of one instruction set. One translation unit, since pybind11 costs each of them
+// seconds.
 #include "bindings/adamw_rows.h"
 #include "bindings/attention.h"
 #include "bindings/cloze_mask.h"
@@ -18,7 +19,8 @@ namespace py = pybind11;
 
 namespace {
 
-// The instruction sets, of those that modules are built for, that this CPU and its operating system run; the best one last.
+// The instruction sets, of those that modules are built for, that this CPU and its operating system
+// run; the best one last.
 py::list supported_instruction_sets() {
   py::list sets;
   sets.append("baseline");
@@ -26,8 +28,8 @@ py::list supported_instruction_sets() {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     sets.append("avx2");
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
       sets.append("avx512");
   }
 #endif

@@ -30,7 +30,8 @@ class ItemLists {
  public:
   ItemLists() = default;
 
-  // List i holds items[start(i)] ... items[start(i + 1) - 1], in any order and with repetitions; each is kept once.
+  // List i holds items[start(i)] ... items[start(i + 1) - 1], in any order and with repetitions;
+  // each is kept once.
   template <class Start>
   ItemLists(const int64_t* items, int64_t lists, const Start& start, int threads)
       : items_(items, items + start(lists)), ranges_(static_cast<size_t>(lists)) {
@@ -43,7 +44,9 @@ class ItemLists {
 
   int64_t size() const { return static_cast<int64_t>(ranges_.size()); }
   // Where there is one list, it is everybody's; where there is none, everybody's is empty.
-  ItemList of(int64_t row) const { return ranges_.empty() ? ItemList{} : ranges_[ranges_.size() == 1 ? 0 : row]; }
+  ItemList of(int64_t row) const {
+    return ranges_.empty() ? ItemList{} : ranges_[ranges_.size() == 1 ? 0 : row];
+  }
 
  private:
   std::vector<int64_t> items_;

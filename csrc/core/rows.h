@@ -10,13 +10,15 @@
 
 namespace b4r {
 
-constexpr int64_t kBlockRows = 96;  // rows that are one task: with 256 columns 96 KB, in L2 beside the weights
+// Rows that are one task: with 256 columns 96 KB, in L2 beside the weights.
+constexpr int64_t kBlockRows = 96;
 
-// Floats from one panel to the next where a panel has `rows` rows: an odd number of cache lines, or panels would fall on few sets
-// of L1.
+// Floats from one panel to the next where a panel has `rows` rows: an odd number of cache lines, or
+// panels would fall on few sets of L1.
 inline int64_t panel_stride(int64_t rows) { return (rows | 1) * kPanel; }
 
-// Exponents of base 2 that need no maximum taken off: 2^60 times 2^32 of them is far from overflow, and 2^-60 from underflow.
+// Exponents of base 2 that need no maximum taken off: 2^60 times 2^32 of them is far from overflow,
+// and 2^-60 from underflow.
 constexpr float kSafeExponent = 60.0f;
 
 // The largest Euclidean norm of `rows` rows; NaN where one is.
@@ -29,7 +31,8 @@ inline float largest_norm(const float* x, int64_t row, int64_t rows, int64_t d) 
   return std::sqrt(largest);
 }
 
-// total[c] += sum over rows of x(row, c), in partial sums of kPartial rows: a plain sum of thousands would lose digits.
+// total[c] += sum over rows of x(row, c), in partial sums of kPartial rows: a plain sum of
+// thousands would lose digits.
 inline void add_rows(const float* x, int64_t row, int64_t rows, int64_t columns, float* total) {
   constexpr int64_t kPartial = 64;
   Scratch scratch;
@@ -44,8 +47,8 @@ inline void add_rows(const float* x, int64_t row, int64_t rows, int64_t columns,
 
 // out = A^T B, or += where `add`, over `depth` rows: A(i, k) = a[k * step + i], B one panel.
 template <int M>
-B4R_NOINLINE void weight_tile(const float* a, int64_t step, const float* b, int64_t depth, float* out, int64_t row, int64_t columns,
-                              bool add) {
+B4R_NOINLINE void weight_tile(const float* a, int64_t step, const float* b, int64_t depth,
+                              float* out, int64_t row, int64_t columns, bool add) {
   Tile<M> c;
   set_zero(c);
   multiply_add(c, a, 1, step, b, depth);

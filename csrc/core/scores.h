@@ -1,12 +1,17 @@
-// Scores z_ij = h_i . C_j + b_j, a block of items for a few rows at a time, for operators that look at each once and keep none.
+// Scores z_ij = h_i . C_j + b_j, a block of items for a few rows at a time, for operators that look
+// at each once and keep none.
 //
-// h: (N, d). C: (V, d), read where it lies. b: (V,) or null. The form of the product depends on sizes alone, and in either form the
-// order of the sum depends on nothing else, so equal items score equal bits wherever they stand. Two forms:
-//   panels    rows in panels, a tile of items by a panel of rows: 2 d operations a score, in the order of d
-//   alone     one row, a dot product of vectors: for few rows, where reading C is the limit and most lanes of a panel would idle
+// h: (N, d). C: (V, d), read where it lies. b: (V,) or null. The form of the product depends on
+// sizes alone, and in either form the order of the sum depends on nothing else, so equal items
+// score equal bits wherever they stand. Two forms:
+//   panels    rows in panels, a tile of items by a panel of rows: 2 d operations a score, in the
+//             order of d
+//   alone     one row, a dot product of vectors: for few rows, where reading C is the limit and
+//             most lanes of a panel would idle
 //
-// Rows are cut into chunks, and the items of a chunk are shared by as many workers as it takes to give each thread one: one row
-// has all threads, thousands have one each. Workers take runs of items as they come free. Memory: a chunk of h, a block of scores.
+// Rows are cut into chunks, and the items of a chunk are shared by as many workers as it takes to
+// give each thread one: one row has all threads, thousands have one each. Workers take runs of
+// items as they come free. Memory: a chunk of h, a block of scores.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +34,8 @@ struct Scoring {
 
 // M items for a panel of rows [d][P].
 template <int M>
-B4R_NOINLINE void panel_score_tile(const float* items, const float* bias, const float* rows, int64_t d, float* scores) {
+B4R_NOINLINE void panel_score_tile(const float* items, const float* bias, const float* rows,
+                                   int64_t d, float* scores) {
   Tile<M> z;
   set_zero(z);
   multiply_add(z, items, d, 1, rows, d);
@@ -39,7 +45,8 @@ B4R_NOINLINE void panel_score_tile(const float* items, const float* bias, const 
 
 // M items for one row; d is at least kWidth.
 template <int M>
-B4R_NOINLINE void lone_score_tile(const float* items, const float* bias, const float* row, int64_t d, float* scores) {
+B4R_NOINLINE void lone_score_tile(const float* items, const float* bias, const float* row,
+                                  int64_t d, float* scores) {
   Vec z[M] = {};
   int64_t k = 0;
   for (; k + kWidth <= d; k += kWidth) {
@@ -48,17 +55,20 @@ B4R_NOINLINE void lone_score_tile(const float* items, const float* bias, const f
     for (int i = 0; i < M; ++i) z[i] = fma(load(items + i * d + k), h, z[i]);
   }
   if (k < d) {
-    // The last kWidth numbers, less those that are in already; less, not times 0, which would make NaN of infinity.
+    // The last kWidth numbers, less those that are in already; less, not times 0, which would make
+    // NaN of infinity.
     const Int fresh = ~first_lanes(k + kWidth - d);
     const Vec h = keep_where(fresh, load(row + d - kWidth));
 #pragma GCC unroll 12
-    for (int i = 0; i < M; ++i) z[i] = fma(keep_where(fresh, load(items + (i + 1) * d - kWidth)), h, z[i]);
+    for (int i = 0; i < M; ++i)
+      z[i] = fma(keep_where(fresh, load(items + (i + 1) * d - kWidth)), h, z[i]);
   }
 #pragma GCC unroll 12
   for (int i = 0; i < M; ++i) scores[i] = sum(z[i]) + bias[i];
 }
 
-// `count` items that lie one after the other, and which each is. Where more follow: `ahead` floats from here.
+// `count` items that lie one after the other, and which each is. Where more follow: `ahead` floats
+// from here.
 struct ItemBlock {
   const float *vectors, *bias;
   int64_t count, first, ahead;
@@ -99,11 +109,15 @@ struct Split {
   int64_t chunk, chunks, workers, block;
 };
 
-// A chunk of rows, in groups whose scores of one item lie side by side: those of a panel, or one alone.
+// A chunk of rows, in groups whose scores of one item lie side by side: those of a panel, or one
+// alone.
 class RowGroups {
  public:
   RowGroups(const Scoring& s, const Split& split, int64_t first, Scratch& scratch)
-      : first(first), count(std::min(split.chunk, s.rows - first)), lanes(split.alone ? 1 : kPanel), d_(s.d) {
+      : first(first),
+        count(std::min(split.chunk, s.rows - first)),
+        lanes(split.alone ? 1 : kPanel),
+        d_(s.d) {
     vectors_ = s.hidden + first * s.d;
     if (split.alone) return;
     float* packed = scratch.take(panels(count) * s.d * kPanel);
@@ -116,7 +130,8 @@ class RowGroups {
   // scores[item][lane] = z, then NaN to the end of the panel.
   void score(int64_t group, const ItemBlock& items, float* scores) const {
     const float* rows = vectors_ + group * lanes * d_;
-    // Each group fetches its part of the next block, a little at every tile: else the first group would wait for all of it.
+    // Each group fetches its part of the next block, a little at every tile: else the first group
+    // would wait for all of it.
     const float* next = items.vectors + items.ahead + items.ahead * group / groups();
     const int64_t fetched = items.ahead > 0 ? kTileRows * d_ / groups() + 1 : 0;
     for_tiles(items.count, [&](auto m, int64_t i) {
@@ -138,26 +153,29 @@ class RowGroups {
 };
 
 inline Split split_scores(const Scoring& s, const ItemLists& candidates, int threads) {
-  constexpr int64_t kChunk = 128;            // rows: enough that C, read again for each chunk, asks little of the memory
-  constexpr int64_t kAlone = 6;              // rows up to which dot products are quicker than a panel
+  // Rows: enough that C, read again for each chunk, asks little of the memory.
+  constexpr int64_t kChunk = 128;
+  constexpr int64_t kAlone = 6;  // rows up to which dot products are quicker than a panel
   constexpr int64_t kBlockFloats = 1 << 13;  // of C: 32 KB, near while all groups of a chunk use it
   const bool own_lists = candidates.size() > 1;
   Split split;
   split.alone = s.d >= kWidth && (own_lists || s.rows <= kAlone);
   split.block = std::clamp<int64_t>(kBlockFloats / std::max<int64_t>(s.d, 1), kPanel, 256);
   const int64_t rounds = (s.rows + threads * kChunk - 1) / (threads * kChunk);
-  const int64_t panels_of_chunk = (panels(s.rows) + rounds * threads - 1) / std::max<int64_t>(rounds * threads, 1);
+  const int64_t panels_of_chunk =
+      (panels(s.rows) + rounds * threads - 1) / std::max<int64_t>(rounds * threads, 1);
   split.chunk = own_lists ? 1 : split.alone ? s.rows : panels_of_chunk * kPanel;
   split.chunks = s.rows > 0 ? (s.rows + split.chunk - 1) / split.chunk : 0;
   split.workers = split.chunks > 0 ? (threads + split.chunks - 1) / split.chunks : 1;
   return split;
 }
 
-// Score all rows against their items: all of C, or the candidates, one list for all or one for each. begin(rows, worker, reader)
-// makes what one worker of a chunk looks with: it is shown all scores of a run of items by see(group, items, scores), and end() is
-// called after the last.
+// Score all rows against their items: all of C, or the candidates, one list for all or one for
+// each. begin(rows, worker, reader) makes what one worker of a chunk looks with: it is shown all
+// scores of a run of items by see(group, items, scores), and end() is called after the last.
 template <class Begin>
-void for_scores(const Scoring& s, const ItemLists& candidates, const Split& split, int threads, const Begin& begin) {
+void for_scores(const Scoring& s, const ItemLists& candidates, const Split& split, int threads,
+                const Begin& begin) {
   std::vector<std::atomic<int64_t>> next(static_cast<size_t>(split.chunks));
   parallel_for(threads, split.chunks * split.workers, [&](int64_t task) {
     const int64_t chunk = task / split.workers;
@@ -167,14 +185,16 @@ void for_scores(const Scoring& s, const ItemLists& candidates, const Split& spli
     float* scores = scratch.take(split.block * kPanel);
     const ItemList list = candidates.of(rows.first);
     const int64_t count = candidates.size() > 0 ? list.size() : s.num_items;
-    // Runs long enough to be read as a stream, short enough that no worker is left with much at the end.
+    // Runs long enough to be read as a stream, short enough that no worker is left with much at the
+    // end.
     const int64_t share = split.workers == 1 ? count : count / (split.workers * 16);
     const int64_t run = std::max<int64_t>(1, (share + split.block - 1) / split.block) * split.block;
     auto worker = begin(rows, task % split.workers, reader, scores);
     for (int64_t start; (start = next[chunk].fetch_add(run)) < count;) {
       for (int64_t first = start; first < std::min(count, start + run); first += split.block) {
         const int64_t in_block = std::min(split.block, std::min(count, start + run) - first);
-        const ItemBlock items = candidates.size() > 0 ? reader.listed(list.items + first, in_block) : reader.all(first, in_block);
+        const ItemBlock items = candidates.size() > 0 ? reader.listed(list.items + first, in_block)
+                                                      : reader.all(first, in_block);
         for (int64_t group = 0; group < rows.groups(); ++group) {
           rows.score(group, items, scores);
           worker.see(group, items, scores);

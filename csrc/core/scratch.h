@@ -1,12 +1,15 @@
-// Memory that lives as long as a scope and is kept for the next one: pages are faulted in once, not at every call.
+// Memory that lives as long as a scope and is kept for the next one: pages are faulted in once, not
+// at every call.
 //
 //   Scratch scratch;
-//   float* p = scratch.take(count);      // 64-byte aligned, not initialised; gone when `scratch` is
+//   float* p = scratch.take(count);      // 64-byte aligned, not initialised; gone when `scratch`
+//                                        is
 //
-// Scopes of one thread nest like a stack. What a thread keeps is the most that it ever needed at once.
+// Scopes of one thread nest like a stack. What a thread keeps is the most that it ever needed at
+// once.
 //
-// AddressSanitizer learns which bytes are taken, and those come as NaN: it would not see a kernel run from one piece of a block
-// into the next, nor read what an earlier scope left.
+// AddressSanitizer learns which bytes are taken, and those come as NaN: it would not see a kernel
+// run from one piece of a block into the next, nor read what an earlier scope left.
 #pragma once
 
 #include <cstddef>
@@ -51,7 +54,9 @@ class Scratch {
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
-  float* take(int64_t count) { return static_cast<float*>(arena().take(static_cast<size_t>(count) * sizeof(float))); }
+  float* take(int64_t count) {
+    return static_cast<float*>(arena().take(static_cast<size_t>(count) * sizeof(float)));
+  }
 
  private:
   struct Block {
@@ -82,8 +87,10 @@ class Scratch {
     }
 
     void rewind(size_t to_block, size_t to_used) {
-      if (to_block < blocks.size()) close_scratch(blocks[to_block].data + to_used, blocks[to_block].size - to_used);
-      for (size_t b = to_block + 1; b < blocks.size(); ++b) close_scratch(blocks[b].data, blocks[b].size);
+      if (to_block < blocks.size())
+        close_scratch(blocks[to_block].data + to_used, blocks[to_block].size - to_used);
+      for (size_t b = to_block + 1; b < blocks.size(); ++b)
+        close_scratch(blocks[b].data, blocks[b].size);
       block = to_block;
       used = to_used;
     }

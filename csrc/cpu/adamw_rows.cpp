@@ -1,8 +1,10 @@
-// AdamW (Loshchilov and Hutter 2019, algorithm 2) on the rows that a step names; all others, their moments too, stay as they are:
+// AdamW (Loshchilov and Hutter 2019, algorithm 2) on the rows that a step names; all others, their
+// moments too, stay as they are:
 //   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2,
 //   p = (1 - rate decay) p - rate / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps)
 //
-// Read and written in place, one visit: 28 bytes a number, where a dense step moves them for every row of the table.
+// Read and written in place, one visit: 28 bytes a number, where a dense step moves them for every
+// row of the table.
 #include "cpu/adamw_rows.h"
 
 #include <algorithm>
@@ -29,14 +31,16 @@ B4R_INLINE Vec square_root(Vec x) {
 
 }  // namespace
 
-void adamw_rows(float* table, float* exp_avg, float* exp_avg_sq, const int64_t* rows, const float* gradient, int64_t count,
-                int64_t d, const AdamW& adamw, int threads) {
+void adamw_rows(float* table, float* exp_avg, float* exp_avg_sq, const int64_t* rows,
+                const float* gradient, int64_t count, int64_t d, const AdamW& adamw, int threads) {
   constexpr int64_t kRowsPerTask = 64, kAhead = 4;
-  const double correction1 = 1 - std::pow(adamw.beta1, adamw.step), correction2 = 1 - std::pow(adamw.beta2, adamw.step);
+  const double correction1 = 1 - std::pow(adamw.beta1, adamw.step),
+               correction2 = 1 - std::pow(adamw.beta2, adamw.step);
   const auto constant = [](double x) { return broadcast(static_cast<float>(x)); };
-  const Vec keep = constant(1 - adamw.rate * adamw.weight_decay), rate = constant(adamw.rate / correction1),
-            root = constant(1 / std::sqrt(correction2)), eps = constant(adamw.eps), beta1 = constant(adamw.beta1),
-            beta2 = constant(adamw.beta2), fresh1 = constant(1 - adamw.beta1), fresh2 = constant(1 - adamw.beta2);
+  const Vec keep = constant(1 - adamw.rate * adamw.weight_decay),
+            rate = constant(adamw.rate / correction1), root = constant(1 / std::sqrt(correction2)),
+            eps = constant(adamw.eps), beta1 = constant(adamw.beta1), beta2 = constant(adamw.beta2),
+            fresh1 = constant(1 - adamw.beta1), fresh2 = constant(1 - adamw.beta2);
   parallel_for(threads, blocks_of(count, kRowsPerTask), [&](int64_t task) {
     const int64_t end = std::min(count, (task + 1) * kRowsPerTask);
     for (int64_t i = task * kRowsPerTask; i < end; ++i) {
@@ -49,7 +53,8 @@ void adamw_rows(float* table, float* exp_avg, float* exp_avg_sq, const int64_t* 
         const Vec v = fma(beta2, columns.load(exp_avg_sq + at), fresh2 * g * g);
         columns.store(exp_avg + at, m);
         columns.store(exp_avg_sq + at, v);
-        columns.store(table + at, keep * columns.load(table + at) - rate * m / (square_root(v) * root + eps));
+        columns.store(table + at,
+                      keep * columns.load(table + at) - rate * m / (square_root(v) * root + eps));
       });
     }
   });

@@ -12,7 +12,7 @@ struct AdamW {
 };
 
 // table, exp_avg, exp_avg_sq: (V, d). rows: (count,) of them, each once. gradient: (count, d).
-void adamw_rows(float* table, float* exp_avg, float* exp_avg_sq, const int64_t* rows, const float* gradient, int64_t count,
-                int64_t d, const AdamW& adamw, int threads);
+void adamw_rows(float* table, float* exp_avg, float* exp_avg_sq, const int64_t* rows,
+                const float* gradient, int64_t count, int64_t d, const AdamW& adamw, int threads);
 
 }  // namespace b4r

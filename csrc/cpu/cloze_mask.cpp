@@ -1,9 +1,11 @@
-// Token t has a random word of 32 bits, and so has sequence b. Where the sequence's word is below last_only_threshold, its last
-// token alone is hidden; else each token whose word is below mask_threshold or the smallest of the sequence.
-//   inputs = mask_id where hidden, else the value; labels = the value where hidden, else -100. Padding, 0, is never hidden.
+// Token t has a random word of 32 bits, and so has sequence b. Where the sequence's word is below
+// last_only_threshold, its last token alone is hidden; else each token whose word is below
+// mask_threshold or the smallest of the sequence.
+//   inputs = mask_id where hidden, else the value; labels = the value where hidden, else -100.
+//   Padding, 0, is never hidden.
 //
-// values, inputs, labels: (T,). cu_seqlens: (sequences + 1,). inputs and labels are overwritten. Bytes a token: 24; a quarter of a
-// Philox call.
+// values, inputs, labels: (T,). cu_seqlens: (sequences + 1,). inputs and labels are overwritten.
+// Bytes a token: 24; a quarter of a Philox call.
 #include "cpu/cloze_mask.h"
 
 #include <algorithm>
@@ -20,18 +22,22 @@ constexpr uint32_t kTokens = 0, kSequences = 1;  // streams of random words
 constexpr int64_t kSequencesPerTask = 32;
 static_assert(kSequencesPerTask % 4 == 0, "a task begins at a call of Philox");
 
-uint32_t* take_words(Scratch& scratch, int64_t calls) { return reinterpret_cast<uint32_t*>(scratch.take(4 * (calls + kLanes))); }
+uint32_t* take_words(Scratch& scratch, int64_t calls) {
+  return reinterpret_cast<uint32_t*>(scratch.take(4 * (calls + kLanes)));
+}
 
 }  // namespace
 
-void cloze_mask(const int64_t* values, const int32_t* cu_seqlens, int64_t* inputs, int64_t* labels, int64_t sequences,
-                const ClozeRule& rule, int threads) {
+void cloze_mask(const int64_t* values, const int32_t* cu_seqlens, int64_t* inputs, int64_t* labels,
+                int64_t sequences, const ClozeRule& rule, int threads) {
   parallel_for(threads, blocks_of(sequences, kSequencesPerTask), [&](int64_t task) {
-    const int64_t first = task * kSequencesPerTask, end = std::min(sequences, first + kSequencesPerTask);
+    const int64_t first = task * kSequencesPerTask,
+                  end = std::min(sequences, first + kSequencesPerTask);
     Scratch scratch;
     uint32_t* sequence_word = take_words(scratch, kSequencesPerTask / 4);
     random_words(rule.seed, first / 4, kSequencesPerTask / 4, kSequences, sequence_word);
-    const int64_t first_call = cu_seqlens[first] / 4, calls = (cu_seqlens[end] + 3) / 4 - first_call;
+    const int64_t first_call = cu_seqlens[first] / 4,
+                  calls = (cu_seqlens[end] + 3) / 4 - first_call;
     uint32_t* words = take_words(scratch, calls);
     random_words(rule.seed, first_call, calls, kTokens, words);
 

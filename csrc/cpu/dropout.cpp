@@ -1,6 +1,7 @@
 // y = x scale where an element is kept, else 0. Its own backward, on the gradient.
 //
-// x, y: (rows, d) contiguous; y is overwritten. Bytes a number: 8; operations: 1, and 1.75 products of Philox.
+// x, y: (rows, d) contiguous; y is overwritten. Bytes a number: 8; operations: 1, and 1.75 products
+// of Philox.
 #include "cpu/dropout.h"
 
 #include <algorithm>
@@ -16,7 +17,8 @@ constexpr int64_t kRows = 4;  // of which the masks are drawn at a time: they st
 
 }  // namespace
 
-void dropout(const float* x, float* y, int64_t rows, int64_t d, const Dropout& dropout, int threads) {
+void dropout(const float* x, float* y, int64_t rows, int64_t d, const Dropout& dropout,
+             int threads) {
   parallel_for(threads, blocks_of(rows, kRowsPerTask), [&](int64_t task) {
     Scratch scratch;
     Keep* keep = reinterpret_cast<Keep*>(scratch.take(keep_count(kRows, d) / 2));
@@ -28,7 +30,8 @@ void dropout(const float* x, float* y, int64_t rows, int64_t d, const Dropout& d
       prefetch(x + first * d, count * d);
       keep_rows(draw, static_cast<uint32_t>(first), count, d, keep);
       for (int64_t r = 0; r < count; ++r) {
-        for_columns(d, [&, at = (first + r) * d, mask = keep + r * keep_stride(d)](int64_t c, auto columns) {
+        for_columns(d, [&, at = (first + r) * d, mask = keep + r * keep_stride(d)](int64_t c,
+                                                                                   auto columns) {
           columns.store(y + at + c, keep_where(mask + c, columns.load(x + at + c)) * scale);
         });
       }

@@ -7,6 +7,7 @@
 
 namespace b4r {
 
-void dropout(const float* x, float* y, int64_t rows, int64_t d, const Dropout& dropout, int threads);
+void dropout(const float* x, float* y, int64_t rows, int64_t d, const Dropout& dropout,
+             int threads);
 
 }  // namespace b4r

@@ -1,8 +1,11 @@
-// What the norms share. n = (z - mean) rstd and y = n weight + bias for rows of d numbers z; backward, with g = dy weight:
-//   dz = rstd (g - avg(g) - n avg(g n)), dweight = sum over rows of dy n, dbias = sum over rows of dy.
+// What the norms share. n = (z - mean) rstd and y = n weight + bias for rows of d numbers z;
+// backward, with g = dy weight:
+//   dz = rstd (g - avg(g) - n avg(g n)), dweight = sum over rows of dy n, dbias = sum over rows of
+//   dy.
 //
-// The caller says where z and dy come from, a vector at a time, so an op adds no pass over memory of its own. R rows go together:
-// their sums wait for each other's additions, not for their own, and the weights are read once for all of them.
+// The caller says where z and dy come from, a vector at a time, so an op adds no pass over memory
+// of its own. R rows go together: their sums wait for each other's additions, not for their own,
+// and the weights are read once for all of them.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +20,8 @@
 
 namespace b4r {
 
-// Rows that are one task and one partial sum of the weight gradients, whatever the number of threads.
+// Rows that are one task and one partial sum of the weight gradients, whatever the number of
+// threads.
 constexpr int64_t kNormRowsPerTask = 128;
 constexpr int kNormRows = 4;
 
@@ -42,9 +46,11 @@ struct NormWeights {
   float eps;
 };
 
-// y, mean and rstd of R rows. z(r, c, columns): the vector of z from column c; finish(r, c, y): what is written in the place of y.
+// y, mean and rstd of R rows. z(r, c, columns): the vector of z from column c; finish(r, c, y):
+// what is written in the place of y.
 template <int R, class Z, class Finish>
-B4R_INLINE void normalise(const NormWeights& w, float* y, float* mean, float* rstd, const Z& z, const Finish& finish) {
+B4R_INLINE void normalise(const NormWeights& w, float* y, float* mean, float* rstd, const Z& z,
+                          const Finish& finish) {
   const int64_t d = w.d;
   Vec total[R] = {}, squares[R] = {}, rest[R] = {};
   for_columns(d, [&](int64_t c, auto columns) B4R_INLINE_LAMBDA {
@@ -66,9 +72,11 @@ B4R_INLINE void normalise(const NormWeights& w, float* y, float* mean, float* rs
     }
   });
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) mean[r] += sum(rest[r]) / static_cast<float>(d);  // what rounding left of a mean far from 0
+  for (int r = 0; r < R; ++r)
+    mean[r] += sum(rest[r]) / static_cast<float>(d);  // what rounding left of a mean far from 0
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) rstd[r] = 1.0f / std::sqrt(sum(squares[r]) / static_cast<float>(d) + w.eps);
+  for (int r = 0; r < R; ++r)
+    rstd[r] = 1.0f / std::sqrt(sum(squares[r]) / static_cast<float>(d) + w.eps);
   for_columns(d, [&](int64_t c, auto columns) B4R_INLINE_LAMBDA {
     const Vec weight = columns.load(w.weight + c), bias = columns.load(w.bias + c);
 #pragma GCC unroll 4
@@ -79,18 +87,20 @@ B4R_INLINE void normalise(const NormWeights& w, float* y, float* mean, float* rs
   });
 }
 
-// dz of R rows, and what they add to dweight and dbias. dz(r, .) holds n until the sums are known; also(r, c, columns, dz): what
-// else is to be done with it.
+// dz of R rows, and what they add to dweight and dbias. dz(r, .) holds n until the sums are known;
+// also(r, c, columns, dz): what else is to be done with it.
 template <int R, class Z, class Dy, class Also>
-B4R_INLINE void normalise_backward(const float* weight, int64_t d, const float* mean, const float* rstd, float* dz, float* dweight,
-                                   float* dbias, const Z& z, const Dy& dy, const Also& also) {
+B4R_INLINE void normalise_backward(const float* weight, int64_t d, const float* mean,
+                                   const float* rstd, float* dz, float* dweight, float* dbias,
+                                   const Z& z, const Dy& dy, const Also& also) {
   Vec g_sum[R] = {}, gn_sum[R] = {};
   for_columns(d, [&](int64_t c, auto columns) B4R_INLINE_LAMBDA {
     const Vec w = columns.load(weight + c);
     Vec dw = columns.load(dweight + c), db = columns.load(dbias + c);
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
-      const Vec n = (z(r, c, columns) - broadcast(mean[r])) * broadcast(rstd[r]), dy_c = dy(r, c, columns), g = dy_c * w;
+      const Vec n = (z(r, c, columns) - broadcast(mean[r])) * broadcast(rstd[r]),
+                dy_c = dy(r, c, columns), g = dy_c * w;
       columns.store(dz + r * d + c, n);
       g_sum[r] += g;
       gn_sum[r] = fma(g, n, gn_sum[r]);
@@ -120,7 +130,8 @@ B4R_INLINE void normalise_backward(const float* weight, int64_t d, const float* 
 }
 
 // dweight and dbias from the sums of each task, (tasks, 2, d), added up in the order of the tasks.
-inline void add_partials(const float* partials, int64_t tasks, int64_t d, float* dweight, float* dbias) {
+inline void add_partials(const float* partials, int64_t tasks, int64_t d, float* dweight,
+                         float* dbias) {
   std::fill_n(dweight, d, 0.0f);
   std::fill_n(dbias, d, 0.0f);
   for (int64_t task = 0; task < tasks; ++task, partials += 2 * d) {

@@ -1,9 +1,10 @@
 // y = x w^T + b. Backward: dx = dy w, dw = dy^T x, db = sum dy.
 //
-// x, dx: (T, in) contiguous. y, dy: (T, out). w, dw: (out, in). b, db: (out,). Everything written is overwritten.
-// Operations: forward 2 T in out, backward 4. The backward visits each block of rows once: dx, and its part of dw and db, which are
-// added up for each range of rows, and the ranges in their order at the end. Ranges follow from the sizes, so the bits do not
-// depend on the threads.
+// x, dx: (T, in) contiguous. y, dy: (T, out). w, dw: (out, in). b, db: (out,). Everything written
+// is overwritten. Operations: forward 2 T in out, backward 4. The backward visits each block of
+// rows once: dx, and its part of dw and db, which are added up for each range of rows, and the
+// ranges in their order at the end. Ranges follow from the sizes, so the bits do not depend on the
+// threads.
 #include "cpu/linear.h"
 
 #include <algorithm>
@@ -18,8 +19,8 @@ constexpr int64_t kRanges = 16;
 constexpr int64_t kPartFloats = int64_t{1} << 23;  // of dw for all ranges together: 32 MB
 
 template <int M>
-B4R_NOINLINE void rows_tile(const float* x, const float* w, const float* start, int64_t depth, float* y, int64_t row,
-                            int64_t columns) {
+B4R_NOINLINE void rows_tile(const float* x, const float* w, const float* start, int64_t depth,
+                            float* y, int64_t row, int64_t columns) {
   Tile<M> c;
   set_zero(c);
   multiply_add(c, x, depth, 1, w, depth);
@@ -28,19 +29,20 @@ B4R_NOINLINE void rows_tile(const float* x, const float* w, const float* start, 
 }
 
 // y = x w + start for rows first .. first + count - 1; w in panels of `out`, each with `in` rows.
-void rows_block(const float* x, const float* w, const float* start, float* y, int64_t first, int64_t count, int64_t in,
-                int64_t out) {
+void rows_block(const float* x, const float* w, const float* start, float* y, int64_t first,
+                int64_t count, int64_t in, int64_t out) {
   for (int64_t p = 0; p < panels(out); ++p) {
     for_tiles(count, [&](auto m, int64_t i) {
-      rows_tile<m>(x + (first + i) * in, w + p * in * kPanel, start + p * kPanel, in, y + (first + i) * out + p * kPanel, out,
-                   out - p * kPanel);
+      rows_tile<m>(x + (first + i) * in, w + p * in * kPanel, start + p * kPanel, in,
+                   y + (first + i) * out + p * kPanel, out, out - p * kPanel);
     });
   }
 }
 
 }  // namespace
 
-void linear(const float* x, const float* w, const float* b, float* y, const LinearShape& s, int threads) {
+void linear(const float* x, const float* w, const float* b, float* y, const LinearShape& s,
+            int threads) {
   Scratch shared;
   float* wp = shared.take(panels(s.out) * s.in * kPanel);
   pack_panels(w, 1, s.in, s.in, s.out, s.in * kPanel, wp);
@@ -51,11 +53,12 @@ void linear(const float* x, const float* w, const float* b, float* y, const Line
   });
 }
 
-void linear_backward(const float* dy, const float* x, const float* w, float* dx, float* dw, float* db, const LinearShape& s,
-                     int threads) {
+void linear_backward(const float* dy, const float* x, const float* w, float* dx, float* dw,
+                     float* db, const LinearShape& s, int threads) {
   const auto [rows, in, out] = s;
   const int64_t blocks = blocks_of(rows, kBlockRows), size = out * in;
-  const int64_t ranges = std::clamp<int64_t>(std::min(blocks, kPartFloats / std::max<int64_t>(size, 1)), 1, kRanges);
+  const int64_t ranges =
+      std::clamp<int64_t>(std::min(blocks, kPartFloats / std::max<int64_t>(size, 1)), 1, kRanges);
   Scratch shared;
   float *wp = shared.take(panels(in) * out * kPanel), *zeros = shared.take(panels(in) * kPanel);
   float *dws = shared.take(ranges * size), *dbs = shared.take(ranges * out);
@@ -75,8 +78,8 @@ void linear_backward(const float* dy, const float* x, const float* w, float* dx,
       pack_panels(x + first * in, in, 1, count, in, count * kPanel, xp);
       for_tiles(out, [&](auto m, int64_t o) {
         for (int64_t c = 0; c < panels(in); ++c) {
-          weight_tile<m>(dyb + o, out, xp + c * count * kPanel, count, dwg + o * in + c * kPanel, in, in - c * kPanel,
-                         block > begin);
+          weight_tile<m>(dyb + o, out, xp + c * count * kPanel, count, dwg + o * in + c * kPanel,
+                         in, in - c * kPanel, block > begin);
         }
       });
       add_rows(dyb, out, count, out, dbs + g * out);

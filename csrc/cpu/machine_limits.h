@@ -1,4 +1,5 @@
-// What this machine can do at most: the floors that benchmarks hold kernels against. machine_limits.cpp says how.
+// What this machine can do at most: the floors that benchmarks hold kernels against.
+// machine_limits.cpp says how.
 #pragma once
 
 #include <cstdint>

@@ -8,6 +8,7 @@
 
 namespace b4r {
 
-void rank(const Scoring& scoring, const int64_t* targets, const ItemLists& exclude, int64_t* ranks, int threads);
+void rank(const Scoring& scoring, const int64_t* targets, const ItemLists& exclude, int64_t* ranks,
+          int threads);
 
 }  // namespace b4r

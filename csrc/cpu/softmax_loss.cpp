@@ -1,15 +1,19 @@
-// loss_i = -log softmax(z_i)[t_i], z_ij = h_i . C_j + b_j. With lse_i = log sum_{j != t} e^{z_ij}, x_i = lse_i - z_it:
-//   loss_i = softplus(x_i), q_i = 1 - p_it = sigmoid(x_i), dz_ij = p_ij (j != t), dz_it = -q_i, dh = dz C, dC = dz^T h, db = sum_i
-//   dz.
+// loss_i = -log softmax(z_i)[t_i], z_ij = h_i . C_j + b_j. With lse_i = log sum_{j != t} e^{z_ij},
+// x_i = lse_i - z_it:
+//   loss_i = softplus(x_i), q_i = 1 - p_it = sigmoid(x_i), dz_ij = p_ij (j != t), dz_it = -q_i, dh
+//   = dz C, dC = dz^T h, db = sum_i dz.
 //
-// N rows, V items, d. E are exponentials of a block of items for a chunk of rows: softmax_tiles.h has its three products.
+// N rows, V items, d. E are exponentials of a block of items for a chunk of rows: softmax_tiles.h
+// has its three products.
 //
-// One visit (softmax_loss_sum), 6 N V d operations and an exp a logit: E of a chunk of rows stays in scratch. Sweep 1 computes it
-// and its sums; then each row's blocks are joined; sweep 2 takes both products. Threads own ranges of items, the same ones in both
-// sweeps (E is in their caches: 35 -> 27 ms on two threads for 5,959 rows and 3,416 items), so dC needs no lock;
-// dh is added over ranges in their order. Ranges follow from the sizes, never from the threads. Streaming (softmax_loss and its
-// backward), 8 N V d: the forward keeps a running maximum, sum and sum of items; the backward computes E again, its tasks own
-// blocks of items. Needs no scratch that grows with V.
+// One visit (softmax_loss_sum), 6 N V d operations and an exp a logit: E of a chunk of rows stays
+// in scratch. Sweep 1 computes it and its sums; then each row's blocks are joined; sweep 2 takes
+// both products. Threads own ranges of items, the same ones in both sweeps (E is in their caches:
+// 35 -> 27 ms on two threads for 5,959 rows and 3,416 items), so dC needs no lock; dh is added over
+// ranges in their order. Ranges follow from the sizes, never from the threads. Streaming
+// (softmax_loss and its backward), 8 N V d: the forward keeps a running maximum, sum and sum of
+// items; the backward computes E again, its tasks own blocks of items. Needs no scratch that grows
+// with V.
 #include "cpu/softmax_loss.h"
 
 #include <algorithm>
@@ -24,8 +28,8 @@
 namespace b4r {
 namespace {
 
-constexpr int64_t kMaxRows = 192,
-                  kMinRows = 48;  // of a chunk: below 64 the items are read too often, and at 48 streaming is as fast
+// Rows of a chunk: below 64 the items are read too often, and at 48 streaming is as fast.
+constexpr int64_t kMaxRows = 192, kMinRows = 48;
 constexpr int64_t kLogitFloats = int64_t{1} << 23;  // of a chunk in one visit: 32 MB
 constexpr int64_t kMaxRanges = 16;                  // of items
 
@@ -33,7 +37,8 @@ constexpr int64_t kMaxRanges = 16;                  // of items
 std::vector<float> norms_of_blocks(const SoftmaxInput& in, int threads) {
   std::vector<float> norms(blocks_of(in.columns, kBlock));
   parallel_for(threads, blocks_of(in.columns, kBlock), [&](int64_t k) {
-    norms[k] = largest_norm(in.items + k * kBlock * in.d, in.d, std::min(kBlock, in.columns - k * kBlock), in.d);
+    norms[k] = largest_norm(in.items + k * kBlock * in.d, in.d,
+                            std::min(kBlock, in.columns - k * kBlock), in.d);
   });
   return norms;
 }
@@ -45,9 +50,10 @@ std::vector<PackedChunk> take_chunks(Scratch& scratch, const ChunkedRows& rows, 
   return packed;
 }
 
-// dhidden of one row = the sum over ranges of rescale acc, less q C_t; accs are `distance` floats apart.
-void write_dhidden_row(const SoftmaxInput& in, int64_t row, const float* acc, int64_t ranges, int64_t distance,
-                       const float* rescale, float q, float* dhidden) {
+// dhidden of one row = the sum over ranges of rescale acc, less q C_t; accs are `distance` floats
+// apart.
+void write_dhidden_row(const SoftmaxInput& in, int64_t row, const float* acc, int64_t ranges,
+                       int64_t distance, const float* rescale, float q, float* dhidden) {
   const float* item = in.target_item(row);
   float* to = dhidden + row * in.d;
   for (int64_t k = 0; k < in.d; ++k) to[k] = -q * item[k];
@@ -60,7 +66,8 @@ void zero_item_gradients(const SoftmaxInput& in, float* ditems, float* dbias) {
   if (dbias != nullptr) std::fill_n(dbias, in.columns, 0.0f);
 }
 
-// One visit, a chunk of rows at a time. All its loops are parallel_for_again: range g is one thread's in every sweep.
+// One visit, a chunk of rows at a time. All its loops are parallel_for_again: range g is one
+// thread's in every sweep.
 struct OneVisit {
   const SoftmaxInput& in;
   const ChunkedRows& rows;
@@ -70,7 +77,8 @@ struct OneVisit {
   const int64_t e_item = Exponentials::item_stride(capacity);
   Scratch scratch = {};
   float* e = scratch.take(in.columns * e_item);
-  float* maximum = scratch.take(blocks * capacity);      // of each block and row; once they are joined, what to rescale E by
+  float* maximum = scratch.take(
+      blocks * capacity);  // of each block and row; once they are joined, what to rescale E by
   float* total = scratch.take(blocks * capacity);        // of each block and row: the sum of E
   float* acc = scratch.take(ranges * capacity * width);  // of each range and row: the sum of E C
   float *q = scratch.take(capacity), *weight = scratch.take(capacity);  // of each row
@@ -129,7 +137,9 @@ struct OneVisit {
       for (int64_t k = range(g); k < range(g + 1); ++k) {
         const LogitBlock b = block(c, k);
         const float* rescale = maximum + k * capacity;
-        if (std::any_of(rescale, rescale + rows.count(c), [](float factor) { return factor != 1.0f; })) b.scale(rescale);
+        if (std::any_of(rescale, rescale + rows.count(c),
+                        [](float factor) { return factor != 1.0f; }))
+          b.scale(rescale);
         b.add_over_items(cn, acc_of_range);
         b.add_over_rows(weight, q, ditems, dbias, c > 0);
       }
@@ -141,7 +151,8 @@ struct OneVisit {
       std::vector<float> rescale(ranges);
       for (int64_t i = p * kPanel; i < std::min(rows.count(c), (p + 1) * kPanel); ++i) {
         std::fill(rescale.begin(), rescale.end(), weight[i]);
-        write_dhidden_row(in, rows.row(c, i), acc + i * width, ranges, capacity * width, rescale.data(), q[i], dhidden);
+        write_dhidden_row(in, rows.row(c, i), acc + i * width, ranges, capacity * width,
+                          rescale.data(), q[i], dhidden);
       }
     });
   }
@@ -150,20 +161,24 @@ struct OneVisit {
   void largest_maxima(int64_t p, float* largest) const {
     std::fill_n(largest, kPanel, kLowest);
     for (int64_t k = 0; k < blocks; ++k)
-      for (int64_t j = 0; j < kPanel; ++j) largest[j] = std::max(largest[j], maximum[k * capacity + p * kPanel + j]);
+      for (int64_t j = 0; j < kPanel; ++j)
+        largest[j] = std::max(largest[j], maximum[k * capacity + p * kPanel + j]);
   }
 
   // totals = the sum over blocks of e^(maximum - largest) total; maximum = e^(maximum - largest).
   void rescale_totals(int64_t p, const float* largest, double* totals) {
     for (int64_t k = 0; k < blocks; ++k) {
       float* rescale = maximum + k * capacity + p * kPanel;
-      for (int64_t v = 0; v < kPanel; v += kWidth) store(rescale + v, exp(load(rescale + v) - load(largest + v)));
-      for (int64_t j = 0; j < kPanel; ++j) totals[j] += static_cast<double>(rescale[j]) * total[k * capacity + p * kPanel + j];
+      for (int64_t v = 0; v < kPanel; v += kWidth)
+        store(rescale + v, exp(load(rescale + v) - load(largest + v)));
+      for (int64_t j = 0; j < kPanel; ++j)
+        totals[j] += static_cast<double>(rescale[j]) * total[k * capacity + p * kPanel + j];
     }
   }
 };
 
-// What a task of the streaming forward knows of its rows, from the blocks of its range that it has seen.
+// What a task of the streaming forward knows of its rows, from the blocks of its range that it has
+// seen.
 struct Running {
   float* maximum;
   double* total;  // the sum of e^(logit - maximum)
@@ -175,12 +190,15 @@ struct Stream {
   const SoftmaxInput& in;
   const ChunkedRows& rows;
   const int threads;
-  const int64_t capacity = rows.capacity, width = panels(in.d) * kPanel, acc_size = capacity * width;
+  const int64_t capacity = rows.capacity, width = panels(in.d) * kPanel,
+                acc_size = capacity * width;
   const int64_t blocks = blocks_of(in.columns, kBlock);
   // With few chunks the items are cut too, so that there is work for all threads.
-  const int64_t ranges = std::min(blocks, std::max<int64_t>(1, kMaxRanges / std::max<int64_t>(rows.chunks(), 1)));
+  const int64_t ranges =
+      std::min(blocks, std::max<int64_t>(1, kMaxRanges / std::max<int64_t>(rows.chunks(), 1)));
   Scratch scratch = {};
-  float *acc = scratch.take(rows.chunks() * ranges * acc_size), *maximum = scratch.take(rows.chunks() * ranges * capacity);
+  float *acc = scratch.take(rows.chunks() * ranges * acc_size),
+        *maximum = scratch.take(rows.chunks() * ranges * capacity);
   const std::vector<float> norms = norms_of_blocks(in, threads);
   std::vector<double> total = std::vector<double>(rows.chunks() * ranges * capacity);
   std::vector<PackedChunk> packed = take_chunks(scratch, rows, in.d);
@@ -197,7 +215,8 @@ struct Stream {
   }
 
   void sweep_items() {
-    parallel_for(threads, rows.chunks() * ranges, [&](int64_t task) { sweep_range(task / ranges, task % ranges); });
+    parallel_for(threads, rows.chunks() * ranges,
+                 [&](int64_t task) { sweep_range(task / ranges, task % ranges); });
   }
 
   // Each row's loss over all ranges, and its dhidden.
@@ -209,17 +228,19 @@ struct Stream {
         const int64_t index = rows.row(c, i);
         loss[index] = static_cast<float>(row.loss);
         lse[index] = static_cast<float>(packed[c].target_logit[i] + row.loss);
-        write_dhidden_row(in, index, running(c, 0).acc + i * width, ranges, acc_size, rescale.data(), static_cast<float>(row.q),
-                          dhidden);
+        write_dhidden_row(in, index, running(c, 0).acc + i * width, ranges, acc_size,
+                          rescale.data(), static_cast<float>(row.q), dhidden);
       }
     });
   }
 
  private:
   void sweep_range(int64_t c, int64_t g) {
-    const int64_t lanes = panels(rows.count(c)) * kPanel, e_item = Exponentials::item_stride(capacity);
+    const int64_t lanes = panels(rows.count(c)) * kPanel,
+                  e_item = Exponentials::item_stride(capacity);
     Scratch own;
-    float *e = own.take(kBlock * e_item), *cn = own.take(kBlock * width), *block_total = own.take(capacity);
+    float *e = own.take(kBlock * e_item), *cn = own.take(kBlock * width),
+          *block_total = own.take(capacity);
     float* rescale = own.take(capacity);
     const Running so_far = running(c, g);
     std::fill_n(so_far.acc, acc_size, 0.0f);
@@ -236,14 +257,16 @@ struct Stream {
         b.maxima(so_far.maximum);
       }
       b.exponentials(so_far.maximum, block_total);
-      for (int64_t i = 0; i < lanes; i += kWidth) store(rescale + i, exp(load(rescale + i) - load(so_far.maximum + i)));
+      for (int64_t i = 0; i < lanes; i += kWidth)
+        store(rescale + i, exp(load(rescale + i) - load(so_far.maximum + i)));
       add_totals(so_far, rows.count(c), rescale, block_total);
       b.add_over_items(cn, so_far.acc);
     }
   }
 
   // total = rescale total + that of the block; acc *= rescale.
-  void add_totals(const Running& so_far, int64_t count, const float* rescale, const float* block_total) const {
+  void add_totals(const Running& so_far, int64_t count, const float* rescale,
+                  const float* block_total) const {
     for (int64_t i = 0; i < count; ++i) {
       so_far.total[i] = so_far.total[i] * rescale[i] + block_total[i];
       if (rescale[i] != 1.0f)
@@ -261,7 +284,8 @@ struct Stream {
       sum += running(c, g).total[i] * rescale[g];
     }
     const RowLoss row = row_loss(sum, largest, packed[c].target_logit[i]);
-    for (int64_t g = 0; g < ranges; ++g) rescale[g] *= sum != 0 ? static_cast<float>(row.q / sum) : 0.0f;
+    for (int64_t g = 0; g < ranges; ++g)
+      rescale[g] *= sum != 0 ? static_cast<float>(row.q / sum) : 0.0f;
     return row;
   }
 };
@@ -275,7 +299,8 @@ struct StreamBackward {
   Scratch scratch = {};
   std::vector<PackedChunk> packed = take_chunks(scratch, rows, in.d);
   // Of each chunk and row: what makes E its probabilities; dloss; q dloss.
-  float *shift = scratch.take(rows.chunks() * capacity), *weight = scratch.take(rows.chunks() * capacity);
+  float *shift = scratch.take(rows.chunks() * capacity),
+        *weight = scratch.take(rows.chunks() * capacity);
   float* q = scratch.take(rows.chunks() * capacity);
 
   void pack(const float* dloss, const float* loss, const float* lse) {
@@ -309,8 +334,10 @@ struct StreamBackward {
 
 }  // namespace
 
-bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float* ditems, float* dbias, int threads) {
-  const int64_t limit = std::min(kMaxRows, kLogitFloats / std::max<int64_t>(in.columns, 1) / kPanel * kPanel);
+bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float* ditems,
+                      float* dbias, int threads) {
+  const int64_t limit =
+      std::min(kMaxRows, kLogitFloats / std::max<int64_t>(in.columns, 1) / kPanel * kPanel);
   if (limit < kMinRows) return false;
   const ChunkedRows rows(in, limit);
   if (rows.chunks() == 0) zero_item_gradients(in, ditems, dbias);
@@ -340,8 +367,8 @@ void softmax_loss(const SoftmaxInput& in, float* loss, float* dhidden, float* ls
   stream.join_ranges(loss, dhidden, lse);
 }
 
-void softmax_loss_backward(const float* dloss, const SoftmaxInput& in, const float* loss, const float* lse, float* ditems,
-                           float* dbias, int threads) {
+void softmax_loss_backward(const float* dloss, const SoftmaxInput& in, const float* loss,
+                           const float* lse, float* ditems, float* dbias, int threads) {
   const ChunkedRows rows(in, kMaxRows);
   if (rows.chunks() == 0) return zero_item_gradients(in, ditems, dbias);
   StreamBackward stream{in, rows, threads};

@@ -1,12 +1,18 @@
-// What softmax_loss.cpp sweeps with: rows in chunks, and a block of logits of a chunk's rows over some items. It has the maths.
+// What softmax_loss.cpp sweeps with: rows in chunks, and a block of logits of a chunk's rows over
+// some items. It has the maths.
 //
-// N rows, V items, d. A block of logits is kept item-major, E[j][i]: then C, h and their gradients serve as they lie in memory, and
-// maximum and sum over items are operations on whole vectors. Exponents turn to base 2 last, when they are near 0 where it counts.
-//   E[j][i] = e^(C_j . h_i + b_j)    tiles of items x P rows, the right-hand side is rows transposed: ht [rows div P][d][P]
-//   dh[i] = sum_j E[j][i] C_j        tiles of rows x P of d, the right-hand side is a block of items: cn [d div P][items][P]
-//   dC[j] = sum_i E[j][i] w_i h_i    tiles of items x P of d, the right-hand side is weighted rows: hn [d div P][rows][P]
-// The target's entry of E is 0, and its part of dh, dC and db added apart, with q: nothing cancels. Where |h| |C| bounds the logits
-// they need no maximum taken off; elsewhere a product more finds it.
+// N rows, V items, d. A block of logits is kept item-major, E[j][i]: then C, h and their gradients
+// serve as they lie in memory, and maximum and sum over items are operations on whole vectors.
+// Exponents turn to base 2 last, when they are near 0 where it counts.
+//   E[j][i] = e^(C_j . h_i + b_j)    tiles of items x P rows, the right-hand side is rows
+//                                    transposed: ht [rows div P][d][P]
+//   dh[i] = sum_j E[j][i] C_j        tiles of rows x P of d, the right-hand side is a block of
+//                                    items: cn [d div P][items][P]
+//   dC[j] = sum_i E[j][i] w_i h_i    tiles of items x P of d, the right-hand side is weighted rows:
+//                                    hn [d div P][rows][P]
+// The target's entry of E is 0, and its part of dh, dC and db added apart, with q: nothing cancels.
+// Where |h| |C| bounds the logits they need no maximum taken off; elsewhere a product more finds
+// it.
 #pragma once
 
 #include <algorithm>
@@ -32,20 +38,24 @@ struct Target {
 
 inline bool lower_item(const Target& a, const Target& b) { return a.item < b.item; }
 
-// Rows with a target, cut into chunks of whole panels. Those without are left out before anything is computed.
+// Rows with a target, cut into chunks of whole panels. Those without are left out before anything
+// is computed.
 struct ChunkedRows {
   std::vector<int64_t> index;      // where each stands in `hidden`
   std::vector<int64_t> row_begin;  // chunk c has rows row_begin[c] .. row_begin[c + 1] - 1
   std::vector<Target> targets;
-  std::vector<int64_t> target_begin;  // chunk c has targets target_begin[c] .. target_begin[c + 1] - 1, sorted by item
+  std::vector<int64_t> target_begin;  // chunk c has targets target_begin[c] .. target_begin[c + 1]
+                                      // - 1, sorted by item
   int64_t capacity = 0;               // rows of the largest chunk, in whole panels
 
   // limit: of the rows of a chunk.
   ChunkedRows(const SoftmaxInput& in, int64_t limit) {
     for (int64_t i = 0; i < in.rows; ++i)
       if (in.targets[i] >= 0) index.push_back(i);
-    const int64_t labelled = static_cast<int64_t>(index.size()), all = panels(labelled), chunks = blocks_of(all * kPanel, limit);
-    for (int64_t c = 0; c <= chunks; ++c) row_begin.push_back(std::min(all * c / std::max<int64_t>(chunks, 1) * kPanel, labelled));
+    const int64_t labelled = static_cast<int64_t>(index.size()), all = panels(labelled),
+                  chunks = blocks_of(all * kPanel, limit);
+    for (int64_t c = 0; c <= chunks; ++c)
+      row_begin.push_back(std::min(all * c / std::max<int64_t>(chunks, 1) * kPanel, labelled));
     std::vector<Target> columns;  // with negatives: what each stands for, and which it is
     if (in.negatives != nullptr) {
       for (int64_t k = 0; k < in.columns; ++k) columns.push_back({in.negatives[k], k});
@@ -65,7 +75,8 @@ struct ChunkedRows {
   // The targets of chunk c among the items first .. last - 1.
   std::pair<const Target*, const Target*> among(int64_t c, int64_t first, int64_t last) const {
     const auto before = [](const Target& t, int64_t item) { return t.item < item; };
-    const Target *from = targets.data() + target_begin[c], *end = targets.data() + target_begin[c + 1];
+    const Target *from = targets.data() + target_begin[c],
+                 *end = targets.data() + target_begin[c + 1];
     return {std::lower_bound(from, end, first, before), std::lower_bound(from, end, last, before)};
   }
 
@@ -75,7 +86,8 @@ struct ChunkedRows {
     for (int64_t i = 0; i < count(c); ++i) {
       const Target target{in.targets[row(c, i)], i};
       if (in.negatives == nullptr) targets.push_back(target);
-      for (auto [hit, end] = std::equal_range(columns.begin(), columns.end(), target, lower_item); hit != end; ++hit)
+      for (auto [hit, end] = std::equal_range(columns.begin(), columns.end(), target, lower_item);
+           hit != end; ++hit)
         targets.push_back({hit->row, target.row});
     }
     std::stable_sort(targets.begin() + target_begin[c], targets.end(), lower_item);
@@ -96,7 +108,8 @@ struct PackedChunk {
 
   // All but hn, for the rows of panel p.
   void pack(const SoftmaxInput& in, const ChunkedRows& rows, int64_t c, int64_t p) {
-    const int64_t d = in.d, first = p * kPanel, count = std::min<int64_t>(kPanel, rows.count(c) - first);
+    const int64_t d = in.d, first = p * kPanel,
+                  count = std::min<int64_t>(kPanel, rows.count(c) - first);
     float* t = ht + first * d;
     for (int64_t j = 0; j < kPanel; ++j) {
       const int64_t row = j < count ? rows.row(c, first + j) : 0;
@@ -109,7 +122,8 @@ struct PackedChunk {
   }
 
   // hn = weight[i] h[i] for the rows of panel p.
-  void pack_weighted(const SoftmaxInput& in, const ChunkedRows& rows, int64_t c, int64_t p, const float* weight) {
+  void pack_weighted(const SoftmaxInput& in, const ChunkedRows& rows, int64_t c, int64_t p,
+                     const float* weight) {
     for (int64_t i = p * kPanel; i < std::min(rows.count(c), (p + 1) * kPanel); ++i) {
       const float* h = in.hidden + rows.row(c, i) * in.d;
       pack_panels(h, in.d, 1, 1, in.d, stride, hn + i * kPanel);
@@ -136,26 +150,28 @@ struct KeepSome {
 
 // Call take(row, vector, logits, KeepAll or KeepSome) for every vector of M items x P rows.
 template <int M, class Take>
-B4R_INLINE void for_logits(const float* items, int64_t d, const float* bias, const float* ht, const TileTargets& targets,
-                           const Take& take) {
+B4R_INLINE void for_logits(const float* items, int64_t d, const float* bias, const float* ht,
+                           const TileTargets& targets, const Take& take) {
   Tile<M> c;
   set_zero(c);
   multiply_add(c, items, d, 1, ht, d);
   add_column(c, bias);
-  if (targets.begin == targets.end) return for_vectors(c, [&](int i, int v, Vec z) { take(i, v, z, KeepAll{}); });
+  if (targets.begin == targets.end)
+    return for_vectors(c, [&](int i, int v, Vec z) { take(i, v, z, KeepAll{}); });
   Keep keep[M * kPanel];
   std::fill_n(keep, M * kPanel, Keep{-1});
   for (const Target* t = targets.begin; t < targets.end; ++t) {
     const int64_t row = t->row - targets.first_row;
     if (row >= 0 && row < kPanel) keep[(t->item - targets.first_item) * kPanel + row] = 0;
   }
-  for_vectors(c, [&](int i, int v, Vec z) { take(i, v, z, KeepSome{keep + i * kPanel + v * kWidth}); });
+  for_vectors(
+      c, [&](int i, int v, Vec z) { take(i, v, z, KeepSome{keep + i * kPanel + v * kWidth}); });
 }
 
 // maximum(row) = the largest logit but for targets', or what is there if that is larger.
 template <int M>
-B4R_NOINLINE void largest_logit_tile(const float* items, int64_t d, const float* bias, const float* ht, const TileTargets& targets,
-                                     float* maximum) {
+B4R_NOINLINE void largest_logit_tile(const float* items, int64_t d, const float* bias,
+                                     const float* ht, const TileTargets& targets, float* maximum) {
   for_logits<M>(items, d, bias, ht, targets, [&](int, int v, Vec z, const auto& keep) {
     float* to = maximum + v * kWidth;
     store(to, larger(load(to), keep.kept_or(broadcast(kLowest), z)));
@@ -164,8 +180,9 @@ B4R_NOINLINE void largest_logit_tile(const float* items, int64_t d, const float*
 
 // E = e^(logit - shift(row)), 0 at targets, and its sum over the items onto total(row).
 template <int M>
-B4R_NOINLINE void exponential_tile(const float* items, int64_t d, const float* bias, const float* ht, const TileTargets& targets,
-                                   const float* shift, float* e, int64_t e_item, float* total) {
+B4R_NOINLINE void exponential_tile(const float* items, int64_t d, const float* bias,
+                                   const float* ht, const TileTargets& targets, const float* shift,
+                                   float* e, int64_t e_item, float* total) {
   Vec sums[kPanelVectors] = {};
   for_logits<M>(items, d, bias, ht, targets, [&](int i, int v, Vec z, const auto& keep) {
     const Vec x = keep.kept_or(Vec{}, exp(z - load(shift + v * kWidth)));
@@ -173,12 +190,14 @@ B4R_NOINLINE void exponential_tile(const float* items, int64_t d, const float* b
     sums[v] += x;
   });
 #pragma GCC unroll 4
-  for (int v = 0; v < kPanelVectors; ++v) store(total + v * kWidth, load(total + v * kWidth) + sums[v]);
+  for (int v = 0; v < kPanelVectors; ++v)
+    store(total + v * kWidth, load(total + v * kWidth) + sums[v]);
 }
 
 // out(row, .) += sum over items of E[item][row] cn[item][.].
 template <int M>
-B4R_NOINLINE void over_items_tile(const float* e, int64_t e_item, const float* cn, int64_t count, float* out, int64_t row) {
+B4R_NOINLINE void over_items_tile(const float* e, int64_t e_item, const float* cn, int64_t count,
+                                  float* out, int64_t row) {
   Tile<M> c;
   set_zero(c);
   multiply_add(c, e, 1, e_item, cn, count);
@@ -187,8 +206,8 @@ B4R_NOINLINE void over_items_tile(const float* e, int64_t e_item, const float* c
 
 // out(item, .) = or += sum over rows of E[item][row] hn[row][.].
 template <int M>
-B4R_NOINLINE void over_rows_tile(const float* e, int64_t e_item, const float* hn, int64_t rows, float* out, int64_t d,
-                                 int64_t columns, bool add) {
+B4R_NOINLINE void over_rows_tile(const float* e, int64_t e_item, const float* hn, int64_t rows,
+                                 float* out, int64_t d, int64_t columns, bool add) {
   Tile<M> c;
   set_zero(c);
   multiply_add(c, e, e_item, 1, hn, rows);
@@ -198,11 +217,13 @@ B4R_NOINLINE void over_rows_tile(const float* e, int64_t e_item, const float* hn
 // The largest |x|.
 inline float largest_size(const float* x, int64_t count) {
   float largest = 0.0f;
-  for (int64_t i = 0; i < count; ++i) largest = std::fabs(x[i]) <= largest ? largest : std::fabs(x[i]);  // NaN gets through
+  for (int64_t i = 0; i < count; ++i)
+    largest = std::fabs(x[i]) <= largest ? largest : std::fabs(x[i]);  // NaN gets through
   return largest;
 }
 
-// Where a block's E lies. An item's rows take an odd number of cache lines, or a column of E would fall on few sets of L1.
+// Where a block's E lies. An item's rows take an odd number of cache lines, or a column of E would
+// fall on few sets of L1.
 struct Exponentials {
   float* at;
   int64_t item;  // floats from one item to the next
@@ -220,18 +241,28 @@ struct LogitBlock {
   Exponentials e;
   float bias[kBlock];  // of the items
 
-  LogitBlock(const SoftmaxInput& in, const ChunkedRows& rows, const PackedChunk& packed, int64_t c, int64_t k, Exponentials e)
-      : in(in), rows(rows), packed(packed), c(c), first(k * kBlock), count(std::min(kBlock, in.columns - first)), e(e) {
+  LogitBlock(const SoftmaxInput& in, const ChunkedRows& rows, const PackedChunk& packed, int64_t c,
+             int64_t k, Exponentials e)
+      : in(in),
+        rows(rows),
+        packed(packed),
+        c(c),
+        first(k * kBlock),
+        count(std::min(kBlock, in.columns - first)),
+        e(e) {
     for (int64_t j = 0; j < count; ++j) bias[j] = in.bias != nullptr ? in.bias[first + j] : 0.0f;
   }
 
   int64_t row_panels() const { return panels(rows.count(c)); }
-  std::pair<const Target*, const Target*> targets() const { return rows.among(c, first, first + count); }
+  std::pair<const Target*, const Target*> targets() const {
+    return rows.among(c, first, first + count);
+  }
   const float* item(int64_t j) const { return in.items + (first + j) * in.d; }
 
   // Whether |h| |C| + |b| keeps all logits so small that exponents need no maximum taken off.
   bool safe(float item_norm) const {
-    const float bound = largest_size(packed.norm, rows.count(c)) * item_norm + largest_size(bias, count);
+    const float bound =
+        largest_size(packed.norm, rows.count(c)) * item_norm + largest_size(bias, count);
     return bound * kLog2E <= kSafeExponent;
   }
 
@@ -249,10 +280,12 @@ struct LogitBlock {
     }
   }
 
-  // maximum[i] = the largest logit of each row but for its target's, or what is there if that is larger.
+  // maximum[i] = the largest logit of each row but for its target's, or what is there if that is
+  // larger.
   void maxima(float* maximum) const {
     for_logit_tiles([&](auto m, int64_t j, int64_t p, const TileTargets& found) {
-      largest_logit_tile<m>(item(j), in.d, bias + j, packed.ht + p * kPanel * in.d, found, maximum + p * kPanel);
+      largest_logit_tile<m>(item(j), in.d, bias + j, packed.ht + p * kPanel * in.d, found,
+                            maximum + p * kPanel);
     });
   }
 
@@ -261,8 +294,9 @@ struct LogitBlock {
     std::fill_n(total, row_panels() * kPanel, 0.0f);
     for_logit_tiles([&](auto m, int64_t j, int64_t p, const TileTargets& found) {
       if (p == 0) prefetch_block(item(kBlock + j), m * in.d);
-      exponential_tile<m>(item(j), in.d, bias + j, packed.ht + p * kPanel * in.d, found, shift + p * kPanel,
-                          e.at + j * e.item + p * kPanel, e.item, total + p * kPanel);
+      exponential_tile<m>(item(j), in.d, bias + j, packed.ht + p * kPanel * in.d, found,
+                          shift + p * kPanel, e.at + j * e.item + p * kPanel, e.item,
+                          total + p * kPanel);
     });
   }
 
@@ -280,13 +314,16 @@ struct LogitBlock {
     for (int64_t k = 0; k < panels(in.d); ++k) {
       for_tiles(rows.count(c), [&](auto m, int64_t i) {
         if (k == 0) prefetch_block(e.at + e.next + i * e_share, m * e_share);
-        over_items_tile<m>(e.at + i, e.item, cn + k * count * kPanel, count, out + i * width + k * kPanel, width);
+        over_items_tile<m>(e.at + i, e.item, cn + k * count * kPanel, count,
+                           out + i * width + k * kPanel, width);
       });
     }
   }
 
-  // ditems = or += E h for rows h that bear their weights, and where targets are columns their -q h without; dbias likewise.
-  void add_over_rows(const float* weight, const float* q, float* ditems, float* dbias, bool add) const {
+  // ditems = or += E h for rows h that bear their weights, and where targets are columns their -q h
+  // without; dbias likewise.
+  void add_over_rows(const float* weight, const float* q, float* ditems, float* dbias,
+                     bool add) const {
     for (int64_t k = 0; k < panels(in.d); ++k) {
       for_tiles(count, [&](auto m, int64_t j) {
         float* to = ditems + (first + j) * in.d + k * kPanel;
@@ -294,8 +331,8 @@ struct LogitBlock {
           prefetch_block(item(kBlock + j + i) + k * kPanel, kPanel);
           prefetch_block(to + (kBlock + i) * in.d, kPanel);
         }
-        over_rows_tile<m>(e.at + j * e.item, e.item, packed.hn + k * packed.stride, rows.count(c), to, in.d, in.d - k * kPanel,
-                          add);
+        over_rows_tile<m>(e.at + j * e.item, e.item, packed.hn + k * packed.stride, rows.count(c),
+                          to, in.d, in.d - k * kPanel, add);
       });
     }
     if (dbias != nullptr) add_to_bias(weight, dbias, add);
@@ -306,7 +343,8 @@ struct LogitBlock {
   void add_to_bias(const float* weight, float* dbias, bool add) const {
     for (int64_t j = 0; j < count; ++j) {
       Vec total{};
-      for (int64_t i = 0; i < row_panels() * kPanel; i += kWidth) total = fma(load(e.at + j * e.item + i), load(weight + i), total);
+      for (int64_t i = 0; i < row_panels() * kPanel; i += kWidth)
+        total = fma(load(e.at + j * e.item + i), load(weight + i), total);
       dbias[first + j] = (add ? dbias[first + j] : 0.0f) + sum(total);
     }
   }

@@ -1,12 +1,14 @@
-// The k best items j for each row i by z_ij = h_i . C_j + b_j: the highest first, NaN before all numbers, equal scores by the lower
-// item. -inf, excluded items and what is not a candidate are left out; where fewer than k remain, score -inf and item -1.
+// The k best items j for each row i by z_ij = h_i . C_j + b_j: the highest first, NaN before all
+// numbers, equal scores by the lower item. -inf, excluded items and what is not a candidate are
+// left out; where fewer than k remain, score -inf and item -1.
 //
-// scores, best: (N, k), overwritten. Operations 2 N V d; C is read once for 128 rows. Memory: 16 k bytes a row and worker, the
-// lists sorted, and what core/scores.h holds: nothing grows with N V.
+// scores, best: (N, k), overwritten. Operations 2 N V d; C is read once for 128 rows. Memory: 16 k
+// bytes a row and worker, the lists sorted, and what core/scores.h holds: nothing grows with N V.
 //
-// Each row has a heap of its k best so far, the worst on top, and a panel of scores goes on only where one of them passes the
-// worst of its row. That happens some k ln(V / k) times, so lists of exclusions cost nothing but a search at those. What is kept
-// does not depend on the order of arrival or on who saw what, so the answer is one for any number of threads.
+// Each row has a heap of its k best so far, the worst on top, and a panel of scores goes on only
+// where one of them passes the worst of its row. That happens some k ln(V / k) times, so lists of
+// exclusions cost nothing but a search at those. What is kept does not depend on the order of
+// arrival or on who saw what, so the answer is one for any number of threads.
 #include "cpu/topk.h"
 
 #include <algorithm>
@@ -40,7 +42,11 @@ struct Heap {
 class Best {
  public:
   Best(const RowGroups& rows, Heap* heaps, int64_t capacity, const ItemLists& exclude)
-      : rows_(rows), heaps_(heaps), capacity_(capacity), exclude_(exclude), worst_(rows.groups() * kPanel, -INFINITY) {}
+      : rows_(rows),
+        heaps_(heaps),
+        capacity_(capacity),
+        exclude_(exclude),
+        worst_(rows.groups() * kPanel, -INFINITY) {}
 
   void see(int64_t group, const ItemBlock& items, const float* scores) {
     const float* worst = worst_.data() + group * kPanel;
@@ -49,16 +55,18 @@ class Best {
       uint32_t passing = 0;
 #pragma GCC unroll 4
       for (int v = 0; v < kPanelVectors; ++v)
-        passing |= not_at_most(load(scores + line + v * kWidth), load(worst + v * kWidth)) << (v * kWidth);
-      if (__builtin_expect(passing != 0, 0)) offer(group, items, scores, line, std::min<int64_t>(kPanel, count - line), passing);
+        passing |= not_at_most(load(scores + line + v * kWidth), load(worst + v * kWidth))
+                   << (v * kWidth);
+      if (__builtin_expect(passing != 0, 0))
+        offer(group, items, scores, line, std::min<int64_t>(kPanel, count - line), passing);
     }
   }
 
   void end() {}
 
  private:
-  B4R_NOINLINE void offer(int64_t group, const ItemBlock& items, const float* scores, int64_t line, int64_t lanes,
-                          uint32_t passing) {
+  B4R_NOINLINE void offer(int64_t group, const ItemBlock& items, const float* scores, int64_t line,
+                          int64_t lanes, uint32_t passing) {
     for (; passing != 0; passing &= passing - 1) {
       const int64_t lane = __builtin_ctz(passing), at = line + lane;
       const int64_t row = group * rows_.lanes + at % rows_.lanes;
@@ -89,16 +97,17 @@ class Best {
 
 }  // namespace
 
-void topk(const Scoring& s, int64_t k, const ItemLists& exclude, const ItemLists& candidates, float* scores, int64_t* best,
-          int threads) {
+void topk(const Scoring& s, int64_t k, const ItemLists& exclude, const ItemLists& candidates,
+          float* scores, int64_t* best, int threads) {
   const Split split = split_scores(s, candidates, threads);
   const int64_t capacity = std::min(k, s.num_items);
   const std::unique_ptr<Entry[]> entries(new Entry[split.workers * s.rows * capacity]);
   std::vector<Heap> heaps(split.workers * s.rows);
   for (size_t i = 0; i < heaps.size(); ++i) heaps[i] = {entries.get() + i * capacity, 0};
-  for_scores(s, candidates, split, threads, [&](const RowGroups& rows, int64_t worker, ItemReader&, float*) {
-    return Best(rows, heaps.data() + worker * s.rows + rows.first, capacity, exclude);
-  });
+  for_scores(s, candidates, split, threads,
+             [&](const RowGroups& rows, int64_t worker, ItemReader&, float*) {
+               return Best(rows, heaps.data() + worker * s.rows + rows.first, capacity, exclude);
+             });
   parallel_for(threads, s.rows, [&](int64_t row) {
     std::vector<Entry> all;
     for (int64_t worker = 0; worker < split.workers; ++worker) {

@@ -8,7 +8,7 @@
 
 namespace b4r {
 
-void topk(const Scoring& scoring, int64_t k, const ItemLists& exclude, const ItemLists& candidates, float* scores, int64_t* best,
-          int threads);
+void topk(const Scoring& scoring, int64_t k, const ItemLists& exclude, const ItemLists& candidates,
+          float* scores, int64_t* best, int threads);
 
 }  // namespace b4r

@@ -1,9 +1,11 @@
-// rank_i = 1 + the number of items j, not the target and not excluded, with not z_ij < z_it, z_ij = h_i . C_j + b_j: docs/rank.md.
-// The target is not below itself, so it counts itself, and is the 1.
+// rank_i = 1 + the number of items j, not the target and not excluded, with not z_ij < z_it, z_ij =
+// h_i . C_j + b_j: docs/rank.md. The target is not below itself, so it counts itself, and is the 1.
 //
-// hidden (N, d), items (V, d). A block takes kRows rows and a split of the items: scores the targets, then walks over its items
-// and counts in the registers that hold the scores. What is excluded is scored once more, a block a row, and taken off. 2 N V d
-// operations; C is read once for every kRows rows, from L2 where it fits there. Counts are integers: their order does not matter.
+// hidden (N, d), items (V, d). A block takes kRows rows and a split of the items: scores the
+// targets, then walks over its items and counts in the registers that hold the scores. What is
+// excluded is scored once more, a block a row, and taken off. 2 N V d operations; C is read once
+// for every kRows rows, from L2 where it fits there. Counts are integers: their order does not
+// matter.
 #include "cuda/launch.cuh"
 #include "cuda/rank.h"
 #include "cuda/scores.cuh"
@@ -21,13 +23,15 @@ struct Targets {
 
 // z of every row with the row's own target. Begins and ends with a barrier.
 template <class T, int ROWS, class TargetOf>
-__device__ __forceinline__ void score_targets(const Catalogue<T>& catalogue, int rows, const TargetOf& target_of,
-                                              unsigned char* shared, Targets* targets) {
+__device__ __forceinline__ void score_targets(const Catalogue<T>& catalogue, int rows,
+                                              const TargetOf& target_of, unsigned char* shared,
+                                              Targets* targets) {
   if (threadIdx.x < kRows) targets->z[threadIdx.x] = NAN, targets->count[threadIdx.x] = 0;
   __syncthreads();
   for_scores<T, ROWS>(catalogue, rows, target_of, shared, [&](const Tile<T, ROWS>& tile, int64_t) {
     tile.for_each([&](int slot, int item, float z) {
-      if (item == tile.row(slot) && item < rows) targets->z[item] = catalogue.biased(z, target_of(item));
+      if (item == tile.row(slot) && item < rows)
+        targets->z[item] = catalogue.biased(z, target_of(item));
     });
   });
   __syncthreads();
@@ -35,7 +39,8 @@ __device__ __forceinline__ void score_targets(const Catalogue<T>& catalogue, int
 
 // The counts of this thread's slots, added to those of their rows.
 template <class Tile>
-__device__ __forceinline__ void add_counts(const int (&counts)[Tile::kRowsOfThread], Targets* targets) {
+__device__ __forceinline__ void add_counts(const int (&counts)[Tile::kRowsOfThread],
+                                           Targets* targets) {
 #pragma unroll
   for (int slot = 0; slot < Tile::kRowsOfThread; ++slot) {
     const int sum = Tile::sum_of_lanes(counts[slot]);
@@ -46,15 +51,18 @@ __device__ __forceinline__ void add_counts(const int (&counts)[Tile::kRowsOfThre
 
 template <class T>
 __global__ void __launch_bounds__(kScoreThreads, 2)
-    count_kernel(Catalogue<T> catalogue, const T* hidden, const int64_t* p_targets, int64_t* p_counts, int64_t rows,
-                 int64_t num_items, int64_t splits, int64_t items_of_split) {
+    count_kernel(Catalogue<T> catalogue, const T* hidden, const int64_t* p_targets,
+                 int64_t* p_counts, int64_t rows, int64_t num_items, int64_t splits,
+                 int64_t items_of_split) {
   unsigned char* shared = shared_memory<unsigned char>();
   auto* targets = reinterpret_cast<Targets*>(shared + scores_bytes<T, kRows>(catalogue.d));
   const int64_t split = blockIdx.x % splits, first_row = blockIdx.x / splits * kRows;
   const int count = static_cast<int>(min(int64_t{kRows}, rows - first_row));
   const int64_t* own_targets = p_targets + first_row;
-  load_rows<T, kRows>(hidden + first_row * catalogue.d, count, catalogue.d, catalogue.aligned, shared);
-  score_targets<T, kRows>(catalogue, count, [&](int64_t row) { return own_targets[row]; }, shared, targets);
+  load_rows<T, kRows>(hidden + first_row * catalogue.d, count, catalogue.d, catalogue.aligned,
+                      shared);
+  score_targets<T, kRows>(
+      catalogue, count, [&](int64_t row) { return own_targets[row]; }, shared, targets);
 
   using OfRows = Tile<T, kRows>;
   int counts[OfRows::kRowsOfThread] = {};
@@ -68,18 +76,20 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
         });
       });
   add_counts<OfRows>(counts, targets);
-  if (threadIdx.x < count) p_counts[split * rows + first_row + threadIdx.x] = targets->count[threadIdx.x];
+  if (threadIdx.x < count)
+    p_counts[split * rows + first_row + threadIdx.x] = targets->count[threadIdx.x];
 }
 
 constexpr int kOneRow = 8;  // the narrowest tile; one of its rows exists
 
 template <class T>
 __global__ void __launch_bounds__(kScoreThreads, 2)
-    excluded_kernel(Catalogue<T> catalogue, const T* hidden, const int64_t* p_targets, const int64_t* exclude,
-                    const int32_t* offsets, int64_t* ranks) {
+    excluded_kernel(Catalogue<T> catalogue, const T* hidden, const int64_t* p_targets,
+                    const int64_t* exclude, const int32_t* offsets, int64_t* ranks) {
   unsigned char* shared = shared_memory<unsigned char>();
   auto* targets = reinterpret_cast<Targets*>(shared + scores_bytes<T, kOneRow>(catalogue.d));
-  const int64_t row = blockIdx.x, begin = offsets[row], size = offsets[row + 1] - begin, target = p_targets[row];
+  const int64_t row = blockIdx.x, begin = offsets[row], size = offsets[row + 1] - begin,
+                target = p_targets[row];
   if (size == 0) return;
   const int64_t* list = exclude + begin;
   load_rows<T, kOneRow>(hidden + row * catalogue.d, 1, catalogue.d, catalogue.aligned, shared);
@@ -94,7 +104,8 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
           const int64_t place = first + item;
           if (tile.row(slot) != 0 || place >= size) return;
           const bool repeated = place > 0 && list[place] == list[place - 1];
-          counts[slot] += !repeated && list[place] != target && !(catalogue.biased(z, list[place]) < targets->z[0]);
+          counts[slot] += !repeated && list[place] != target &&
+                          !(catalogue.biased(z, list[place]) < targets->z[0]);
         });
       });
   add_counts<OfRow>(counts, targets);
@@ -103,21 +114,23 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
 
 }  // namespace
 
-void count_not_below(const ScoredItems& in, const int64_t* targets, int64_t* counts, Stream stream) {
+void count_not_below(const ScoredItems& in, const int64_t* targets, int64_t* counts,
+                     Stream stream) {
   for_elements(in, [&](auto catalogue, const auto* hidden) {
     using T = typename decltype(catalogue)::Element;
     launch("rank", count_kernel<T>, blocks_of(in.rows, kRows) * in.splits, kScoreThreads,
-           scores_bytes<T, kRows>(in.d) + sizeof(Targets), stream, catalogue, hidden, targets, counts, in.rows, in.num_items,
-           in.splits, items_of_split(in));
+           scores_bytes<T, kRows>(in.d) + sizeof(Targets), stream, catalogue, hidden, targets,
+           counts, in.rows, in.num_items, in.splits, items_of_split(in));
   });
 }
 
-void subtract_excluded(const ScoredItems& in, const int64_t* targets, const int64_t* exclude, const int32_t* offsets,
-                       int64_t* ranks, Stream stream) {
+void subtract_excluded(const ScoredItems& in, const int64_t* targets, const int64_t* exclude,
+                       const int32_t* offsets, int64_t* ranks, Stream stream) {
   for_elements(in, [&](auto catalogue, const auto* hidden) {
     using T = typename decltype(catalogue)::Element;
-    launch("rank_excluded", excluded_kernel<T>, in.rows, kScoreThreads, scores_bytes<T, kOneRow>(in.d) + sizeof(Targets), stream,
-           catalogue, hidden, targets, exclude, offsets, ranks);
+    launch("rank_excluded", excluded_kernel<T>, in.rows, kScoreThreads,
+           scores_bytes<T, kOneRow>(in.d) + sizeof(Targets), stream, catalogue, hidden, targets,
+           exclude, offsets, ranks);
   });
 }
 

@@ -1,11 +1,14 @@
-// Item rows drawn with replacement from [0, V), the reference's rows: docs/sample_negatives.md. Integers, and doubles whose every
-// product and sum is rounded on its own. With each row comes log(K q), q its probability.
+// Item rows drawn with replacement from [0, V), the reference's rows: docs/sample_negatives.md.
+// Integers, and doubles whose every product and sum is rounded on its own. With each row comes
+// log(K q), q its probability.
 //
-// A thread makes one call of Philox, whose four words are two draws. 12 bytes a draw are written; uniform draws are bound by that,
-// and log-uniform ones by some 40 operations in fp64. By popularity a draw u of [0, total) is the first row whose running sum
-// passes it: a binary search, which a guide shortens (Chen and Asau 1974). The guide cuts [0, total) into G parts of equal,
-// power-of-two width and has for each the first row that passes its beginning; between two of these the search takes log2(V / G)
-// steps, as a rule. It is made anew for every call, by a search a part: G = count / 8 costs an eighth of the steps that it saves.
+// A thread makes one call of Philox, whose four words are two draws. 12 bytes a draw are written;
+// uniform draws are bound by that, and log-uniform ones by some 40 operations in fp64. By
+// popularity a draw u of [0, total) is the first row whose running sum passes it: a binary search,
+// which a guide shortens (Chen and Asau 1974). The guide cuts [0, total) into G parts of equal,
+// power-of-two width and has for each the first row that passes its beginning; between two of these
+// the search takes log2(V / G) steps, as a rule. It is made anew for every call, by a search a
+// part: G = count / 8 costs an eighth of the steps that it saves.
 #include <algorithm>
 #include <cmath>
 
@@ -32,7 +35,9 @@ struct Uniform {
   int64_t num_items;
   float log_q;
 
-  __device__ int64_t row(uint32_t low, uint32_t high) const { return random_integer(low, high) % num_items; }
+  __device__ int64_t row(uint32_t low, uint32_t high) const {
+    return random_integer(low, high) % num_items;
+  }
   __device__ float log_expected(int64_t) const { return log_q; }
 };
 
@@ -42,11 +47,13 @@ struct LogUniform {
   double exp2[kExp2Terms];
 
   __device__ int64_t row(uint32_t low, uint32_t high) const {
-    const double exponent = __dmul_rn(random_fraction(low, high), log2_size), whole = floor(exponent);
+    const double exponent = __dmul_rn(random_fraction(low, high), log2_size),
+                 whole = floor(exponent);
     const double fraction = exponent - whole;
     double power = exp2[kExp2Terms - 1];
 #pragma unroll
-    for (int n = kExp2Terms - 2; n >= 0; --n) power = __dadd_rn(__dmul_rn(power, fraction), exp2[n]);
+    for (int n = kExp2Terms - 2; n >= 0; --n)
+      power = __dadd_rn(__dmul_rn(power, fraction), exp2[n]);
     const int64_t row = static_cast<int64_t>(floor(ldexp(power, static_cast<int>(whole)))) - 1;
     return row < 0 ? 0 : row < num_items ? row : num_items - 1;
   }
@@ -62,7 +69,9 @@ struct Popularity {
   double expected;
 
   // Without an item the ops raise; on a device that nobody reads back, no division by 0.
-  __device__ int64_t total() const { return cumulative[num_items - 1] > 0 ? cumulative[num_items - 1] : 1; }
+  __device__ int64_t total() const {
+    return cumulative[num_items - 1] > 0 ? cumulative[num_items - 1] : 1;
+  }
 
   // Of the width of a part, its logarithm: the least that covers the total.
   __device__ int shift() const {
@@ -80,7 +89,8 @@ struct Popularity {
     return first_beyond(u, guide[part], guide[part + 1]);
   }
   __device__ float log_expected(int64_t row) const {
-    return static_cast<float>(log(static_cast<double>(counts[row]) * (expected / static_cast<double>(total()))));
+    return static_cast<float>(
+        log(static_cast<double>(counts[row]) * (expected / static_cast<double>(total()))));
   }
 };
 
@@ -90,7 +100,8 @@ __global__ void __launch_bounds__(kThreads) guide_kernel(Popularity sampler, int
   const int shift = sampler.shift();
   // Parts behind the total, whose beginning may not be a number any more, begin at the last row.
   const bool beyond = part > (sampler.total() - 1) >> shift;
-  guide[part] = beyond ? sampler.num_items - 1 : sampler.first_beyond(part << shift, 0, sampler.num_items - 1);
+  guide[part] = beyond ? sampler.num_items - 1
+                       : sampler.first_beyond(part << shift, 0, sampler.num_items - 1);
 }
 
 template <class Sampler>
@@ -109,7 +120,8 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(Draws draws, Sampler s
 
 template <class Sampler>
 void sample(const char* name, const Draws& draws, const Sampler& sampler, Stream stream) {
-  launch(name, sample_kernel<Sampler>, blocks_of(blocks_of(draws.count, 2), kThreads), kThreads, 0, stream, draws, sampler);
+  launch(name, sample_kernel<Sampler>, blocks_of(blocks_of(draws.count, 2), kThreads), kThreads, 0,
+         stream, draws, sampler);
 }
 
 int guide_bits(int64_t count, int64_t num_items) {
@@ -121,21 +133,28 @@ int guide_bits(int64_t count, int64_t num_items) {
 }  // namespace
 
 void sample_uniform(const Draws& draws, int64_t num_items, Stream stream) {
-  sample("sample_uniform", draws, Uniform{num_items, static_cast<float>(std::log(draws.expected / static_cast<double>(num_items)))},
+  sample("sample_uniform", draws,
+         Uniform{num_items,
+                 static_cast<float>(std::log(draws.expected / static_cast<double>(num_items)))},
          stream);
 }
 
-void sample_log_uniform(const Draws& draws, int64_t num_items, double log2_size, const double* exp2, Stream stream) {
-  LogUniform sampler = {num_items, log2_size, draws.expected / std::log(static_cast<double>(num_items + 1)), {}};
+void sample_log_uniform(const Draws& draws, int64_t num_items, double log2_size, const double* exp2,
+                        Stream stream) {
+  LogUniform sampler = {
+      num_items, log2_size, draws.expected / std::log(static_cast<double>(num_items + 1)), {}};
   std::copy(exp2, exp2 + kExp2Terms, sampler.exp2);
   sample("sample_log_uniform", draws, sampler, stream);
 }
 
-int64_t guide_size(int64_t count, int64_t num_items) { return (int64_t{1} << guide_bits(count, num_items)) + 1; }
+int64_t guide_size(int64_t count, int64_t num_items) {
+  return (int64_t{1} << guide_bits(count, num_items)) + 1;
+}
 
-void sample_popularity(const Draws& draws, const int64_t* counts, const int64_t* cumulative, int64_t num_items, int64_t* guide,
-                       Stream stream) {
-  const Popularity sampler = {counts, cumulative, guide, num_items, guide_bits(draws.count, num_items), draws.expected};
+void sample_popularity(const Draws& draws, const int64_t* counts, const int64_t* cumulative,
+                       int64_t num_items, int64_t* guide, Stream stream) {
+  const Popularity sampler = {
+      counts, cumulative, guide, num_items, guide_bits(draws.count, num_items), draws.expected};
   const int64_t size = guide_size(draws.count, num_items);
   launch("guide", guide_kernel, blocks_of(size, kThreads), kThreads, 0, stream, sampler, guide);
   sample("sample_popularity", draws, sampler, stream);

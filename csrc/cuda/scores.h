@@ -5,8 +5,8 @@
 
 namespace b4r::cuda {
 
-// hidden: (N, d). items: (V, d). bias: (V,) or null. Elements of dtype. splits: parts of the catalogue, each walked over by blocks
-// of its own.
+// hidden: (N, d). items: (V, d). bias: (V,) or null. Elements of dtype. splits: parts of the
+// catalogue, each walked over by blocks of its own.
 struct ScoredItems {
   Dtype dtype;
   const void *hidden, *items, *bias;

@@ -5,7 +5,8 @@
 
 namespace b4r::cuda {
 
-// The first i from low to high - 1 for which holds(i), which then holds for all behind it too; high where there is none.
+// The first i from low to high - 1 for which holds(i), which then holds for all behind it too; high
+// where there is none.
 template <class Holds>
 __device__ __forceinline__ int64_t first_where(int64_t low, int64_t high, const Holds& holds) {
   while (low < high) {

@@ -1,5 +1,6 @@
-// Every function of csrc/cpu, forward and backward, beside the same maths in plain loops of double; check.h says what is asked of
-// each. Built under sanitizers, for each instruction set: sizes lie off every tile, vector and task, and at nothing at all.
+// Every function of csrc/cpu, forward and backward, beside the same maths in plain loops of double;
+// check.h says what is asked of each. Built under sanitizers, for each instruction set: sizes lie
+// off every tile, vector and task, and at nothing at all.
 #include <algorithm>
 #include <numeric>
 
@@ -27,7 +28,8 @@ constexpr uint64_t kSeed = 0xF123456789ABCDEFu;
 const Dropout kNone = {0, 0, 1.0f}, kFifth = {kSeed, 13107, 65536.0f / (65536 - 13107)};
 
 // One call of Philox4x32-7, a word at a time (docs/dropout.md).
-std::array<uint32_t, 4> random_call(uint64_t seed, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3) {
+std::array<uint32_t, 4> random_call(uint64_t seed, uint32_t c0, uint32_t c1, uint32_t c2,
+                                    uint32_t c3) {
   uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 7; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
     const uint64_t p0 = uint64_t{0xD2511F53u} * c0, p1 = uint64_t{0xCD9E8D57u} * c2;
@@ -41,9 +43,12 @@ std::array<uint32_t, 4> random_call(uint64_t seed, uint32_t c0, uint32_t c1, uin
 
 // What dropout multiplies an element by.
 double factor(const Dropout& dropout, int64_t row, int64_t column, int64_t group = 0) {
-  const uint32_t word = random_call(dropout.seed, static_cast<uint32_t>(row), static_cast<uint32_t>(column / 8),
-                                    static_cast<uint32_t>(group), 0)[column % 8 / 2];
-  return static_cast<int16_t>(word >> (column % 2 * 16)) >= dropout.threshold - 32768 ? dropout.scale : 0.0;
+  const uint32_t word =
+      random_call(dropout.seed, static_cast<uint32_t>(row), static_cast<uint32_t>(column / 8),
+                  static_cast<uint32_t>(group), 0)[column % 8 / 2];
+  return static_cast<int16_t>(word >> (column % 2 * 16)) >= dropout.threshold - 32768
+             ? dropout.scale
+             : 0.0;
 }
 
 void test_dropout(int64_t rows, int64_t d) {
@@ -55,10 +60,12 @@ void test_dropout(int64_t rows, int64_t d) {
 }
 
 void test_linear(int64_t rows, int64_t in, int64_t out) {
-  const Floats x = normal(rows * in), w = normal(out * in), b = normal(out), dy = normal(rows * out), ones(rows, 1.0f);
+  const Floats x = normal(rows * in), w = normal(out * in), b = normal(out),
+               dy = normal(rows * out), ones(rows, 1.0f);
   Numbers y = product(rows, out, in, at(x, in), transposed(w, in));
   for (int64_t i = 0; i < rows * out; ++i) y[i] += b[i % out];
-  const Numbers dx = product(rows, in, out, at(dy, out), at(w, in)), dw = product(out, in, rows, transposed(dy, out), at(x, in)),
+  const Numbers dx = product(rows, in, out, at(dy, out), at(w, in)),
+                dw = product(out, in, rows, transposed(dy, out), at(x, in)),
                 db = product(1, out, rows, at(ones, rows), at(dy, out));
   check(name("linear", rows, in, out), Results<4>{y, dx, dw, db}, kTolerance,
         [&](int threads, float* y, float* dx, float* dw, float* db) {
@@ -71,16 +78,18 @@ void test_linear(int64_t rows, int64_t in, int64_t out) {
 std::pair<double, double> gelu(double u, bool tanh) {
   if (tanh) {
     const double t = std::tanh(std::sqrt(2 / M_PI) * (u + 0.044715 * u * u * u));
-    return {u * (1 + t) / 2, (1 + t) / 2 + u * (1 - t * t) / 2 * std::sqrt(2 / M_PI) * (1 + 3 * 0.044715 * u * u)};
+    return {u * (1 + t) / 2,
+            (1 + t) / 2 + u * (1 - t * t) / 2 * std::sqrt(2 / M_PI) * (1 + 3 * 0.044715 * u * u)};
   }
   const double cdf = std::erfc(-u / std::sqrt(2.0)) / 2;
   return {u * cdf, cdf + u * std::exp(-u * u / 2) / std::sqrt(2 * M_PI)};
 }
 
 void test_gelu_ffn(int64_t rows, int64_t d, int64_t f, bool tanh) {
-  const Floats x = normal(rows * d, 2.0f), w1 = normal(f * d), b1 = normal(f), w2 = normal(d * f), b2 = normal(d),
-               dy = normal(rows * d), ones(rows, 1.0f);
-  Numbers a = product(rows, f, d, at(x, d), transposed(w1, d)), du = product(rows, f, d, at(dy, d), at(w2, f));
+  const Floats x = normal(rows * d, 2.0f), w1 = normal(f * d), b1 = normal(f), w2 = normal(d * f),
+               b2 = normal(d), dy = normal(rows * d), ones(rows, 1.0f);
+  Numbers a = product(rows, f, d, at(x, d), transposed(w1, d)),
+          du = product(rows, f, d, at(dy, d), at(w2, f));
   for (int64_t i = 0; i < rows * f; ++i) {
     const auto [value, slope] = gelu(a[i] + b1[i % f], tanh);
     a[i] = value;
@@ -88,14 +97,17 @@ void test_gelu_ffn(int64_t rows, int64_t d, int64_t f, bool tanh) {
   }
   Numbers y = product(rows, d, f, at(a, f), transposed(w2, f));
   for (int64_t i = 0; i < rows * d; ++i) y[i] += b2[i % d];
-  const Numbers dx = product(rows, d, f, at(du, f), at(w1, d)), dw1 = product(f, d, rows, transposed(du, f), at(x, d)),
-                db1 = product(1, f, rows, at(ones, rows), at(du, f)), dw2 = product(d, f, rows, transposed(dy, d), at(a, f)),
+  const Numbers dx = product(rows, d, f, at(du, f), at(w1, d)),
+                dw1 = product(f, d, rows, transposed(du, f), at(x, d)),
+                db1 = product(1, f, rows, at(ones, rows), at(du, f)),
+                dw2 = product(d, f, rows, transposed(dy, d), at(a, f)),
                 db2 = product(1, d, rows, at(ones, rows), at(dy, d));
   check(name("gelu_ffn", rows, d, f, tanh), Results<6>{y, dx, dw1, db1, dw2, db2}, kTolerance,
         [&](int threads, float* y, float* dx, float* dw1, float* db1, float* dw2, float* db2) {
-          gelu_ffn(x.data(), w1.data(), b1.data(), w2.data(), b2.data(), y, {rows, d, f}, tanh, threads);
-          gelu_ffn_backward(dy.data(), x.data(), w1.data(), b1.data(), w2.data(), dx, dw1, db1, dw2, db2, {rows, d, f}, tanh,
-                            threads);
+          gelu_ffn(x.data(), w1.data(), b1.data(), w2.data(), b2.data(), y, {rows, d, f}, tanh,
+                   threads);
+          gelu_ffn_backward(dy.data(), x.data(), w1.data(), b1.data(), w2.data(), dx, dw1, db1, dw2,
+                            db2, {rows, d, f}, tanh, threads);
         });
 }
 
@@ -105,7 +117,8 @@ struct LayerNorm {
   Numbers y, mean, rstd, dz, dweight, dbias;
 };
 
-LayerNorm layer_norm(const Numbers& z, const Floats& weight, const Floats& bias, const Numbers& dy, int64_t rows) {
+LayerNorm layer_norm(const Numbers& z, const Floats& weight, const Floats& bias, const Numbers& dy,
+                     int64_t rows) {
   const int64_t d = static_cast<int64_t>(weight.size());
   LayerNorm norm{z, Numbers(rows), Numbers(rows), z, Numbers(d), Numbers(d)};
   for (int64_t r = 0; r < rows; ++r) {
@@ -123,34 +136,41 @@ LayerNorm layer_norm(const Numbers& z, const Floats& weight, const Floats& bias,
       norm.dbias[c] += dy_c;
     }
     for (int64_t c = 0; c < d; ++c)
-      norm.dz[r * d + c] = rstd * (dy[r * d + c] * weight[c] - g / d - (z[r * d + c] - mean) * rstd * gn / d);
+      norm.dz[r * d + c] =
+          rstd * (dy[r * d + c] * weight[c] - g / d - (z[r * d + c] - mean) * rstd * gn / d);
   }
   return norm;
 }
 
 void test_residual_layer_norm(int64_t rows, int64_t d, const Dropout& drop) {
-  const Floats x = normal(rows * d), sublayer = normal(rows * d), weight = normal(d), bias = normal(d), dy = normal(rows * d);
+  const Floats x = normal(rows * d), sublayer = normal(rows * d), weight = normal(d),
+               bias = normal(d), dy = normal(rows * d);
   Numbers z = numbers(x);
   for (int64_t i = 0; i < rows * d; ++i) z[i] += sublayer[i] * factor(drop, i / d, i % d);
   const LayerNorm norm = layer_norm(z, weight, bias, numbers(dy), rows);
   Numbers dsublayer = norm.dz;
   for (int64_t i = 0; i < rows * d; ++i) dsublayer[i] *= factor(drop, i / d, i % d);
   check(name("residual_layer_norm", rows, d, drop.threshold),
-        Results<7>{norm.y, norm.mean, norm.rstd, norm.dz, dsublayer, norm.dweight, norm.dbias}, kTolerance,
-        [&](int threads, float* y, float* mean, float* rstd, float* dx, float* dsublayer, float* dweight, float* dbias) {
-          residual_layer_norm(x.data(), sublayer.data(), weight.data(), bias.data(), y, mean, rstd, rows, d, kEps, drop, threads);
-          residual_layer_norm_backward(dy.data(), x.data(), sublayer.data(), weight.data(), mean, rstd, dx, dsublayer, dweight,
-                                       dbias, rows, d, drop, threads);
+        Results<7>{norm.y, norm.mean, norm.rstd, norm.dz, dsublayer, norm.dweight, norm.dbias},
+        kTolerance,
+        [&](int threads, float* y, float* mean, float* rstd, float* dx, float* dsublayer,
+            float* dweight, float* dbias) {
+          residual_layer_norm(x.data(), sublayer.data(), weight.data(), bias.data(), y, mean, rstd,
+                              rows, d, kEps, drop, threads);
+          residual_layer_norm_backward(dy.data(), x.data(), sublayer.data(), weight.data(), mean,
+                                       rstd, dx, dsublayer, dweight, dbias, rows, d, drop, threads);
         });
 }
 
-void test_embedding_layer_norm(int64_t tokens, int64_t d, int64_t items, int64_t positions, const Dropout& drop) {
+void test_embedding_layer_norm(int64_t tokens, int64_t d, int64_t items, int64_t positions,
+                               const Dropout& drop) {
   const Rows value = uniform(tokens, items), position = uniform(tokens, positions);
-  const Floats item_table = normal(items * d), position_table = normal(positions * d), weight = normal(d), bias = normal(d),
-               dy = normal(tokens * d);
+  const Floats item_table = normal(items * d), position_table = normal(positions * d),
+               weight = normal(d), bias = normal(d), dy = normal(tokens * d);
   Numbers z(tokens * d), dropped = numbers(dy);
   for (int64_t i = 0; i < tokens * d; ++i) {
-    z[i] = double{item_table[value[i / d] * d + i % d]} + position_table[position[i / d] * d + i % d];
+    z[i] =
+        double{item_table[value[i / d] * d + i % d]} + position_table[position[i / d] * d + i % d];
     dropped[i] *= factor(drop, i / d, i % d);
   }
   LayerNorm norm = layer_norm(z, weight, bias, dropped, tokens);
@@ -160,13 +180,17 @@ void test_embedding_layer_norm(int64_t tokens, int64_t d, int64_t items, int64_t
     ditems[value[i / d] * d + i % d] += norm.dz[i];
     dpositions[position[i / d] * d + i % d] += norm.dz[i];
   }
-  const Embeddings in = {value.data(), position.data(), item_table.data(), position_table.data(), tokens, d};
+  const Embeddings in = {value.data(),          position.data(), item_table.data(),
+                         position_table.data(), tokens,          d};
   check(name("embedding_layer_norm", tokens, d, items, positions, drop.threshold),
-        Results<7>{norm.y, norm.mean, norm.rstd, ditems, dpositions, norm.dweight, norm.dbias}, kTolerance,
-        [&](int threads, float* y, float* mean, float* rstd, float* ditems, float* dpositions, float* dweight, float* dbias) {
+        Results<7>{norm.y, norm.mean, norm.rstd, ditems, dpositions, norm.dweight, norm.dbias},
+        kTolerance,
+        [&](int threads, float* y, float* mean, float* rstd, float* ditems, float* dpositions,
+            float* dweight, float* dbias) {
           embedding_layer_norm(in, weight.data(), bias.data(), y, mean, rstd, kEps, drop, threads);
-          embedding_layer_norm_backward(dy.data(), in, value.data(), items, positions, weight.data(), mean, rstd, ditems,
-                                        dpositions, dweight, dbias, drop, threads);
+          embedding_layer_norm_backward(dy.data(), in, value.data(), items, positions,
+                                        weight.data(), mean, rstd, ditems, dpositions, dweight,
+                                        dbias, drop, threads);
         });
 }
 
@@ -176,21 +200,29 @@ std::vector<int32_t> offsets(const std::vector<int32_t>& lengths) {
   return cu;
 }
 
-// q, k and v in three buffers, or the last `joined` of them in the last buffer, side by side token by token.
+// q, k and v in three buffers, or the last `joined` of them in the last buffer, side by side token
+// by token.
 template <class T>
 std::array<Heads<T>, 3> heads_in(const std::array<T*, 3>& buffers, int64_t width, int joined) {
   std::array<Heads<T>, 3> heads;
   for (int part = 0, alone = 3 - joined; part < 3; ++part)
-    heads[part] = part < alone ? Heads<T>{buffers[part], width} : Heads<T>{buffers[2] + (part - alone) * width, joined * width};
+    heads[part] = part < alone ? Heads<T>{buffers[part], width}
+                               : Heads<T>{buffers[2] + (part - alone) * width, joined * width};
   return heads;
 }
 
-// One row of q against the keys of its sequence: adds to dk and dv, writes the rest, and gives the row's lse.
-double attention_row(const std::array<Heads<const float>, 3>& in, const std::array<Heads<double>, 3>& gradient, const float* dout,
-                     double* out, const AttentionShape& s, const Dropout& drop, int64_t row, int64_t first, int64_t keys,
-                     int64_t head) {
-  const auto of = [&](const auto& heads, int64_t token) { return heads.data + token * heads.token + head * s.d; };
-  const auto dot = [&](const float* a, const float* b) { return std::inner_product(a, a + s.d, b, 0.0); };
+// One row of q against the keys of its sequence: adds to dk and dv, writes the rest, and gives the
+// row's lse.
+double attention_row(const std::array<Heads<const float>, 3>& in,
+                     const std::array<Heads<double>, 3>& gradient, const float* dout, double* out,
+                     const AttentionShape& s, const Dropout& drop, int64_t row, int64_t first,
+                     int64_t keys, int64_t head) {
+  const auto of = [&](const auto& heads, int64_t token) {
+    return heads.data + token * heads.token + head * s.d;
+  };
+  const auto dot = [&](const float* a, const float* b) {
+    return std::inner_product(a, a + s.d, b, 0.0);
+  };
   const float* q = of(in[0], row);
   Numbers p(keys), dp(keys);
   for (int64_t j = 0; j < keys; ++j) p[j] = s.scale * dot(q, of(in[1], first + j));
@@ -214,36 +246,46 @@ double attention_row(const std::array<Heads<const float>, 3>& in, const std::arr
   return std::log(total) + maximum;
 }
 
-// row_counts and key_counts: of each sequence. deviation: of q, k and v; above 1 the scores need their maximum taken off.
-void test_attention(const std::vector<int32_t>& row_counts, const std::vector<int32_t>& key_counts, int64_t heads, int64_t d,
-                    int joined, const Dropout& drop, float deviation = 0.5f) {
+// row_counts and key_counts: of each sequence. deviation: of q, k and v; above 1 the scores need
+// their maximum taken off.
+void test_attention(const std::vector<int32_t>& row_counts, const std::vector<int32_t>& key_counts,
+                    int64_t heads, int64_t d, int joined, const Dropout& drop,
+                    float deviation = 0.5f) {
   const std::vector<int32_t> cu_q = offsets(row_counts), cu_k = offsets(key_counts);
-  const int64_t rows = cu_q.back(), tokens = cu_k.back(), width = heads * d, sequences = static_cast<int64_t>(row_counts.size());
-  const AttentionShape s = {cu_q.data(), cu_k.data(), sequences, heads, d, 1 / std::sqrt(static_cast<float>(d))};
-  const std::array<int64_t, 3> sizes = {joined < 3 ? rows * width : 0, joined < 2 ? tokens * width : 0,
+  const int64_t rows = cu_q.back(), tokens = cu_k.back(), width = heads * d,
+                sequences = static_cast<int64_t>(row_counts.size());
+  const AttentionShape s = {cu_q.data(), cu_k.data(), sequences,
+                            heads,       d,           1 / std::sqrt(static_cast<float>(d))};
+  const std::array<int64_t, 3> sizes = {joined < 3 ? rows * width : 0,
+                                        joined < 2 ? tokens * width : 0,
                                         tokens * width * std::max(joined, 1)};
-  const std::array<Floats, 3> buffers = {normal(sizes[0], deviation), normal(sizes[1], deviation), normal(sizes[2], deviation)};
-  const auto in = heads_in<const float>({buffers[0].data(), buffers[1].data(), buffers[2].data()}, width, joined);
+  const std::array<Floats, 3> buffers = {normal(sizes[0], deviation), normal(sizes[1], deviation),
+                                         normal(sizes[2], deviation)};
+  const auto in = heads_in<const float>({buffers[0].data(), buffers[1].data(), buffers[2].data()},
+                                        width, joined);
   const Floats dout = normal(rows * width);
 
-  Results<5> expected = {Numbers(rows * width), Numbers(heads * rows), Numbers(sizes[0]), Numbers(sizes[1]), Numbers(sizes[2])};
-  const auto gradient = heads_in<double>({expected[2].data(), expected[3].data(), expected[4].data()}, width, joined);
+  Results<5> expected = {Numbers(rows * width), Numbers(heads * rows), Numbers(sizes[0]),
+                         Numbers(sizes[1]), Numbers(sizes[2])};
+  const auto gradient =
+      heads_in<double>({expected[2].data(), expected[3].data(), expected[4].data()}, width, joined);
   for (int64_t b = 0; b < sequences; ++b)
     for (int64_t row = cu_q[b]; row < cu_q[b + 1]; ++row)
       for (int64_t head = 0; head < heads; ++head)
-        expected[1][head * rows + row] =
-            attention_row(in, gradient, &dout[row * width + head * d], &expected[0][row * width + head * d], s, drop, row, cu_k[b],
-                          key_counts[b], head);
+        expected[1][head * rows + row] = attention_row(in, gradient, &dout[row * width + head * d],
+                                                       &expected[0][row * width + head * d], s,
+                                                       drop, row, cu_k[b], key_counts[b], head);
   check(name("attention", rows, tokens, heads, d, joined, drop.threshold), expected, 3 * kTolerance,
         [&](int threads, float* out, float* lse, float* dq, float* dk, float* dv) {
           attention(in[0], in[1], in[2], {out, width}, lse, s, drop, threads);
           const auto gradient = heads_in<float>({dq, dk, dv}, width, joined);
-          attention_backward({dout.data(), width}, in[0], in[1], in[2], {out, width}, lse, gradient[0], gradient[1], gradient[2], s,
-                             drop, threads);
+          attention_backward({dout.data(), width}, in[0], in[1], in[2], {out, width}, lse,
+                             gradient[0], gradient[1], gradient[2], s, drop, threads);
         });
 }
 
-// {loss, dhidden, lse, ditems, dbias} over each row's target, and the negatives that are not its target.
+// {loss, dhidden, lse, ditems, dbias} over each row's target, and the negatives that are not its
+// target.
 Results<5> softmax_losses(const SampledInput& in, int64_t items, const Floats& dloss) {
   const int64_t d = in.d;
   Numbers loss(in.rows), dhidden(in.rows * d), lse(in.rows), ditems(items * d);
@@ -259,7 +301,8 @@ Results<5> softmax_losses(const SampledInput& in, int64_t items, const Floats& d
       p.push_back(in.log_q != nullptr ? -in.log_q[k] : 0.0);
     }
     for (size_t j = 0; j < item.size(); ++j)
-      p[j] += std::inner_product(h, h + d, in.items + item[j] * d, in.bias != nullptr ? double{in.bias[item[j]]} : 0.0);
+      p[j] += std::inner_product(h, h + d, in.items + item[j] * d,
+                                 in.bias != nullptr ? double{in.bias[item[j]]} : 0.0);
     const double maximum = *std::max_element(p.begin(), p.end()), target_logit = p[0];
     double total = 0;
     for (double& x : p) total += x = std::exp(x - maximum);
@@ -277,9 +320,12 @@ Results<5> softmax_losses(const SampledInput& in, int64_t items, const Floats& d
   return {loss, dhidden, lse, ditems, dbias};
 }
 
-// Without negatives the loss is over all items. Row 0 and every `unlabelled`-th after it have no target.
-void test_softmax_losses(int64_t rows, int64_t d, int64_t items, int64_t negatives, int64_t unlabelled, bool with_bias) {
-  const Floats hidden = normal(rows * d), table = normal(items * d), bias = normal(items), dloss = normal(rows), ones(rows, 1.0f);
+// Without negatives the loss is over all items. Row 0 and every `unlabelled`-th after it have no
+// target.
+void test_softmax_losses(int64_t rows, int64_t d, int64_t items, int64_t negatives,
+                         int64_t unlabelled, bool with_bias) {
+  const Floats hidden = normal(rows * d), table = normal(items * d), bias = normal(items),
+               dloss = normal(rows), ones(rows, 1.0f);
   const float* b = with_bias ? bias.data() : nullptr;
   Rows targets = uniform(rows, items);
   for (int64_t i = 0; i < rows; i += unlabelled) targets[i] = -100;
@@ -290,10 +336,12 @@ void test_softmax_losses(int64_t rows, int64_t d, int64_t items, int64_t negativ
       const Floats log_q = normal(static_cast<int64_t>(drawn.size()));
       const SampledInput in = {hidden.data(), table.data(), b, targets.data(), drawn.data(),
                                log_q.data(),  rows,         d, negatives,      shared};
-      check((shared ? "shared negatives" : "private negatives") + sizes, softmax_losses(in, items, dloss), kTolerance,
+      check((shared ? "shared negatives" : "private negatives") + sizes,
+            softmax_losses(in, items, dloss), kTolerance,
             [&](int threads, float* loss, float* dhidden, float* lse, float* ditems, float* dbias) {
               sampled_softmax_loss(in, loss, dhidden, lse, threads);
-              sampled_softmax_loss_backward(dloss.data(), in, loss, lse, {targets.data(), drawn.data(), items, ditems, dbias},
+              sampled_softmax_loss_backward(dloss.data(), in, loss, lse,
+                                            {targets.data(), drawn.data(), items, ditems, dbias},
                                             threads);
             });
     }
@@ -301,7 +349,8 @@ void test_softmax_losses(int64_t rows, int64_t d, int64_t items, int64_t negativ
   }
   Rows all(items);
   std::iota(all.begin(), all.end(), 0);
-  const SampledInput over_all = {hidden.data(), table.data(), b, targets.data(), all.data(), nullptr, rows, d, items, true};
+  const SampledInput over_all = {hidden.data(), table.data(), b, targets.data(), all.data(),
+                                 nullptr,       rows,         d, items,          true};
   const SoftmaxInput in = {hidden.data(), table.data(), b, targets.data(), rows, d, items};
   check("softmax_loss" + sizes, softmax_losses(over_all, items, dloss), kTolerance,
         [&](int threads, float* loss, float* dhidden, float* lse, float* ditems, float* dbias) {
@@ -312,14 +361,16 @@ void test_softmax_losses(int64_t rows, int64_t d, int64_t items, int64_t negativ
   const Numbers sum = {std::accumulate(loss.begin(), loss.end(), 0.0)};
   check("softmax_loss_sum" + sizes, Results<4>{sum, dhidden, ditems, dbias}, kTolerance,
         [&](int threads, float* loss, float* dhidden, float* ditems, float* dbias) {
-          expect(softmax_loss_sum(in, loss, dhidden, ditems, dbias, threads), "softmax_loss_sum takes a small catalogue");
+          expect(softmax_loss_sum(in, loss, dhidden, ditems, dbias, threads),
+                 "softmax_loss_sum takes a small catalogue");
         });
 }
 
 void test_softmax_loss_sum_leaves_a_large_catalogue_alone() {
   float number = 7.0f;
   const int64_t target = 0;
-  expect(!softmax_loss_sum({&number, &number, nullptr, &target, 1, 1, 200000}, &number, &number, &number, nullptr, 2) &&
+  expect(!softmax_loss_sum({&number, &number, nullptr, &target, 1, 1, 200000}, &number, &number,
+                           &number, nullptr, 2) &&
              number == 7.0f,
          "softmax_loss_sum leaves a large catalogue alone");
 }
@@ -334,22 +385,27 @@ void test_sample_negatives(int64_t count, int64_t items) {
   for (int64_t n = 0; n < count; ++n) {
     const auto words = random_call(kSeed, static_cast<uint32_t>(n / 2), 0, 0, 0);
     const uint64_t w = words[2 * (n % 2)] | uint64_t{words[2 * (n % 2) + 1]} << 32;
-    const int64_t passed = static_cast<int64_t>((w >> 1) % static_cast<uint64_t>(cumulative.back()));
+    const int64_t passed =
+        static_cast<int64_t>((w >> 1) % static_cast<uint64_t>(cumulative.back()));
     even[n] = static_cast<double>((w >> 1) % static_cast<uint64_t>(items));
-    popular[n] = static_cast<double>(std::upper_bound(cumulative.begin(), cumulative.end(), passed) - cumulative.begin());
-    logarithmic[n] = std::fmin(std::floor(std::pow(items + 1.0, static_cast<double>(w >> 11) * 0x1p-53)) - 1, items - 1.0);
+    popular[n] = static_cast<double>(
+        std::upper_bound(cumulative.begin(), cumulative.end(), passed) - cumulative.begin());
+    logarithmic[n] = std::fmin(
+        std::floor(std::pow(items + 1.0, static_cast<double>(w >> 11) * 0x1p-53)) - 1, items - 1.0);
   }
   check(name("sample_negatives", count, items), Results<3>{even, popular, logarithmic}, 0.0,
         [&](int threads, int64_t* even, int64_t* popular, int64_t* logarithmic) {
           sample_uniform(even, count, items, kSeed, threads);
           sample_popularity(popular, count, cumulative.data(), items, kSeed, threads);
-          sample_log_uniform(logarithmic, count, items, std::log2(items + 1.0), exp2.data(), kSeed, threads);
+          sample_log_uniform(logarithmic, count, items, std::log2(items + 1.0), exp2.data(), kSeed,
+                             threads);
         });
 }
 
 void test_cloze_mask(const std::vector<int32_t>& lengths) {
   const int64_t sequences = static_cast<int64_t>(lengths.size());
-  const ClozeRule rule = {int64_t{1} << 30, int64_t{1} << 31, 1000, kSeed};  // a quarter of the tokens, half of the sequences
+  const ClozeRule rule = {int64_t{1} << 30, int64_t{1} << 31, 1000,
+                          kSeed};  // a quarter of the tokens, half of the sequences
   const std::vector<int32_t> cu = offsets(lengths);
   const Rows values = uniform(cu.back(), 999);
   const auto word = [&](int64_t i, uint32_t stream) {
@@ -361,22 +417,28 @@ void test_cloze_mask(const std::vector<int32_t>& lengths) {
     for (int64_t t = cu[b]; t < cu[b + 1]; ++t) smallest = std::min(smallest, word(t, 0));
     const bool last_only = word(b, 1) < rule.last_only_threshold;
     for (int64_t t = cu[b]; t < cu[b + 1]; ++t) {
-      if (last_only ? t < cu[b + 1] - 1 : word(t, 0) >= rule.mask_threshold && word(t, 0) > smallest) continue;
+      if (last_only ? t < cu[b + 1] - 1
+                    : word(t, 0) >= rule.mask_threshold && word(t, 0) > smallest)
+        continue;
       labels[t] = inputs[t];
       inputs[t] = static_cast<double>(rule.mask_id);
     }
   }
-  check(name("cloze_mask", sequences), Results<2>{inputs, labels}, 0.0, [&](int threads, int64_t* inputs, int64_t* labels) {
-    cloze_mask(values.data(), cu.data(), inputs, labels, sequences, rule, threads);
-  });
+  check(name("cloze_mask", sequences), Results<2>{inputs, labels}, 0.0,
+        [&](int threads, int64_t* inputs, int64_t* labels) {
+          cloze_mask(values.data(), cu.data(), inputs, labels, sequences, rule, threads);
+        });
 }
 
-// excluded: items left out for each row. candidates: items of each of `lists`, which are none, one for all or one a row.
-void test_topk_and_rank(int64_t rows, int64_t items, int64_t d, int64_t k, int64_t excluded, int64_t lists, int64_t candidates) {
+// excluded: items left out for each row. candidates: items of each of `lists`, which are none, one
+// for all or one a row.
+void test_topk_and_rank(int64_t rows, int64_t items, int64_t d, int64_t k, int64_t excluded,
+                        int64_t lists, int64_t candidates) {
   const Floats hidden = small_integers(rows * d), table = small_integers(items * d);
   Floats bias = small_integers(items);
   if (items > 90) bias[31] = NAN, bias[89] = -INFINITY;
-  const Rows exclude = uniform(rows * excluded, items), chosen = uniform(lists * candidates, items), targets = uniform(rows, items);
+  const Rows exclude = uniform(rows * excluded, items), chosen = uniform(lists * candidates, items),
+             targets = uniform(rows, items);
   const auto among = [](const Rows& items, int64_t list, int64_t size, int64_t item) {
     const auto first = items.begin() + list * size;
     return std::find(first, first + size, item) != first + size;
@@ -385,15 +447,18 @@ void test_topk_and_rank(int64_t rows, int64_t items, int64_t d, int64_t k, int64
   for (int64_t row = 0; row < rows; ++row) {
     const float* h = hidden.data() + row * d;
     Numbers z(items);
-    for (int64_t j = 0; j < items; ++j) z[j] = std::inner_product(h, h + d, table.data() + j * d, double{bias[j]});
+    for (int64_t j = 0; j < items; ++j)
+      z[j] = std::inner_product(h, h + d, table.data() + j * d, double{bias[j]});
     Rows order;
     for (int64_t j = 0; j < items; ++j) {
       if (among(exclude, row, excluded, j)) continue;
       ranks[row] += j != targets[row] && !(z[j] < z[targets[row]]);
-      if ((lists == 0 || among(chosen, lists == 1 ? 0 : row, candidates, j)) && z[j] != -INFINITY) order.push_back(j);
+      if ((lists == 0 || among(chosen, lists == 1 ? 0 : row, candidates, j)) && z[j] != -INFINITY)
+        order.push_back(j);
     }
-    std::stable_sort(order.begin(), order.end(),
-                     [&](int64_t a, int64_t b) { return z[a] > z[b] || (std::isnan(z[a]) && !std::isnan(z[b])); });
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+      return z[a] > z[b] || (std::isnan(z[a]) && !std::isnan(z[b]));
+    });
     for (int64_t i = 0; i < std::min<int64_t>(k, order.size()); ++i) {
       scores[row * k + i] = z[order[i]];
       best[row * k + i] = static_cast<double>(order[i]);
@@ -401,13 +466,15 @@ void test_topk_and_rank(int64_t rows, int64_t items, int64_t d, int64_t k, int64
   }
   const Scoring scoring = {hidden.data(), table.data(), bias.data(), rows, items, d};
   const auto item_lists = [](const Rows& items, int64_t lists, int64_t size, int threads) {
-    return ItemLists(items.data(), size > 0 ? lists : 0, [size](int64_t list) { return list * size; }, threads);
+    return ItemLists(
+        items.data(), size > 0 ? lists : 0, [size](int64_t list) { return list * size; }, threads);
   };
   const std::string sizes = name("", rows, items, d, k, excluded, lists, candidates);
-  check("topk" + sizes, Results<2>{scores, best}, 0.0, [&](int threads, float* scores, int64_t* best) {
-    topk(scoring, k, item_lists(exclude, rows, excluded, threads), item_lists(chosen, lists, candidates, threads), scores, best,
-         threads);
-  });
+  check("topk" + sizes, Results<2>{scores, best}, 0.0,
+        [&](int threads, float* scores, int64_t* best) {
+          topk(scoring, k, item_lists(exclude, rows, excluded, threads),
+               item_lists(chosen, lists, candidates, threads), scores, best, threads);
+        });
   check("rank" + sizes, Results<1>{ranks}, 0.0, [&](int threads, int64_t* ranks) {
     rank(scoring, targets.data(), item_lists(exclude, rows, excluded, threads), ranks, threads);
   });
@@ -426,21 +493,24 @@ void test_adamw_rows(int64_t count, int64_t d, int64_t items) {
     m[at] = adamw.beta1 * m[at] + (1 - adamw.beta1) * gradient[i];
     v[at] = adamw.beta2 * v[at] + (1 - adamw.beta2) * gradient[i] * gradient[i];
     const double corrected = v[at] / (1 - std::pow(adamw.beta2, adamw.step));
-    p[at] -= adamw.rate *
-             (adamw.weight_decay * p[at] + m[at] / (1 - std::pow(adamw.beta1, adamw.step)) / (std::sqrt(corrected) + adamw.eps));
+    p[at] -=
+        adamw.rate * (adamw.weight_decay * p[at] + m[at] / (1 - std::pow(adamw.beta1, adamw.step)) /
+                                                       (std::sqrt(corrected) + adamw.eps));
   }
-  check(name("adamw_rows", count, d, items), Results<3>{p, m, v}, kTolerance, [&](int threads, float* p, float* m, float* v) {
-    std::copy(table.begin(), table.end(), p);
-    std::copy(first.begin(), first.end(), m);
-    std::copy(second.begin(), second.end(), v);
-    adamw_rows(p, m, v, rows.data(), gradient.data(), count, d, adamw, threads);
-  });
+  check(name("adamw_rows", count, d, items), Results<3>{p, m, v}, kTolerance,
+        [&](int threads, float* p, float* m, float* v) {
+          std::copy(table.begin(), table.end(), p);
+          std::copy(first.begin(), first.end(), m);
+          std::copy(second.begin(), second.end(), v);
+          adamw_rows(p, m, v, rows.data(), gradient.data(), count, d, adamw, threads);
+        });
 }
 
 void test_machine_limits() {
   expect(fma_rate(1e-3, 7) > 0.0, "fma_rate is positive");
   const Floats read((1 << 18) + 31, 1.0f);
-  expect(read_bandwidth(read.data(), static_cast<int64_t>(read.size()), 7) > 0.0, "read_bandwidth is positive");
+  expect(read_bandwidth(read.data(), static_cast<int64_t>(read.size()), 7) > 0.0,
+         "read_bandwidth is positive");
 }
 
 void test_all() {
@@ -479,7 +549,8 @@ void test_all() {
 
   const std::vector<int32_t> odd = {0, 1, 33, 7, 0, 16, 17}, few = {0, 1, 5, 7, 0, 2, 0};
   test_attention({}, {}, 2, 8, 0, kNone);
-  test_attention({0, 3}, {5, 0}, 1, 8, 0, kFifth);  // took -1 rows of scratch for a sequence without any
+  test_attention({0, 3}, {5, 0}, 1, 8, 0,
+                 kFifth);  // took -1 rows of scratch for a sequence without any
   test_attention(odd, odd, 3, 7, 0, kFifth);
   test_attention(odd, odd, 2, 16, 3, kFifth);
   test_attention(few, odd, 2, 33, 2, kFifth);

@@ -24,13 +24,21 @@ def test_every_backend_is_reported_with_what_it_holds_or_why_not():
 
 
 def test_an_unknown_backend_is_refused():
-    with pytest.raises(ValueError, match="backend must be one of reference, cpu, triton, cuda, got 'tpu'"), use_backend("tpu"):
+    with (
+        pytest.raises(
+            ValueError, match="backend must be one of reference, cpu, triton, cuda, got 'tpu'"
+        ),
+        use_backend("tpu"),
+    ):
         pass
 
 
 def test_a_backend_that_is_not_available_says_why(monkeypatch):
     monkeypatch.setattr(cuda, "UNAVAILABLE", "no GPU")
-    with pytest.raises(ValueError, match="backend 'cuda' is not available here: no GPU"), use_backend("cuda"):
+    with (
+        pytest.raises(ValueError, match="backend 'cuda' is not available here: no GPU"),
+        use_backend("cuda"),
+    ):
         pass
 
 
@@ -40,10 +48,15 @@ def test_what_a_backend_leaves_to_others_goes_to_the_next_one(monkeypatch):
     x, candidates = torch.randn(1, 30), torch.zeros(1, dtype=torch.int64)
     asked = []
     for name, backend in (("cuda", cuda), ("triton", triton), ("reference", reference)):
-        monkeypatch.setitem(backend.OPERATORS, "topk", _noted(asked, name, backend.OPERATORS["topk"]))
+        monkeypatch.setitem(
+            backend.OPERATORS, "topk", _noted(asked, name, backend.OPERATORS["topk"])
+        )
     backends_package._find.cache_clear()
     try:
-        for first, then in (("cuda", ["cuda", "triton", "reference"]), ("triton", ["triton", "reference"])):
+        for first, then in (
+            ("cuda", ["cuda", "triton", "reference"]),
+            ("triton", ["triton", "reference"]),
+        ):
             with use_backend(first):
                 ops.topk(x, x, None, 1, candidates=candidates)
             assert asked == then
@@ -104,7 +117,9 @@ except ValueError as error:
 def test_the_module_is_imported_without_a_driver_and_says_what_is_missing():
     if shutil.which("nvcc") is None and not list(Path(cuda.__file__).parent.glob("_cuda.*.so")):
         pytest.skip("there was no nvcc when the package was built")
-    done = subprocess.run([sys.executable, "-c", WITHOUT_A_DRIVER], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_DRIVER], capture_output=True, text=True, timeout=120
+    )
     report, launch, use = done.stdout.splitlines()
     assert report == "not available: the CUDA module is built, but torch finds no GPU", done.stderr
     assert launch.startswith("CUDA kernel cloze_mask: ")

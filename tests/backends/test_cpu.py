@@ -1,4 +1,6 @@
-"""What holds for every kernel in C++: right in every instruction set, the same bits for any number of threads, nothing left unwritten."""
+"""What holds for every kernel in C++: right in every instruction set, the same bits for any number
+of threads, nothing left unwritten.
+"""
 
 import os
 import signal
@@ -12,13 +14,19 @@ from b4r_fast import ops, use_backend
 from b4r_fast.backends.cpu.instruction_sets import SUPPORTED
 
 from ..ops.accuracy import FLOOR, error
-from ..ops.native import POISON, assert_passes_in, assert_same_bits_for_any_number_of_threads, poison
+from ..ops.native import (
+    POISON,
+    assert_passes_in,
+    assert_same_bits_for_any_number_of_threads,
+    poison,
+)
 from . import large_cases
 from .large_cases import ALL_LARGE, LARGE_CASES, LARGE_CHOICES, results, tensors
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="the native modules are not built")
 
-# The reference in fp32 is a plain composition of PyTorch's ops; a kernel may be twice as far from fp64.
+# The reference in fp32 is a plain composition of PyTorch's ops; a kernel may be twice as far from
+# fp64.
 FACTOR = 2.0
 
 
@@ -31,19 +39,26 @@ def oracle() -> dict[str, list[torch.Tensor]]:
 @pytest.fixture(scope="module")
 def allowed(oracle) -> dict[str, list[float]]:
     with use_backend("reference"):
-        return {name: [max(FACTOR * error(a, b), FLOOR) for a, b in zip(results(name), oracle[name])] for name in ALL_LARGE}
+        return {
+            name: [max(FACTOR * error(a, b), FLOOR) for a, b in zip(results(name), oracle[name])]
+            for name in ALL_LARGE
+        }
 
 
 @pytest.mark.parametrize("isa", SUPPORTED)
 def test_every_instruction_set_is_as_accurate_as_pytorch(isa, oracle, allowed, tmp_path):
     """In a process of its own, since the module is chosen at import."""
     command = [sys.executable, "-m", "tests.backends.large_cases", tmp_path / "results.pt"]
-    done = subprocess.run(command, env=os.environ | {"B4R_FAST_ISA": isa}, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        command, env=os.environ | {"B4R_FAST_ISA": isa}, capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr
     saved = torch.load(tmp_path / "results.pt")
     for name in ALL_LARGE:
         for i, (ours, exact, limit) in enumerate(zip(saved[name], oracle[name], allowed[name])):
-            assert error(ours, exact) <= limit, f"{name}: result {i} of {isa} is {error(ours, exact):.2e} off, allowed {limit:.2e}"
+            assert error(ours, exact) <= limit, (
+                f"{name}: result {i} of {isa} is {error(ours, exact):.2e} off, allowed {limit:.2e}"
+            )
 
 
 @pytest.mark.parametrize("name", ALL_LARGE)
@@ -53,7 +68,9 @@ def test_the_bits_do_not_depend_on_the_number_of_threads_or_the_run(name):
 
 @pytest.mark.parametrize("name", ALL_LARGE)
 def test_everything_is_written(name, monkeypatch):
-    """Outputs filled with NaN, or a strange integer, before the kernels run come back without any."""
+    """Outputs filled with NaN, or a strange integer, before the kernels run come back
+    without any.
+    """
     poison(monkeypatch)
     assert all((t.isfinite() & (t != POISON)).all() for t in results(name))
 
@@ -62,13 +79,18 @@ def test_everything_is_written(name, monkeypatch):
 def test_inputs_stay_as_they_are(name):
     """Also those that have no gradient, which all cases share."""
     shared = [
-        t for value in vars(large_cases).values() for t in (value if isinstance(value, tuple) else (value,)) if isinstance(t, torch.Tensor)
+        t
+        for value in vars(large_cases).values()
+        for t in (value if isinstance(value, tuple) else (value,))
+        if isinstance(t, torch.Tensor)
     ]
     before, inputs = [t.clone() for t in shared], [t.requires_grad_() for t in tensors(name)]
     out = ALL_LARGE[name][0](*inputs)
     if name in LARGE_CASES:
         torch.autograd.grad(out.square().sum(), inputs)
-    assert all(torch.equal(a, b) for a, b in zip(shared + inputs, before + tensors(name), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(shared + inputs, before + tensors(name), strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", LARGE_CASES)
@@ -92,8 +114,13 @@ def test_expanded_and_strided_incoming_gradients_serve(name):
         assert all(torch.equal(a, b) for a, b in zip(expected, gradients))
 
 
-# Where PyTorch's own loops take part over enough numbers to be parallel: it is they that hang in a child.
-RUNS_IN_PYTORCH = ("sampled_softmax_loss with private negatives", "sample_negatives", "sample_negatives by popularity")
+# Where PyTorch's own loops take part over enough numbers to be parallel: it is they that hang in a
+# child.
+RUNS_IN_PYTORCH = (
+    "sampled_softmax_loss with private negatives",
+    "sample_negatives",
+    "sample_negatives by popularity",
+)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -114,7 +141,8 @@ def test_it_works_after_a_fork(name):
     before = [t.numpy() for t in run()]
     child = os.fork()
     if child == 0:
-        # A child that hangs must end by itself: pytest's own handler of the alarm would wait for Python to go on.
+        # A child that hangs must end by itself: pytest's own handler of the alarm would wait for
+        # Python to go on.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(20)
         os._exit(0 if all((a == b.numpy()).all() for a, b in zip(before, run())) else 1)
@@ -138,22 +166,37 @@ for more, name in enumerate(ALL_LARGE, 1):
 """
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="this system does not list threads")
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self/task"), reason="this system does not list threads"
+)
 def test_threads_follow_torch_set_num_threads():
-    """In a process of its own, whose threads are counted: one stays one, and every op in turn is allowed one more, and starts it."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_"))}
-    done = subprocess.run([sys.executable, "-c", COUNT_THREADS], env=environment, capture_output=True, text=True, timeout=200)
+    """In a process of its own, whose threads are counted: one stays one, and every op in turn is
+    allowed one more, and starts it.
+    """
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_"))
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_THREADS],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
     assert done.returncode == 0, done.stderr
 
 
 def denormals_and_roundings() -> list[torch.Tensor]:
-    """What flushed denormals or another rounding mode would change: in this thread's scalars, and in vectors of every thread.
+    """What flushed denormals or another rounding mode would change: in this thread's scalars, and
+    in vectors of every thread.
 
     As bits: a thread that flushes takes a denormal for equal to 0.
     """
     many = torch.full((1 << 18,), 1.0)
     eps = torch.finfo(torch.float32).eps
-    scalars = torch.tensor([5e-324 * 1.0, 1 + 2.0**-60, -1 - 2.0**-60, 1 + 1.5 * 2.0**-53], dtype=torch.float64)
+    scalars = torch.tensor(
+        [5e-324 * 1.0, 1 + 2.0**-60, -1 - 2.0**-60, 1 + 1.5 * 2.0**-53], dtype=torch.float64
+    )
     vectors = many * 1e-40, many * 1e-30 * 1e-10, many + eps / 8, -many - eps / 8, many + 0.75 * eps
     return [scalars.view(torch.int64), *(t.view(torch.int32) for t in vectors)]
 

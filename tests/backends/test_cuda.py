@@ -1,7 +1,7 @@
 """What the CUDA kernels alone do: sizes that cross their blocks, splits and lists.
 
-The tests named small run in a few blocks: tests/backends/test_cuda_sanitizers.py runs them under ThreadSanitizer, to which a thread of a
-GPU is half a millisecond.
+The tests named small run in a few blocks: tests/backends/test_cuda_sanitizers.py runs them under
+ThreadSanitizer, to which a thread of a GPU is half a millisecond.
 """
 
 import pytest
@@ -39,11 +39,17 @@ def integers(*shape: int) -> torch.Tensor:
 def lists(users: int, num_items: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """For every third user some items to leave out, with repetitions."""
     lengths = torch.tensor([7 * (user % 3 == 0) for user in range(users)])
-    return torch.randint(num_items, (int(lengths.sum()),)).to(device), torch.cat((torch.zeros(1), lengths.cumsum(0))).int().to(device)
+    return torch.randint(num_items, (int(lengths.sum()),)).to(device), torch.cat(
+        (torch.zeros(1), lengths.cumsum(0))
+    ).int().to(device)
 
 
 def assert_topk_is_exact(dtype, device, *, users: int, num_items: int, d: int, k: int) -> None:
-    hidden, items, bias = integers(users, d).to(device), integers(num_items, d).to(device), integers(num_items).to(device)
+    hidden, items, bias = (
+        integers(users, d).to(device),
+        integers(num_items, d).to(device),
+        integers(num_items).to(device),
+    )
     exclude = lists(users, num_items, device)
     with use_backend("reference"):
         scores, rows = ops.topk(hidden, items, bias, k, exclude=exclude)
@@ -53,26 +59,44 @@ def assert_topk_is_exact(dtype, device, *, users: int, num_items: int, d: int, k
 
 
 def assert_rank_is_exact(dtype, device, *, users: int, num_items: int, d: int) -> None:
-    hidden, items, bias = integers(users, d).to(device), integers(num_items, d).to(device), integers(num_items).to(device)
-    targets, exclude = torch.randint(num_items, (users,)).to(device), lists(users, num_items, device)
+    hidden, items, bias = (
+        integers(users, d).to(device),
+        integers(num_items, d).to(device),
+        integers(num_items).to(device),
+    )
+    targets, exclude = (
+        torch.randint(num_items, (users,)).to(device),
+        lists(users, num_items, device),
+    )
     with use_backend("reference"):
         expected = ops.rank(hidden, items, bias, targets, exclude=exclude)
-    assert torch.equal(ops.rank(hidden.to(dtype), items.to(dtype), bias.to(dtype), targets, exclude=exclude), expected)
+    assert torch.equal(
+        ops.rank(hidden.to(dtype), items.to(dtype), bias.to(dtype), targets, exclude=exclude),
+        expected,
+    )
 
 
-def assert_loss_is_accurate(dtype, device, *, negatives: torch.Tensor, num_items: int, d: int, sparse: bool = False) -> None:
+def assert_loss_is_accurate(
+    dtype, device, *, negatives: torch.Tensor, num_items: int, d: int, sparse: bool = False
+) -> None:
     """With rows without a target, and negatives that are it."""
     n = negatives.shape[0]
     targets = torch.randint(num_items, (n,))
     targets[2::4] = -100
     negatives[:, 0] = targets.clamp(min=0)
-    targets, negatives, log_q = targets.to(device), negatives.to(device), -torch.rand(negatives.shape).to(device)
+    targets, negatives, log_q = (
+        targets.to(device),
+        negatives.to(device),
+        -torch.rand(negatives.shape).to(device),
+    )
 
     def call(hidden, items, bias):
         arguments = {"log_q": log_q.to(hidden.dtype), "reduction": "none", "sparse": sparse}
         return ops.sampled_softmax_loss(hidden, items, bias, targets, negatives, **arguments)
 
-    tensors = [torch.randn(shape).to(device, dtype) for shape in ((n, d), (num_items, d), (num_items,))]
+    tensors = [
+        torch.randn(shape).to(device, dtype) for shape in ((n, d), (num_items, d), (num_items,))
+    ]
     with use_backend("reference"):
         theirs, oracle = results(call, dtype, tensors), results(call, torch.float64, tensors)
     for ours, other, exact in zip(results(call, dtype, tensors), theirs, oracle, strict=True):
@@ -109,7 +133,9 @@ def test_small_samples_are_the_references(sampler, device):
     counts = torch.arange(1000, device=device) % 7 // 6 * 1000 if sampler == "popularity" else None
 
     def draw():
-        return ops.sample_negatives((11, 51), 1000, sampler=sampler, counts=counts, seed=SEED.to(device))
+        return ops.sample_negatives(
+            (11, 51), 1000, sampler=sampler, counts=counts, seed=SEED.to(device)
+        )
 
     with use_backend("reference"):
         rows, log_q = draw()
@@ -119,13 +145,22 @@ def test_small_samples_are_the_references(sampler, device):
 
 
 def test_small_masks_are_the_references(device):
-    """A sequence that begins and ends within a call of Philox, an empty one, one of padding alone, a long one."""
+    """A sequence that begins and ends within a call of Philox, an empty one, one of padding alone,
+    a long one.
+    """
     values = torch.arange(1, 301, device=device)
     values[10:30] = 0
     cu_seqlens = torch.tensor([0, 1, 3, 3, 10, 30, 299, 300], dtype=torch.int32, device=device)
 
     def mask(last_only):
-        return ops.cloze_mask(values, cu_seqlens, mask_prob=0.2, last_only=last_only, mask_id=999, seed=SEED.to(device))
+        return ops.cloze_mask(
+            values,
+            cu_seqlens,
+            mask_prob=0.2,
+            last_only=last_only,
+            mask_id=999,
+            seed=SEED.to(device),
+        )
 
     for last_only in (0.0, 0.5, 1.0):
         with use_backend("reference"):
@@ -133,7 +168,8 @@ def test_small_masks_are_the_references(device):
         assert all(map(torch.equal, mask(last_only), expected))
 
 
-# One that is kept, a power of two and its neighbours, the end of the wide blocks and what is beyond, the most, more than there are items.
+# One that is kept, a power of two and its neighbours, the end of the wide blocks and what is
+# beyond, the most, more than there are items.
 @pytest.mark.parametrize("k", [1, 31, 32, 33, 64, 65, 300, 1000, 1024])
 def test_topk_keeps_up_to_1024(k, device):
     assert_topk_is_exact(torch.float32, device, users=3, num_items=5000, d=8, k=k)
@@ -158,7 +194,9 @@ def test_products_of_any_depth_are_exact(dtype, d, device):
 
 
 def test_scores_that_keep_rising_all_get_in(device):
-    """Every item is better than all before it, so the buffers fill again and again; then the reverse."""
+    """Every item is better than all before it, so the buffers fill again and again; then the
+    reverse.
+    """
     numbers = torch.arange(3000, device=device)
     for items, best in ((numbers, numbers.flip(0)), (-numbers, numbers)):
         scores, rows = ops.topk(torch.ones(1, 1, device=device), items[:, None].float(), None, 100)
@@ -166,24 +204,37 @@ def test_scores_that_keep_rising_all_get_in(device):
         assert torch.equal(scores[0], items[best[:100]].float())
 
 
-# The widths that have a form of their own, for fp32 and for halves, and one more than each; the most in vectors and by one.
-@pytest.mark.parametrize("d", [32, 40, 64, 72, 128, 136, 256, 264, 512, 520, 1024, 1032, 127, 129, 511, 513])
+# The widths that have a form of their own, for fp32 and for halves, and one more than each; the
+# most in vectors and by one.
+@pytest.mark.parametrize(
+    "d", [32, 40, 64, 72, 128, 136, 256, 264, 512, 520, 1024, 1032, 127, 129, 511, 513]
+)
 def test_the_loss_of_rows_of_any_width_is_accurate(d, device):
     for dtype in (torch.float32, torch.bfloat16):
-        assert_loss_is_accurate(dtype, device, negatives=torch.randint(20, (6, 30)), num_items=20, d=d)
+        assert_loss_is_accurate(
+            dtype, device, negatives=torch.randint(20, (6, 30)), num_items=20, d=d
+        )
 
 
-# In vectors they would serve 1,024 columns, one by one 512: a view that begins between two vectors was once left without its last columns.
+# In vectors they would serve 1,024 columns, one by one 512: a view that begins between two vectors
+# was once left without its last columns.
 @pytest.mark.parametrize("d", [64, 520])
 def test_rows_that_begin_anywhere_serve(d, device):
-    targets, negatives = torch.arange(4, device=device), torch.arange(20, device=device).reshape(4, 5)
+    targets, negatives = (
+        torch.arange(4, device=device),
+        torch.arange(20, device=device).reshape(4, 5),
+    )
     whole = [torch.randn(n * d).to(device, torch.bfloat16) for n in (4, 20)]
     moved = [torch.cat((t[:1], t))[1:] for t in whole]
     assert all(t.data_ptr() % 16 for t in moved)
 
     def run(tensors):
         tables = [t.view(-1, d) for t in tensors]
-        return results(lambda *t: ops.sampled_softmax_loss(*t, None, targets, negatives), torch.bfloat16, tables)
+        return results(
+            lambda *t: ops.sampled_softmax_loss(*t, None, targets, negatives),
+            torch.bfloat16,
+            tables,
+        )
 
     for ours, exact in zip(run(moved), run(whole)):
         assert error(ours, exact) <= 2 * torch.finfo(torch.bfloat16).eps
@@ -192,7 +243,9 @@ def test_rows_that_begin_anywhere_serve(d, device):
 # None but the target's hits, one, and numbers around what a block has under way.
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 64, 65, 200])
 def test_the_loss_over_any_number_of_negatives_is_accurate(count, device):
-    assert_loss_is_accurate(torch.float32, device, negatives=torch.randint(1, 30, (7, count)), num_items=30, d=16)
+    assert_loss_is_accurate(
+        torch.float32, device, negatives=torch.randint(1, 30, (7, count)), num_items=30, d=16
+    )
 
 
 # Every entry one row; entries that fill chunks of 32 to the last; runs of a chunk each.
@@ -200,7 +253,9 @@ def test_the_loss_over_any_number_of_negatives_is_accurate(count, device):
 @pytest.mark.parametrize("sparse", [False, True])
 def test_sums_of_long_runs_are_joined(period, sparse, device):
     negatives = (torch.arange(32 * 63).reshape(32, 63) // max(period - 1, 1)) % period
-    assert_loss_is_accurate(torch.float32, device, negatives=negatives, num_items=40, d=8, sparse=sparse)
+    assert_loss_is_accurate(
+        torch.float32, device, negatives=negatives, num_items=40, d=8, sparse=sparse
+    )
 
 
 def test_the_bits_do_not_depend_on_the_run(device):
@@ -208,7 +263,11 @@ def test_the_bits_do_not_depend_on_the_run(device):
     targets, negatives = torch.randint(60, (40,)).to(device), torch.randint(5, (40, 50)).to(device)
 
     def run():
-        return results(lambda *t: ops.sampled_softmax_loss(*t, targets, negatives), torch.float32, [hidden, items, bias])
+        return results(
+            lambda *t: ops.sampled_softmax_loss(*t, targets, negatives),
+            torch.float32,
+            [hidden, items, bias],
+        )
 
     assert all(map(torch.equal, run(), run()))
     assert all((t.isfinite() & (t != POISON)).all() for t in run())
@@ -220,14 +279,27 @@ def test_draws_by_popularity_are_the_references(draws, num_items, device):
     for counts in (torch.arange(num_items) + 1, 10 ** (torch.arange(num_items) % 16)):
         counts = counts.to(device)
         with use_backend("reference"):
-            expected = ops.sample_negatives(draws, num_items, sampler="popularity", counts=counts, seed=SEED.to(device))[0]
-        assert torch.equal(ops.sample_negatives(draws, num_items, sampler="popularity", counts=counts, seed=SEED.to(device))[0], expected)
+            expected = ops.sample_negatives(
+                draws, num_items, sampler="popularity", counts=counts, seed=SEED.to(device)
+            )[0]
+        assert torch.equal(
+            ops.sample_negatives(
+                draws, num_items, sampler="popularity", counts=counts, seed=SEED.to(device)
+            )[0],
+            expected,
+        )
 
 
 def test_what_the_kernels_do_not_serve_others_do(device):
     hidden, items = integers(3, 600).to(device), integers(50, 600).to(device)
     candidates = torch.arange(20, device=device)
     with use_backend("reference"):
-        expected = ops.topk(hidden, items, None, 5), ops.topk(hidden[:, :8], items[:, :8], None, 5, candidates=candidates)
-    ours = ops.topk(hidden, items, None, 5), ops.topk(hidden[:, :8], items[:, :8], None, 5, candidates=candidates)
+        expected = (
+            ops.topk(hidden, items, None, 5),
+            ops.topk(hidden[:, :8], items[:, :8], None, 5, candidates=candidates),
+        )
+    ours = (
+        ops.topk(hidden, items, None, 5),
+        ops.topk(hidden[:, :8], items[:, :8], None, 5, candidates=candidates),
+    )
     assert all(torch.equal(a, b) for x, y in zip(ours, expected) for a, b in zip(x, y))

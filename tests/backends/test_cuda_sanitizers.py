@@ -1,5 +1,7 @@
-"""The tests of the CUDA kernels again: in other orders of threads, under AddressSanitizer and ThreadSanitizer, with copies that land late
-and ones that land at once (tests/cuda_on_cpu/runtime.h)."""
+"""The tests of the CUDA kernels again: in other orders of threads, under AddressSanitizer and
+ThreadSanitizer, with copies that land late and ones that land at once
+(tests/cuda_on_cpu/runtime.h).
+"""
 
 import re
 

@@ -17,7 +17,9 @@ from ..without_a_gpu.report import GPUS, Work, resident_warps, works
         (16, 1, 0, 32),  # programs
     ],
 )
-def test_resident_warps_are_those_that_registers_memory_and_programs_leave_room_for(registers, num_warps, shared, resident):
+def test_resident_warps_are_those_that_registers_memory_and_programs_leave_room_for(
+    registers, num_warps, shared, resident
+):
     row = {"registers": registers, "num_warps": num_warps, "shared": shared}
     assert resident_warps(row, GPUS["H100"]) == resident
 

@@ -1,4 +1,6 @@
-"""A training step on a GPU: how many launches, none that waits for a value, and the kernels that do most of the work among them."""
+"""A training step on a GPU: how many launches, none that waits for a value, and the kernels that do
+most of the work among them.
+"""
 
 import pytest
 import torch
@@ -14,4 +16,6 @@ MOST = 60  # these models are so small that launches decide how long a step take
 def test_a_training_step_is_few_launches(dtype):
     names = launches(lambda: training_step(dtype))
     assert len(names) <= MOST
-    assert {"attention", "residual_ffn_layer_norm", "softmax_loss"} <= {name.split()[0] for name in names}
+    assert {"attention", "residual_ffn_layer_norm", "softmax_loss"} <= {
+        name.split()[0] for name in names
+    }

@@ -1,4 +1,6 @@
-"""The kernels without Python: csrc/tests, built with CMake and run under sanitizers, for the instruction sets that run here."""
+"""The kernels without Python: csrc/tests, built with CMake and run under sanitizers, for the
+instruction sets that run here.
+"""
 
 import os
 import shlex
@@ -12,20 +14,28 @@ from .. import native_build
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTRUCTION_SETS = SUPPORTED or ("baseline",)
-# Memory depends on the vectors' width, and each set has loads of its own; what threads share does not.
+# Memory depends on the vectors' width, and each set has loads of its own; what threads share does
+# not.
 RUNS = [("address,undefined", isa) for isa in INSTRUCTION_SETS] + [("thread", INSTRUCTION_SETS[-1])]
 
 PROGRAM = "#include <thread>\nint main() { std::thread([] {}).join(); }"
 
 
 def skip_without_runtime(sanitizers: str, folder: Path) -> None:
-    """Compilers come without sanitizers, and sanitizers meet kernels that place memory where they cannot run."""
+    """Compilers come without sanitizers, and sanitizers meet kernels that place memory where they
+    cannot run.
+    """
     (folder / "empty.cpp").write_text(PROGRAM)
     compiler = shlex.split(os.environ.get("CXX", "c++"))
-    for command in ([*compiler, "-pthread", f"-fsanitize={sanitizers}", "empty.cpp", "-o", "empty"], ["./empty"]):
+    for command in (
+        [*compiler, "-pthread", f"-fsanitize={sanitizers}", "empty.cpp", "-o", "empty"],
+        ["./empty"],
+    ):
         done = native_build.run(command, folder, 60)
         if done.returncode != 0:
-            pytest.skip(f"no program runs under -fsanitize={sanitizers} here: {done.stdout.strip()[-300:]}")
+            pytest.skip(
+                f"no program runs under -fsanitize={sanitizers} here: {done.stdout.strip()[-300:]}"
+            )
 
 
 def build(sanitizers: str, isa: str) -> Path:

@@ -1,7 +1,8 @@
-"""What Triton's interpreter cannot see: that every launch compiles for real GPUs, keeps in registers, fits, and uses tensor cores.
+"""What Triton's interpreter cannot see: that every launch compiles for real GPUs, keeps in
+registers, fits, and uses tensor cores.
 
-Of the kernels with a product, every configuration that the table of tiles can choose; of the others, and of what
-surrounds both, the launches of every op in some sizes.
+Of the kernels with a product, every configuration that the table of tiles can choose; of the
+others, and of what surrounds both, the launches of every op in some sizes.
 """
 
 from collections.abc import Callable, Iterable
@@ -47,7 +48,9 @@ def run_ops(sizes: Sizes, dtype: str, names: Iterable[str] = SHAPED) -> None:
 
 def run_lists(sizes: Sizes, dtype: str) -> None:
     exclude = torch.arange(sizes.tokens), torch.arange(sizes.tokens + 1, dtype=torch.int32)
-    hidden, items = (torch.randn(n, sizes.hidden, dtype=DTYPES[dtype]) for n in (sizes.tokens, sizes.items))
+    hidden, items = (
+        torch.randn(n, sizes.hidden, dtype=DTYPES[dtype]) for n in (sizes.tokens, sizes.items)
+    )
     ops.topk(hidden, items, None, 10, exclude=exclude)
     ops.rank(hidden, items, None, exclude[0], exclude=exclude)
 
@@ -58,29 +61,52 @@ def paper(dtype: str) -> None:
         run_ops(replace(PAPER, dropout_p=dropout_p), dtype)
     run_lists(PAPER, dtype)
     known = {id(row) for row in LAUNCHED}
-    for lengths in ((199, 28), (200, 24)):  # no multiple of anything, and one of 16, which a size that is specialised would show
+    for lengths in (
+        (199, 28),
+        (200, 24),
+    ):  # no multiple of anything, and one of 16, which a size that is specialised would show
         run_ops(replace(PAPER, lengths=lengths), dtype)
         run_lists(replace(PAPER, lengths=lengths), dtype)
     assert {f"{row['op']} {row['kernel']}" for row in LAUNCHED if id(row) not in known} == set()
-    assert {row["op"] for row in LAUNCHED} >= {"attention", "gelu_ffn", "softmax_loss", "residual_layer_norm", "topk", "rank"}
+    assert {row["op"] for row in LAUNCHED} >= {
+        "attention",
+        "gelu_ffn",
+        "softmax_loss",
+        "residual_layer_norm",
+        "topk",
+        "rank",
+    }
 
 
 def norms(dtype: str) -> None:
     """From a few columns to more than a block."""
     for dropout_p, hidden in product((0.1, 0.0), (16, 96, 300, 1024, 4096)):
-        run_ops(Sizes(lengths=(40, 30), heads=1, head_size=hidden, dropout_p=dropout_p), dtype, NORMS)
+        run_ops(
+            Sizes(lengths=(40, 30), heads=1, head_size=hidden, dropout_p=dropout_p), dtype, NORMS
+        )
+
+
+def _unbiased(negatives, hidden, items):
+    return ops.sampled_softmax_loss(hidden, items, None, *negatives)
 
 
 def private_negatives(dtype: str) -> None:
     """With bias and log q and without."""
     for hidden in (16, 31, 128, 250, 256):
-        tensors, private = [torch.randn(70, hidden), torch.randn(90, hidden)], torch.arange(9).repeat(70, 1)
-        results(lambda h, c: ops.sampled_softmax_loss(h, c, None, torch.arange(70), private), DTYPES[dtype], tensors)  # noqa: B023
-        run_ops(Sizes(lengths=(40, 30), heads=1, head_size=hidden), dtype, ["sampled_softmax_loss_with_private_negatives"])
+        tensors, private = [torch.randn(n, hidden) for n in (70, 90)], torch.arange(9).repeat(70, 1)
+        negatives = torch.arange(70), private
+        results(partial(_unbiased, negatives), DTYPES[dtype], tensors)
+        run_ops(
+            Sizes(lengths=(40, 30), heads=1, head_size=hidden),
+            dtype,
+            ["sampled_softmax_loss_with_private_negatives"],
+        )
 
 
 def together() -> Iterable[list[str]]:
-    """The entries of the table of tiles that are for one launch, as a backward of several kernels."""
+    """The entries of the table of tiles that are for one launch, as a backward of
+    several kernels.
+    """
     by_launch: dict[Callable, list[str]] = {}
     for key, kernels in PRODUCTS.items():
         by_launch.setdefault(kernels.launch, []).append(key)
@@ -103,7 +129,13 @@ def test_every_launch_compiles_without_a_fault(target, dtype, launch, found):
     LAUNCHES[launch](dtype)
     rows = list({id(row): row for row in LAUNCHED}.values())
     assert rows
-    assert {f"{row['op']} {row['kernel']}: {faults(row | {'dtype': dtype})}" for row in rows if faults(row | {"dtype": dtype})} == set()
+    assert {
+        f"{row['op']} {row['kernel']}: {faults(row | {'dtype': dtype})}"
+        for row in rows
+        if faults(row | {"dtype": dtype})
+    } == set()
     most = {f"most_{name}": max(row[name] for row in rows) for name in ("registers", "shared")}
-    total = {name: sum(row[name] for row in rows) for name in ("registers", "spills")}  # one kernel's 12 registers more show in the sum
+    total = {
+        name: sum(row[name] for row in rows) for name in ("registers", "spills")
+    }  # one kernel's 12 registers more show in the sum
     found(f"{launch} in {dtype} on {target}", kernels=len(rows), **most, **total)

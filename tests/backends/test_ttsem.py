@@ -61,9 +61,17 @@ def _adds_to_what_is_there(p_x, p_y):
         (_stores_where_others_do, (), r"both touch element 0 of `p_x`.*write-write"),
         (_loads_what_another_stores, (), r"both touch element 0 of `p_x`.*read-write"),
         (_stores_twice_to_a_place, (), "two lanes of one store"),
-        (_stores_past_the_end, (), "writes 8 element.s. past the end of the tensor passed as `p_x`"),
+        (
+            _stores_past_the_end,
+            (),
+            "writes 8 element.s. past the end of the tensor passed as `p_x`",
+        ),
         (_loads_past_the_end, (), "reads 8 element.s. past the end of the tensor passed as `p_x`"),
-        (_overflows_in_lanes_that_are_masked, (1 << 28,), "int32 overflow detected for operation mul"),
+        (
+            _overflows_in_lanes_that_are_masked,
+            (1 << 28,),
+            "int32 overflow detected for operation mul",
+        ),
     ],
 )
 def test_a_fault_is_raised(kernel, sizes, seen):

@@ -1,4 +1,6 @@
-"""B4R_FAST_AUTOTUNE=1: whatever tile is tried, an op gives the same; the fastest stays; nothing is timed twice."""
+"""B4R_FAST_AUTOTUNE=1: whatever tile is tried, an op gives the same; the fastest stays; nothing is
+timed twice.
+"""
 
 import os
 import subprocess
@@ -11,7 +13,9 @@ from b4r_fast import use_backend
 from b4r_fast.backends import _find, backends
 
 if not backends()["triton"].startswith("available") or torch.cuda.is_available():
-    pytest.skip("for Triton's interpreter: compiled, every tile would take seconds", allow_module_level=True)
+    pytest.skip(
+        "for Triton's interpreter: compiled, every tile would take seconds", allow_module_level=True
+    )
 
 from triton.errors import TritonError
 
@@ -22,7 +26,15 @@ from b4r_fast.backends.triton.tiles import Form, Tile
 from ..ops.accuracy import results
 from ..ops.shaped import SHAPED, Sizes
 
-TUNED_OPS = ["joint_attention", "attention", "gelu_ffn", "residual_ffn_layer_norm", "residual_linear_layer_norm", "linear", "softmax_loss"]
+TUNED_OPS = [
+    "joint_attention",
+    "attention",
+    "gelu_ffn",
+    "residual_ffn_layer_norm",
+    "residual_linear_layer_norm",
+    "linear",
+    "softmax_loss",
+]
 FORM, TABLE = Form("softmax_loss forward", 32, torch.float32, True), Tile(64, 32, 4)
 
 
@@ -38,10 +50,18 @@ def pretend(monkeypatch, milliseconds):
 
 
 def test_it_goes_to_the_fastest_tile_and_says_so(monkeypatch, capsys):
-    pretend(monkeypatch, lambda tile: abs(tile.rows - 256) + abs(tile.columns - 16) + tile.warps + tile.all_registers)
+    pretend(
+        monkeypatch,
+        lambda tile: (
+            abs(tile.rows - 256) + abs(tile.columns - 16) + tile.warps + tile.all_registers
+        ),
+    )
     tuning.tune(FORM, TABLE, lambda: None)
     assert tuning.TUNED[FORM] == Tile(256, 16, 2)
-    assert "softmax_loss forward, 32 columns of torch.float32: Tile(rows=256, columns=16, warps=2" in capsys.readouterr().err
+    assert (
+        "softmax_loss forward, 32 columns of torch.float32: Tile(rows=256, columns=16, warps=2"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_table_stays_where_nothing_is_faster(monkeypatch):
@@ -63,7 +83,11 @@ def test_what_does_not_fit_is_left_out(monkeypatch):
 
 def test_a_tile_is_tuned_at_the_first_call_alone(monkeypatch):
     tried = []
-    monkeypatch.setattr(tuning, "tune", lambda form, tile, call: tuning.TUNED.update({form: tile}) or tried.append(form.kernel))
+    monkeypatch.setattr(
+        tuning,
+        "tune",
+        lambda form, tile, call: tuning.TUNED.update({form: tile}) or tried.append(form.kernel),
+    )
     operator = tuning.tuned(backend.softmax_loss.softmax_loss)
     for n in (5, 9):
         operator(torch.randn(n, 16), torch.randn(30, 16), None, torch.arange(n))
@@ -98,6 +122,15 @@ def test_every_tile_on_the_way_gives_what_the_tables_gives(name, monkeypatch):
 def test_the_environment_asks_for_it():
     for asked in ("0", "1"):
         environment = os.environ | {"B4R_FAST_AUTOTUNE": asked, "TRITON_INTERPRET": "1"}
-        command = "from b4r_fast.backends import triton as t; print(t.OPERATORS['topk'].__wrapped__ is not t.topk.topk)"
-        done = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True)
+        command = (
+            "from b4r_fast.backends import triton as t; print(t.OPERATORS['topk'].__wrapped__ is"
+            " not t.topk.topk)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         assert done.stdout.split() == [str(asked == "1")]

@@ -9,18 +9,26 @@ from benchmarks.ops import topk_one_user
 from .tiny import tiny_batch, tiny_work
 
 # Without dropout, as no peer drops the elements that we drop; and not 10 million items.
-OPTIONS = {"attention": {"dropout": 0.0}, "residual_layer_norm": {"dropout": 0.0}, "embedding_layer_norm": {"dropout": 0.0}}
+OPTIONS = {
+    "attention": {"dropout": 0.0},
+    "residual_layer_norm": {"dropout": 0.0},
+    "embedding_layer_norm": {"dropout": 0.0},
+}
 OPTIONS |= {"topk_one_user": {"num_items": 40}}
 OPS = {case.op: case for case in ops.CASES.values()}
 
 
-@pytest.mark.parametrize(("op", "peer"), [(op, peer) for op, case in OPS.items() for peer in case.peers])
+@pytest.mark.parametrize(
+    ("op", "peer"), [(op, peer) for op, case in OPS.items() for peer in case.peers]
+)
 def test_a_peer_computes_what_the_op_computes(op, peer):
     case, work = OPS[op], tiny_work(OPS[op].work)
     if "linear_cross_entropy" in peer and not hasattr(torch.nn.functional, "linear_cross_entropy"):
         pytest.skip("torch is older than 2.13")
     batch = tiny_batch(work)
-    ours, theirs = (case.module.CONTENDERS[name](work, **OPTIONS.get(op, {})) for name in ("b4r_fast", peer))
+    ours, theirs = (
+        case.module.CONTENDERS[name](work, **OPTIONS.get(op, {})) for name in ("b4r_fast", peer)
+    )
     ours.load(batch)
     theirs.load(batch)
     out, their_out = ours.forward(), theirs.forward()
@@ -33,8 +41,14 @@ def test_a_peer_computes_what_the_op_computes(op, peer):
     ours.incoming = torch.randn_like(out)
     padded = their_out.detach().requires_grad_()  # what comes in at padding must be 0
     (theirs.incoming,) = torch.autograd.grad(theirs.canonical(batch, padded), padded, ours.incoming)
-    for gradient, their_gradient in zip(ours.backward(out), theirs.backward(their_out), strict=True):
-        their_gradient = theirs.canonical(batch, their_gradient) if gradient.shape != their_gradient.shape else their_gradient
+    for gradient, their_gradient in zip(
+        ours.backward(out), theirs.backward(their_out), strict=True
+    ):
+        their_gradient = (
+            theirs.canonical(batch, their_gradient)
+            if gradient.shape != their_gradient.shape
+            else their_gradient
+        )
         torch.testing.assert_close(their_gradient, gradient, atol=2e-5, rtol=1e-4)
 
 

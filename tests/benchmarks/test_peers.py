@@ -1,4 +1,6 @@
-"""A benchmark of models that do not compute the same is worth nothing: the peers in our process give our loss and our gradients."""
+"""A benchmark of models that do not compute the same is worth nothing: the peers in our process
+give our loss and our gradients.
+"""
 
 import pytest
 import torch
@@ -20,30 +22,47 @@ def loss_and_gradients(step, batch):
     step.load(batch)
     loss = step.forward()
     step.backward(loss)
-    return loss.detach(), {name: parameter.grad for name, parameter in step.model.named_parameters()}
+    return loss.detach(), {
+        name: parameter.grad for name, parameter in step.model.named_parameters()
+    }
 
 
 @pytest.mark.parametrize("name", PYTORCH)
 def test_pytorch_gives_our_loss_and_our_gradients_with_our_weights(name):
     work = tiny_work(num_layers=PYTORCH[name])
-    batch, us, them = tiny_batch(work), peers.build_training("b4r_fast", work), peers.build_training(name, work)
+    batch, us, them = (
+        tiny_batch(work),
+        peers.build_training("b4r_fast", work),
+        peers.build_training(name, work),
+    )
     them.model.load_state_dict(us.model.state_dict())
-    (our_loss, our_gradients), (their_loss, their_gradients) = loss_and_gradients(us, batch), loss_and_gradients(them, batch)
+    (our_loss, our_gradients), (their_loss, their_gradients) = (
+        loss_and_gradients(us, batch),
+        loss_and_gradients(them, batch),
+    )
     torch.testing.assert_close(their_loss, our_loss)
     for parameter, gradient in our_gradients.items():
-        torch.testing.assert_close(their_gradients[parameter], gradient, msg=lambda text, parameter=parameter: f"{parameter}: {text}")
+        torch.testing.assert_close(
+            their_gradients[parameter],
+            gradient,
+            msg=lambda text, parameter=parameter: f"{parameter}: {text}",
+        )
 
 
 def test_pytorch_has_our_parameters_and_no_other():
     work = tiny_work()
-    shapes = [{n: p.shape for n, p in peers.build_training(name, work).model.named_parameters()} for name in ("b4r_fast", "eager")]
+    shapes = [
+        {n: p.shape for n, p in peers.build_training(name, work).model.named_parameters()}
+        for name in ("b4r_fast", "eager")
+    ]
     assert shapes[0] == shapes[1]
 
 
 def test_hugging_face_gives_our_loss_with_our_weights():
     work = tiny_work()
     batch, them, us = tiny_batch(work), huggingface.build(work), ours.build(work)
-    with torch.no_grad():  # its softmax is over padding and [MASK] too: out with them, so that the losses are comparable
+    # its softmax is over padding and [MASK] too: out with them, so that the losses are comparable
+    with torch.no_grad():
         them.model.cls.predictions.bias[[0, -1]] = -1e9
         them.model.cls.predictions.decoder.bias[[0, -1]] = -1e9
     us.model.load_state_dict(from_huggingface(them.model).state_dict())
@@ -52,7 +71,11 @@ def test_hugging_face_gives_our_loss_with_our_weights():
 
 def test_the_full_softmax_is_on_request_where_the_work_is_sampled():
     work = tiny_work("beauty-sampled", num_negatives=5)
-    batch, us, full = tiny_batch(work), peers.build_training("eager", work), peers.build_training("eager-full", work)
+    batch, us, full = (
+        tiny_batch(work),
+        peers.build_training("eager", work),
+        peers.build_training("eager-full", work),
+    )
     full.model.load_state_dict(us.model.state_dict())
     us.model.full_loss = None  # the sampled loss must not come here
     assert loss_and_gradients(us, batch)[0].isfinite()
@@ -74,7 +97,9 @@ def test_pytorch_recommends_what_we_recommend(name):
     assert torch.equal(their_rows + 1, ids)
 
 
-@pytest.mark.parametrize("name", [name for name, peer in peers.TRAINING.items() if peer.environment])
+@pytest.mark.parametrize(
+    "name", [name for name, peer in peers.TRAINING.items() if peer.environment]
+)
 def test_a_peer_with_an_environment_of_its_own_runs_where_it_is_installed(name, tmp_path):
     work = tiny_work()
     tiny_batch(work).save(tmp_path / "batch.pt")
@@ -83,7 +108,12 @@ def test_a_peer_with_an_environment_of_its_own_runs_where_it_is_installed(name, 
     except PeerFailed as error:
         pytest.skip(str(error))
     with worker:
-        spec = {"kind": "training", "case": "", "work": vars(work), "batch": str(tmp_path / "batch.pt")}
+        spec = {
+            "kind": "training",
+            "case": "",
+            "work": vars(work),
+            "batch": str(tmp_path / "batch.pt"),
+        }
         built = worker.ask("build", name=name, **spec)
         assert built["versions"]
         assert set(worker.ask("run", name=name)) == {"forward", "backward", "optimizer"}

@@ -27,10 +27,14 @@ def carry_out(comparison):
     return suite.carry_out(comparison, TINY, 1, lambda line: None, work=tiny_work(comparison.work))
 
 
-def test_a_training_step_is_measured_beside_a_peer_and_one_that_is_missing_is_named(tiny, monkeypatch, tmp_path):
+def test_a_training_step_is_measured_beside_a_peer_and_one_that_is_missing_is_named(
+    tiny, monkeypatch, tmp_path
+):
     absent = peers.Peer("Absent", "absent", environment="absent")
     monkeypatch.setitem(suite.TRAINING, "absent", absent)
-    rows = carry_out(suite.Comparison("training", "ml-1m", {"eager": ("tuned",), "absent": ("default",)}))
+    rows = carry_out(
+        suite.Comparison("training", "ml-1m", {"eager": ("tuned",), "absent": ("default",)})
+    )
     ours, eager, missing = rows
     assert set(ours["seconds"]) == {"forward", "backward", "optimizer", "both", "step"}
     assert set(ours["share_of_limit"]) == {"forward", "backward", "both", "step"}
@@ -48,16 +52,37 @@ def test_a_recorded_step_is_measured_as_a_whole(tiny, tmp_path):
 
 
 def test_an_op_is_measured_in_our_process_beside_its_peers(tiny, tmp_path):
-    rows = carry_out(suite.Comparison("op", "ml-1m", {"F.cross_entropy": ("default",)}, "softmax_loss, ML-1M"))
+    rows = carry_out(
+        suite.Comparison("op", "ml-1m", {"F.cross_entropy": ("default",)}, "softmax_loss, ML-1M")
+    )
     assert [row["contender"] for row in rows] == ["b4r_fast", "F.cross_entropy"]
     assert set(rows[0]["seconds"]) == {"forward", "backward", "both"}
     check_report(rows, tmp_path)
 
 
 def check_report(rows, folder):
-    names = ("cpu", "instruction_set", "torch_instruction_set", "system", "python", "torch", "b4r_fast")
-    described = dict.fromkeys(names, "made up") | {"cores": 2, "threads": 1, "memory_bytes": 2**34, "load": 3.0}
-    results = {"date": "2026-01-01", "effort": "quick", "limits": "a loop", "machine": described, "rows": rows}
+    names = (
+        "cpu",
+        "instruction_set",
+        "torch_instruction_set",
+        "system",
+        "python",
+        "torch",
+        "b4r_fast",
+    )
+    described = dict.fromkeys(names, "made up") | {
+        "cores": 2,
+        "threads": 1,
+        "memory_bytes": 2**34,
+        "load": 3.0,
+    }
+    results = {
+        "date": "2026-01-01",
+        "effort": "quick",
+        "limits": "a loop",
+        "machine": described,
+        "rows": rows,
+    }
     report.write(folder, results)
     assert report.read(folder) == json.loads(json.dumps(results))
     text = (folder / "results.md").read_text()
@@ -91,7 +116,11 @@ def test_contenders_take_turns_and_each_is_first_in_every_other_round():
 
 
 def test_the_ratio_is_the_median_of_the_rounds_ratios():
-    rounds = [({"forward": 1.0}, {"forward": 2.0}), ({"forward": 10.0}, {"forward": 40.0}), ({"forward": 1.0}, {"forward": 3.0})]
+    rounds = [
+        ({"forward": 1.0}, {"forward": 2.0}),
+        ({"forward": 10.0}, {"forward": 40.0}),
+        ({"forward": 1.0}, {"forward": 3.0}),
+    ]
     assert measure.ratios(rounds) == {"forward": 3.0}
 
 
@@ -134,7 +163,9 @@ def test_a_batch_that_asks_has_the_newest_items_and_a_mask_at_the_end():
     assert (asking.values[last] == work.num_items + 1).all()
     assert asking.hidden_of_sequence().tolist() == [1] * len(LENGTHS)
     histories = tiny_batch(work).histories().split(LENGTHS)
-    assert asking.values.split(asking.lengths.tolist())[2][:-1].tolist() == histories[2][-5:].tolist()
+    assert (
+        asking.values.split(asking.lengths.tolist())[2][:-1].tolist() == histories[2][-5:].tolist()
+    )
 
 
 def test_a_batch_comes_back_from_its_file(tmp_path):
@@ -170,9 +201,19 @@ def test_goals_are_read_from_the_rows_and_what_is_not_measured_is_said():
 
 def test_every_goal_names_a_comparison_that_the_quick_version_makes(monkeypatch):
     asked = set()
-    monkeypatch.setattr(goals, "_find", lambda rows, kind, title, contender, malloc="default": asked.add((kind, title, contender, malloc)))
+    monkeypatch.setattr(
+        goals,
+        "_find",
+        lambda rows, kind, title, contender, malloc="default": asked.add(
+            (kind, title, contender, malloc)
+        ),
+    )
     goals.table([])
-    made = {("training", comparison.title) for comparison in suite.quick() if comparison.kind == "training"}
+    made = {
+        ("training", comparison.title)
+        for comparison in suite.quick()
+        if comparison.kind == "training"
+    }
     made |= {("op", title) for title in ops.CASES}
     assert {(kind, title) for kind, title, *_ in asked} <= made
 

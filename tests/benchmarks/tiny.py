@@ -13,7 +13,14 @@ LENGTHS = [7, 1, 12, 3, 9, 4, 2, 5, 11, 6]
 
 def tiny_work(name: str = "ml-1m", **changes):
     """The work of that name with 50 items and sequences of at most 12, without dropout."""
-    sizes = {"num_items": 50, "max_length": 12, "hidden_size": 16, "num_heads": 2, "num_negatives": 8, "dropout": 0.0}
+    sizes = {
+        "num_items": 50,
+        "max_length": 12,
+        "hidden_size": 16,
+        "num_heads": 2,
+        "num_negatives": 8,
+        "dropout": 0.0,
+    }
     return replace(WORKS[name], **sizes | changes)
 
 
@@ -22,6 +29,11 @@ def tiny_batch(work) -> Batch:
     rows = [torch.randperm(work.num_items, generator=generator)[:length] + 1 for length in LENGTHS]
     cu_seqlens = torch.tensor([0, *LENGTHS]).cumsum(0).int()
     values, labels = ops.cloze_mask(
-        torch.cat(rows), cu_seqlens, mask_prob=0.4, last_only=0.0, mask_id=work.num_items + 1, seed=torch.tensor(5)
+        torch.cat(rows),
+        cu_seqlens,
+        mask_prob=0.4,
+        last_only=0.0,
+        mask_id=work.num_items + 1,
+        seed=torch.tensor(5),
     )
     return Batch(values, cu_seqlens, labels, work.num_items, work.max_length, "made for the tests")

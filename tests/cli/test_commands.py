@@ -19,7 +19,20 @@ from b4r_fast.training import RunFile
 from ..training.small_runs import prepare_small_data, train_small
 
 COMMANDS = ("prepare", "train", "evaluate", "recommend")
-SMALL = ["--hidden-size", "8", "--num-heads", "2", "--num-layers", "1", "--max-length", "20", "--batch-size", "8", "--threads", "1"]
+SMALL = [
+    "--hidden-size",
+    "8",
+    "--num-heads",
+    "2",
+    "--num-layers",
+    "1",
+    "--max-length",
+    "20",
+    "--batch-size",
+    "8",
+    "--threads",
+    "1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +88,10 @@ def test_each_command_has_help(command, call):
 @pytest.mark.parametrize(
     ("message", "spelled"),
     [
-        ("`min_rating` 3 and `file_format`", "--min-rating 3 and --format"),  # an option may have another name than the parameter
+        (
+            "`min_rating` 3 and `file_format`",
+            "--min-rating 3 and --format",
+        ),  # an option may have another name than the parameter
         ("`prepare` makes one, `k` must", "`b4r-fast prepare` makes one, -k must"),
         ("a `word` of no command, `pip install x`", "a `word` of no command, `pip install x`"),
     ],
@@ -85,10 +101,16 @@ def test_parameters_that_an_error_names_are_spelled_as_options(message, spelled)
 
 
 def test_the_library_names_no_options():
-    """Nor commands, wherever a message is put together; a text that begins with an option is an argument of another program."""
+    """Nor commands, wherever a message is put together; a text that begins with an option is an
+    argument of another program.
+    """
     package = Path(b4r_fast.__file__).parent
     for file in (file for file in package.rglob("*.py") if file.parent.name != "cli"):
-        texts = (node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant))
+        texts = (
+            node.value
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.Constant)
+        )
         for text in (text for text in texts if isinstance(text, str)):
             assert not re.search(r"\W--([a-z]|$)|`b4r-fast ", text), (file, text)
 
@@ -98,7 +120,9 @@ def test_version_is_that_of_the_package(call):
 
 
 def test_python_m_b4r_fast_is_the_same_command():
-    done = subprocess.run([sys.executable, "-m", "b4r_fast", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "b4r_fast", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout == f"b4r-fast {b4r_fast.__version__}\n"
 
 
@@ -108,7 +132,10 @@ def without(*modules):
 
 
 def test_the_package_imports_without_the_extras():
-    code = without("lightning", "duckdb", "rich", "typer", "matplotlib", "tensorboard", "torchmetrics") + "import b4r_fast, b4r_fast.cli"
+    code = (
+        without("lightning", "duckdb", "rich", "typer", "matplotlib", "tensorboard", "torchmetrics")
+        + "import b4r_fast, b4r_fast.cli"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -122,10 +149,27 @@ def test_a_missing_extra_is_named_with_what_installs_it():
 
 
 def test_options_override_the_preset_and_are_kept_in_run_json(call, data, tmp_path):
-    code, _, error = call("train", data, "--out", tmp_path / "run", *SMALL, "--epochs", "1", "--lr", "0.003", "--patience", "0")
+    code, _, error = call(
+        "train",
+        data,
+        "--out",
+        tmp_path / "run",
+        *SMALL,
+        "--epochs",
+        "1",
+        "--lr",
+        "0.003",
+        "--patience",
+        "0",
+    )
     assert code == 0, error
     settings = RunFile.read(tmp_path / "run").settings
-    assert (settings.learning_rate, settings.epochs, settings.hidden_size, settings.patience) == (0.003, 1, 8, None)
+    assert (settings.learning_rate, settings.epochs, settings.hidden_size, settings.patience) == (
+        0.003,
+        1,
+        8,
+        None,
+    )
     assert "b4r-fast evaluate" in error
 
 
@@ -147,7 +191,9 @@ def test_evaluation_as_json_reads_back(call, run):
 
 def test_recommendations_as_json_are_one_object_a_line(call, run, tmp_path):
     (tmp_path / "histories.txt").write_text("i1 i2 i3\n\ni4\n")
-    code, output, _ = call("recommend", run, "--history", tmp_path / "histories.txt", "-k", "2", "--json")
+    code, output, _ = call(
+        "recommend", run, "--history", tmp_path / "histories.txt", "-k", "2", "--json"
+    )
     lines = [json.loads(line) for line in output.splitlines()]
     assert code == 0
     assert [len(line["items"]) for line in lines] == [2, 2, 2]
@@ -204,14 +250,22 @@ def test_a_folder_that_is_not_what_it_should_be_is_named(arguments, call, data, 
         (("evaluate", "{run}", "--protocol", "pop100"), ["too small"]),
         (("evaluate", "{run}", "--stage", "tset"), ["--stage", "test or validation"]),
         (("train", "{data}", "--out", "{run}"), ["--resume", "--overwrite"]),
-        (("train", "{data}", "--out", "{run}2", "--preset", "paper-ml-2m"), ["--preset", "paper-ml-1m"]),
+        (
+            ("train", "{data}", "--out", "{run}2", "--preset", "paper-ml-2m"),
+            ["--preset", "paper-ml-1m"],
+        ),
         (("train", "{data}", "--out", "{run}2", "--mask-prob", "1.5"), ["--mask-prob", "1.5"]),
         (("train", "{data}", "--out", "{run}2", "--num-heads", "3"), ["num_heads", "multiple"]),
-        (("train", "{data}", "--out", "{run}", "--resume", "--lr", "0.1"), ["--learning-rate", "run.json"]),
+        (
+            ("train", "{data}", "--out", "{run}", "--resume", "--lr", "0.1"),
+            ["--learning-rate", "run.json"],
+        ),
     ],
 )
 def test_what_a_user_can_mend_is_one_line_and_exit_code_2(arguments, words, call, data, run):
-    assert_one_error_line(call(*(argument.format(data=data, run=run) for argument in arguments)), *words)
+    assert_one_error_line(
+        call(*(argument.format(data=data, run=run) for argument in arguments)), *words
+    )
 
 
 def test_an_unknown_option_exits_with_2_and_no_traceback(call, run):
@@ -232,7 +286,9 @@ def test_data_whose_items_are_numbered_otherwise_is_refused(call, run, tmp_path)
     rows = [" ".join(f"i{(user + step) % 30}" for step in range(5)) for user in range(30)]
     (tmp_path / "log.txt").write_text("\n".join(rows) + "\n")
     assert call("prepare", tmp_path / "log.txt", "--out", tmp_path / "other")[0] == 0
-    assert_one_error_line(call("evaluate", run, "--data", tmp_path / "other"), "items", tmp_path / "other")
+    assert_one_error_line(
+        call("evaluate", run, "--data", tmp_path / "other"), "items", tmp_path / "other"
+    )
 
 
 FULL_DISK = """
@@ -244,13 +300,30 @@ main(sys.argv[2:])
 """
 
 
-@pytest.mark.parametrize("limit", [2_000, 20_000])  # bytes a file may have: too few for the map of items, and for a checkpoint
+@pytest.mark.parametrize(
+    "limit", [2_000, 20_000]
+)  # bytes a file may have: too few for the map of items, and for a checkpoint
 def test_a_disk_that_is_full_ends_training_with_one_line(limit, data, tmp_path):
-    command = ["train", str(data), "--out", str(tmp_path / "run"), *SMALL, "--epochs", "2", "--checkpoint-every", "1"]
+    command = [
+        "train",
+        str(data),
+        "--out",
+        str(tmp_path / "run"),
+        *SMALL,
+        "--epochs",
+        "2",
+        "--checkpoint-every",
+        "1",
+    ]
     done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(limit), *command], capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}
+        [sys.executable, "-c", FULL_DISK, str(limit), *command],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"},
     )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    assert [line for line in done.stderr.splitlines() if line.startswith("error: cannot write")], done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: cannot write")], (
+        done.stderr
+    )
     assert not list((tmp_path / "run").rglob("*.partial"))

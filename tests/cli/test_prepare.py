@@ -24,20 +24,67 @@ def wide(monkeypatch):
 def test_the_statistics_are_printed_as_a_table(tmp_path, capsys, shared_data):
     code, out, _ = run(capsys, shared_data / "ml-100k.txt.gz", "--out", tmp_path / "out")
     assert code == 0
-    for text in ("943", "1,682", "100,000", "106.0", "20 / 65 / 737", "6.30%", "users", "items", "actions", "average length", "density"):
+    for text in (
+        "943",
+        "1,682",
+        "100,000",
+        "106.0",
+        "20 / 65 / 737",
+        "6.30%",
+        "users",
+        "items",
+        "actions",
+        "average length",
+        "density",
+    ):
         assert text in out
 
 
 def test_options_reach_the_preparation(tmp_path, capsys):
     log = tmp_path / "log.tsv"
-    log.write_text("".join(f"{line}\n" for line in ("x\ta\t5\t3", "x\tb\t1\t2", "x\ta\t4\t1", "y\ta\t5\t1", "y\tc\t5\t2", "z\tc\t5\t1")))
+    log.write_text(
+        "".join(
+            f"{line}\n"
+            for line in (
+                "x\ta\t5\t3",
+                "x\tb\t1\t2",
+                "x\ta\t4\t1",
+                "y\ta\t5\t1",
+                "y\tc\t5\t2",
+                "z\tc\t5\t1",
+            )
+        )
+    )
     columns = ["--user-column", 1, "--item-column", 2, "--rating-column", 3, "--time-column", 4]
-    kept = ["--min-rating", 2, "--min-user-actions", 1, "--min-item-actions", 2, "--deduplicate", "last"]
-    code, _, err = run(capsys, log, "--out", tmp_path / "out", "--no-header", *columns, *kept, "--memory-limit", "1GB")
+    kept = [
+        "--min-rating",
+        2,
+        "--min-user-actions",
+        1,
+        "--min-item-actions",
+        2,
+        "--deduplicate",
+        "last",
+    ]
+    code, _, err = run(
+        capsys,
+        log,
+        "--out",
+        tmp_path / "out",
+        "--no-header",
+        *columns,
+        *kept,
+        "--memory-limit",
+        "1GB",
+    )
     assert code == 0
     data = PreparedData.open(tmp_path / "out")
     assert data.user_ids.raw.tolist() == ["x", "y", "z"]
-    assert [data.item_ids.to_raw(data.sequences[user]) for user in range(3)] == [["a"], ["a", "c"], ["c"]]
+    assert [data.item_ids.to_raw(data.sequences[user]) for user in range(3)] == [
+        ["a"],
+        ["a", "c"],
+        ["c"],
+    ]
     assert "3 of 3 users have fewer than 3 actions: they train, but are not held out" in err
 
 
@@ -46,13 +93,19 @@ def test_a_bad_row_is_one_line_on_standard_error_and_exit_code_2(tmp_path, capsy
     log.write_text("user,item\nx,a\nx\n")
     code, out, err = run(capsys, log, "--out", tmp_path / "out")
     assert (code, out) == (2, "")
-    assert err.strip().splitlines()[-1] == f"error: {log}: row 3: 1 fields, where the first row has 2"
+    assert (
+        err.strip().splitlines()[-1] == f"error: {log}: row 3: 1 fields, where the first row has 2"
+    )
     assert "Traceback" not in err
 
 
-def test_a_known_name_is_prepared_from_the_cache_even_where_a_folder_has_that_name(tmp_path, capsys, monkeypatch, shared_data):
+def test_a_known_name_is_prepared_from_the_cache_even_where_a_folder_has_that_name(
+    tmp_path, capsys, monkeypatch, shared_data
+):
     with gzip.open(shared_data / "beauty.txt.gz", "rt") as file:
-        pairs = "".join(f"{user} {item}\n" for user, line in enumerate(file, 1) for item in line.split())
+        pairs = "".join(
+            f"{user} {item}\n" for user, line in enumerate(file, 1) for item in line.split()
+        )
     (tmp_path / "cache" / "beauty").mkdir(parents=True)
     (tmp_path / "cache" / "beauty" / "beauty.txt").write_text(pairs)
     monkeypatch.setenv("B4R_FAST_CACHE", str(tmp_path / "cache"))
@@ -64,7 +117,14 @@ def test_a_known_name_is_prepared_from_the_cache_even_where_a_folder_has_that_na
 
 
 @pytest.mark.parametrize(
-    "option", [["--min-rating", "0"], ["--min-item-actions", "2"], ["--time-column", "x"], ["--format", "csv"], ["--no-header"]]
+    "option",
+    [
+        ["--min-rating", "0"],
+        ["--min-item-actions", "2"],
+        ["--time-column", "x"],
+        ["--format", "csv"],
+        ["--no-header"],
+    ],
 )
 def test_options_with_a_known_name_are_refused_rather_than_ignored(tmp_path, capsys, option):
     code, _, err = run(capsys, "ml-1m", "--out", tmp_path / "out", *option)
@@ -75,6 +135,22 @@ def test_options_with_a_known_name_are_refused_rather_than_ignored(tmp_path, cap
 def test_the_help_names_formats_data_sets_and_every_option(capsys):
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    options = ["--out", "--format", "--user-column", "--item-column", "--time-column", "--rating-column", "--no-header", "--memory-limit"]
-    for text in (*DATASETS, *options, "--min-rating", "--min-user-actions", "--min-item-actions", "--deduplicate"):
+    options = [
+        "--out",
+        "--format",
+        "--user-column",
+        "--item-column",
+        "--time-column",
+        "--rating-column",
+        "--no-header",
+        "--memory-limit",
+    ]
+    for text in (
+        *DATASETS,
+        *options,
+        "--min-rating",
+        "--min-user-actions",
+        "--min-item-actions",
+        "--deduplicate",
+    ):
         assert text in out

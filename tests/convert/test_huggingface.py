@@ -1,4 +1,6 @@
-"""Against transformers' BertForMaskedLM, which nobody here wrote: with equal weights, equal logits and gradients."""
+"""Against transformers' BertForMaskedLM, which nobody here wrote: with equal weights, equal logits
+and gradients.
+"""
 
 import pytest
 import torch
@@ -13,8 +15,18 @@ MASK = V + 1
 
 
 def huggingface(**changes) -> BertForMaskedLM:
-    sizes = {"hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
-    config = {"vocab_size": V + 2, "max_position_embeddings": LENGTH, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    sizes = {
+        "hidden_size": D,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+    }
+    config = {
+        "vocab_size": V + 2,
+        "max_position_embeddings": LENGTH,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
     model = BertForMaskedLM(BertConfig(**sizes | config | {"initializer_range": 0.2} | changes))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -39,7 +51,9 @@ def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("padding", ["left", "right", "none"])
-@pytest.mark.parametrize("changes", [{}, {"hidden_act": "gelu_new"}, {"tie_word_embeddings": False}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"hidden_act": "gelu_new"}, {"tie_word_embeddings": False}]
+)
 def test_logits_and_every_gradient_agree(padding, changes):
     theirs = huggingface(**changes)
     ours = from_huggingface(theirs)
@@ -48,7 +62,12 @@ def test_logits_and_every_gradient_agree(padding, changes):
 
     real = ids != 0
     positions = (real.cumsum(1) - 1).clamp(min=0)
-    their_logits = theirs(ids, attention_mask=real.long(), position_ids=positions, token_type_ids=torch.zeros_like(ids)).logits
+    their_logits = theirs(
+        ids,
+        attention_mask=real.long(),
+        position_ids=positions,
+        token_type_ids=torch.zeros_like(ids),
+    ).logits
     their_logits = their_logits[labelled][:, 1 : V + 1]
     their_loss = cross_entropy(their_logits, labels[labelled] - 1)
     their_loss.backward()
@@ -56,17 +75,29 @@ def test_logits_and_every_gradient_agree(padding, changes):
     out = ours(ids, labels)
     out.loss.backward()
     assert relative(out.loss, their_loss) < 1e-5
-    assert relative(out.hidden_states @ ours.item_embeddings.T + ours.output_bias, their_logits) < 1e-5
+    assert (
+        relative(out.hidden_states @ ours.item_embeddings.T + ours.output_bias, their_logits) < 1e-5
+    )
 
-    # The gradients of Hugging Face's parameters, laid out as ours: the conversion of weights is linear, so it converts gradients too.
+    # The gradients of Hugging Face's parameters, laid out as ours: the conversion of weights is
+    # linear, so it converts gradients too.
     gradients = huggingface(**changes)
     with torch.no_grad():
         for (name, parameter), source in zip(gradients.named_parameters(), theirs.parameters()):
-            parameter.copy_(torch.zeros_like(source) if source.grad is None or "token_type" in name else source.grad)
+            parameter.copy_(
+                torch.zeros_like(source)
+                if source.grad is None or "token_type" in name
+                else source.grad
+            )
     expected = from_huggingface(gradients).state_dict()
     for name, parameter in ours.named_parameters():
-        # A key's bias moves all scores of a query alike, so its true gradient is 0 and what both compute is rounding.
-        parts = zip(parameter.grad.chunk(3), expected[name].chunk(3)) if "qkv.bias" in name else [(parameter.grad, expected[name])]
+        # A key's bias moves all scores of a query alike, so its true gradient is 0 and what both
+        # compute is rounding.
+        parts = (
+            zip(parameter.grad.chunk(3), expected[name].chunk(3))
+            if "qkv.bias" in name
+            else [(parameter.grad, expected[name])]
+        )
         for ours_part, theirs_part in [*parts][:: 2 if "qkv.bias" in name else 1]:
             assert relative(ours_part, theirs_part) < 1e-5, name
 

@@ -1,5 +1,5 @@
-// The scheduler of runtime.h. Compiled without sanitizers, which it tells what they cannot know: which fiber runs, and what
-// barriers order.
+// The scheduler of runtime.h. Compiled without sanitizers, which it tells what they cannot know:
+// which fiber runs, and what barriers order.
 #include "runtime.h"
 
 #include <dlfcn.h>
@@ -45,26 +45,31 @@ void release(void* what) {
   if (__tsan_release) __tsan_release(what);
 }
 
-// While the scheduler allocates and frees: else ThreadSanitizer would see it write what blocks have used, which nothing orders.
+// While the scheduler allocates and frees: else ThreadSanitizer would see it write what blocks have
+// used, which nothing orders.
 struct Unseen {
   Unseen() {
-    if (AnnotateIgnoreReadsBegin) AnnotateIgnoreReadsBegin(__FILE__, __LINE__), AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+    if (AnnotateIgnoreReadsBegin)
+      AnnotateIgnoreReadsBegin(__FILE__, __LINE__), AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
   }
   ~Unseen() {
-    if (AnnotateIgnoreReadsEnd) AnnotateIgnoreWritesEnd(__FILE__, __LINE__), AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+    if (AnnotateIgnoreReadsEnd)
+      AnnotateIgnoreWritesEnd(__FILE__, __LINE__), AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
   }
 };
 
 // Not memcpy, which sanitizers look into: registers of lanes know no races.
 void copy_unseen(void* to, const void* from, size_t bytes) {
   for (size_t i = 0; i < bytes; ++i)
-    static_cast<volatile unsigned char*>(to)[i] = static_cast<const volatile unsigned char*>(from)[i];
+    static_cast<volatile unsigned char*>(to)[i] =
+        static_cast<const volatile unsigned char*>(from)[i];
 }
 
 enum class State { ready, at_block_barrier, at_collective, ended };
 
 struct Warp {
-  unsigned char slots[2][kWarpSize][kSlotBytes];  // of this collective and the last one, which some may still read
+  unsigned char slots[2][kWarpSize][kSlotBytes];  // of this collective and the last one, which some
+                                                  // may still read
   char barriers[2];
 };
 
@@ -86,7 +91,8 @@ struct Stacks {
   char* memory;
 
   explicit Stacks(size_t threads) : bytes(threads * kStackBytes) {
-    memory = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    memory = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (memory == MAP_FAILED) throw std::bad_alloc();
   }
   Stacks(const Stacks&) = delete;
@@ -115,25 +121,30 @@ void yield() {
   const bool last = thread.state == State::ended;
   void* fake_stack = nullptr;
   if (__sanitizer_start_switch_fiber)
-    __sanitizer_start_switch_fiber(last ? nullptr : &fake_stack, current->scheduler_stack, current->scheduler_stack_bytes);
+    __sanitizer_start_switch_fiber(last ? nullptr : &fake_stack, current->scheduler_stack,
+                                   current->scheduler_stack_bytes);
   if (__tsan_switch_to_fiber) __tsan_switch_to_fiber(current->scheduler_fiber, kNoOrder);
   swapcontext(&thread.context, &current->scheduler);
   if (__sanitizer_finish_switch_fiber)
-    __sanitizer_finish_switch_fiber(fake_stack, &current->scheduler_stack, &current->scheduler_stack_bytes);
+    __sanitizer_finish_switch_fiber(fake_stack, &current->scheduler_stack,
+                                    &current->scheduler_stack_bytes);
 }
 
 void resume(Thread& thread) {
   current->running = &thread;
   void* fake_stack = nullptr;
-  if (__sanitizer_start_switch_fiber) __sanitizer_start_switch_fiber(&fake_stack, thread.stack, kStackBytes);
+  if (__sanitizer_start_switch_fiber)
+    __sanitizer_start_switch_fiber(&fake_stack, thread.stack, kStackBytes);
   if (__tsan_switch_to_fiber) __tsan_switch_to_fiber(thread.tsan_fiber, kNoOrder);
   swapcontext(&current->scheduler, &thread.context);
-  if (__sanitizer_finish_switch_fiber) __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
+  if (__sanitizer_finish_switch_fiber)
+    __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 }
 
 void run_thread() {
   if (__sanitizer_finish_switch_fiber)
-    __sanitizer_finish_switch_fiber(nullptr, &current->scheduler_stack, &current->scheduler_stack_bytes);
+    __sanitizer_finish_switch_fiber(nullptr, &current->scheduler_stack,
+                                    &current->scheduler_stack_bytes);
   acquire(&current->begin);
   (*current->body)();
   if (!current->running->copies.empty()) fault("a thread ends with copies under way");
@@ -143,22 +154,27 @@ void run_thread() {
 }
 
 std::string name(const Thread& thread) {
-  return "thread " + std::to_string(thread.number) + " of block " + std::to_string(thread.place.block.x);
+  return "thread " + std::to_string(thread.number) + " of block " +
+         std::to_string(thread.place.block.x);
 }
 
 // Lets go the lanes of a warp that have all come to one collective. Whether they were there.
 bool meet_in_warp(Thread* lanes, int count) {
-  const int waiting =
-      static_cast<int>(std::count_if(lanes, lanes + count, [](const Thread& t) { return t.state == State::at_collective; }));
-  const bool all_stopped = std::none_of(lanes, lanes + count, [](const Thread& t) { return t.state == State::ready; });
+  const int waiting = static_cast<int>(std::count_if(
+      lanes, lanes + count, [](const Thread& t) { return t.state == State::at_collective; }));
+  const bool all_stopped =
+      std::none_of(lanes, lanes + count, [](const Thread& t) { return t.state == State::ready; });
   if (waiting == 0 || !all_stopped) return false;
   for (int i = 0; i < count; ++i) {
     if (lanes[i].state != State::at_collective) {
-      const char* where = lanes[i].state == State::ended ? " has ended" : " waits at a barrier of the block";
-      throw std::runtime_error("lanes of a warp wait in a collective, but " + name(lanes[i]) + where);
+      const char* where =
+          lanes[i].state == State::ended ? " has ended" : " waits at a barrier of the block";
+      throw std::runtime_error("lanes of a warp wait in a collective, but " + name(lanes[i]) +
+                               where);
     }
     if (lanes[i].collective != lanes[0].collective || lanes[i].collectives != lanes[0].collectives)
-      throw std::runtime_error("lanes of a warp wait in different collectives: " + name(lanes[0]) + " and " + name(lanes[i]));
+      throw std::runtime_error("lanes of a warp wait in different collectives: " + name(lanes[0]) +
+                               " and " + name(lanes[i]));
   }
   for (int i = 0; i < count; ++i) lanes[i].state = State::ready;
   return true;
@@ -181,11 +197,13 @@ void run_block(Launch& launch, std::mt19937* shuffle) {
       moved = meet_in_warp(&launch.threads[first], std::min(kWarpSize, count - first)) || moved;
     if (moved) continue;
     const auto in = [&](State state) {
-      return std::count_if(launch.threads.begin(), launch.threads.end(), [&](const Thread& t) { return t.state == state; });
+      return std::count_if(launch.threads.begin(), launch.threads.end(),
+                           [&](const Thread& t) { return t.state == state; });
     };
     if (in(State::ended) == count) return;
     if (in(State::ended) > 0)
-      throw std::runtime_error("threads wait at a barrier of the block, but " + std::to_string(in(State::ended)) + " have ended");
+      throw std::runtime_error("threads wait at a barrier of the block, but " +
+                               std::to_string(in(State::ended)) + " have ended");
     for (Thread& thread : launch.threads) thread.state = State::ready;
   }
 }
@@ -222,7 +240,8 @@ bool only_noted(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes) 
   Dl_info module;
   if (dladdr(kernel, &module) == 0) throw std::runtime_error("a kernel that is in no module");
   const auto place = static_cast<const char*>(kernel) - static_cast<const char*>(module.dli_fbase);
-  std::ofstream(file, std::ios::app) << place << ' ' << grid.x << ' ' << block.x << ' ' << shared_bytes << '\n';
+  std::ofstream(file, std::ios::app)
+      << place << ' ' << grid.x << ' ' << block.x << ' ' << shared_bytes << '\n';
   return true;
 }
 
@@ -230,7 +249,8 @@ void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void
   const int count = static_cast<int>(block.x);
   if (grid.y != 1 || grid.z != 1 || block.y != 1 || block.z != 1)
     throw std::runtime_error("only grids and blocks of one dimension run here");
-  if (count > 1024 || count % kWarpSize != 0) throw std::runtime_error("a block must have whole warps, and 1,024 threads at most");
+  if (count > 1024 || count % kWarpSize != 0)
+    throw std::runtime_error("a block must have whole warps, and 1,024 threads at most");
   const char* seed = std::getenv("B4R_CUDA_ON_CPU_ORDER");
   std::mt19937 shuffle(seed != nullptr ? static_cast<unsigned>(std::atoi(seed)) : 0);
   const Unseen unseen;
@@ -256,13 +276,15 @@ void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void
     launch.warps = std::vector<Warp>(count / kWarpSize);
     launch.threads = std::vector<Thread>(count);
     const Fibers fibers{launch};
-    for (int i = 0; i < count; ++i) make_thread(launch.threads[i], i, {dim3(i), dim3(number), block, grid}, stacks->memory);
+    for (int i = 0; i < count; ++i)
+      make_thread(launch.threads[i], i, {dim3(i), dim3(number), block, grid}, stacks->memory);
     run_block(launch, seed != nullptr ? &shuffle : nullptr);
   }
   acquire(&launch.end);
 }
 
-// Two of each barrier in turn: a fast thread comes to the next one before a slow one has left this, and must not be in its past.
+// Two of each barrier in turn: a fast thread comes to the next one before a slow one has left this,
+// and must not be in its past.
 void wait_for_block() {
   char* barrier = &current->barriers[current->running->barriers++ % 2];
   release(barrier);
@@ -303,7 +325,9 @@ bool copies_are_eager() {
   const char* copies = std::getenv("B4R_CUDA_ON_CPU_COPIES");
   return copies != nullptr && std::strcmp(copies, "eager") == 0;
 }
-void begin_copy(const Copy& copy) { current->running->copies.emplace_back(current->running->group, copy); }
+void begin_copy(const Copy& copy) {
+  current->running->copies.emplace_back(current->running->group, copy);
+}
 void commit_copies() { ++current->running->group; }
 bool next_copy(int groups, Copy* copy) {
   auto& copies = current->running->copies;

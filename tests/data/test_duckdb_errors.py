@@ -1,4 +1,6 @@
-"""The wording that we read is that of the DuckDB which is installed; test_logs.py has what is said of a log."""
+"""The wording that we read is that of the DuckDB which is installed; test_logs.py has what is said
+of a log.
+"""
 
 import os
 import subprocess
@@ -18,7 +20,10 @@ def error_of(query: str) -> duckdb.Error:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_full_disk_is_recognised():
-    assert disk_reason(error_of("COPY (SELECT 1 AS a) TO '/dev/full' (FORMAT csv)")) == "No space left on device"
+    assert (
+        disk_reason(error_of("COPY (SELECT 1 AS a) TO '/dev/full' (FORMAT csv)"))
+        == "No space left on device"
+    )
 
 
 TOO_LARGE = """
@@ -34,7 +39,9 @@ except duckdb.Error as error:
 
 def test_any_other_write_that_fails_is_recognised_and_names_the_file(tmp_path):
     file = tmp_path / "log.duckdb"
-    done = subprocess.run([sys.executable, "-c", TOO_LARGE, file], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", TOO_LARGE, file], capture_output=True, text=True, check=True
+    )
     assert "Could not write" in done.stdout, done
     assert str(file) in done.stdout
 

@@ -10,8 +10,16 @@ from b4r_fast.data import Columns, Preprocessing, prepare
 
 from .histories import raw_histories
 
-# Out of order, with a tie of u1 (c before b, as in the file), so that file order alone is not the answer.
-ROWS = [("u1", "a", 3, 30), ("u2", "a", 5, 10), ("u1", "c", 4, 20), ("u1", "b", 1, 20), ("u2", "c", 2, 5), ("u3", "b", 5, 7)]
+# Out of order, with a tie of u1 (c before b, as in the file), so that file order alone is not the
+# answer.
+ROWS = [
+    ("u1", "a", 3, 30),
+    ("u2", "a", 5, 10),
+    ("u1", "c", 4, 20),
+    ("u1", "b", 1, 20),
+    ("u2", "c", 2, 5),
+    ("u3", "b", 5, 7),
+]
 HISTORIES = {"u1": ["c", "b", "a"], "u2": ["c", "a"], "u3": ["b"]}
 
 
@@ -22,7 +30,10 @@ def text(delimiter: str, header: str = "") -> bytes:
 def parquet(tmp_path) -> bytes:
     values = ", ".join(str(row) for row in ROWS)
     target = tmp_path / "made.parquet"
-    duckdb.connect().execute(f"COPY (SELECT * FROM (VALUES {values}) AS t(user_id, item_id, rating, ts)) TO '{target}' (FORMAT parquet)")
+    duckdb.connect().execute(
+        f"COPY (SELECT * FROM (VALUES {values}) AS t(user_id, item_id, rating, ts)) TO '{target}'"
+        " (FORMAT parquet)"
+    )
     return target.read_bytes()
 
 
@@ -46,22 +57,32 @@ def test_every_format_gives_the_same_histories(tmp_path, name, packed):
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
 def test_a_line_of_a_text_file_is_a_user_and_blank_lines_only_count(tmp_path, packed):
-    content = b"7 3  9\r\n\n 3 7\t7 \n4 5 6"  # CRLF here and LF there, a blank line, blanks around and a tab, no newline at the end
+    # CRLF here and LF there, a blank line, blanks around and a tab, no newline at the end
+    content = b"7 3  9\r\n\n 3 7\t7 \n4 5 6"
     log = tmp_path / ("s.txt.gz" if packed else "s.txt")
     log.write_bytes(gzip.compress(content) if packed else content)
-    assert raw_histories(prepare(log, tmp_path / "out")) == {"1": ["7", "3", "9"], "3": ["3", "7", "7"], "4": ["4", "5", "6"]}
+    assert raw_histories(prepare(log, tmp_path / "out")) == {
+        "1": ["7", "3", "9"],
+        "3": ["3", "7", "7"],
+        "4": ["4", "5", "6"],
+    }
 
 
 def test_pairs_are_actions_in_file_order(tmp_path):
     log = tmp_path / "beauty.txt"
     log.write_text('1 b\n2 "a\n1 a\n1 b\n')
-    assert raw_histories(prepare(log, tmp_path / "out", file_format="pairs")) == {"1": ["b", "a", "b"], "2": ['"a']}
+    assert raw_histories(prepare(log, tmp_path / "out", file_format="pairs")) == {
+        "1": ["b", "a", "b"],
+        "2": ['"a'],
+    }
 
 
 def test_two_ids_on_every_line_of_a_text_file_are_not_guessed_at(tmp_path):
     log = tmp_path / "log.txt"
     log.write_text("1 10\n1 11\n2 10\n")
-    with pytest.raises(InputError, match=r"log.txt: every line holds two ids; say `file_format` pairs"):
+    with pytest.raises(
+        InputError, match=r"log.txt: every line holds two ids; say `file_format` pairs"
+    ):
         prepare(log, tmp_path / "out")
     assert prepare(log, tmp_path / "out", file_format="sequences").statistics["users"] == 3
 
@@ -78,13 +99,16 @@ def test_two_ids_on_every_line_of_a_text_file_are_not_guessed_at(tmp_path):
 def test_columns_are_taken_by_name_or_number(tmp_path, columns, header):
     log = tmp_path / "log.csv"
     log.write_text(("who,when,what\n" if header else "") + "x,2,b\nx,1,a\n")
-    assert raw_histories(prepare(log, tmp_path / "out", columns=columns, header=header)) == {"x": ["a", "b"]}
+    assert raw_histories(prepare(log, tmp_path / "out", columns=columns, header=header)) == {
+        "x": ["a", "b"]
+    }
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        b"\xef\xbb\xbfuser_id,item_id,ts\r\nx,b,2\r\nx,a,1\r\n",  # a byte-order mark and CRLF, as spreadsheets write
+        # a byte-order mark and CRLF, as spreadsheets write
+        b"\xef\xbb\xbfuser_id,item_id,ts\r\nx,b,2\r\nx,a,1\r\n",
         b",user_id,item_id,ts\n0,x,b,2\n1,x,a,1\n",  # pandas writes its index under an empty name
         b"user_id,item_id,ts,note,note\nx,b,2,,\nx,a,1,,\n",  # one name twice
         b'\n\n"user_id","item_id","a\nname of two lines",ts\nx,b,,2\n\nx,a,,1\n',
@@ -138,41 +162,101 @@ BAD = {
     "header only": ("log.csv", b"user,item\n", r"log.csv: no row of data"),
     "blank lines only": ("log.csv", b"\n\n", r"log.csv: no row of data"),
     "blank sequences only": ("log.txt", b"\n \n", r"log.txt: no row of data"),
-    "unclear name": ("log.data", b"1 2\n", r"log.data: the format is not clear from the name; give `file_format`, one of csv"),
-    "no user column": ("log.csv", b"who,item\nx,a\n", r"no column looks like the user among: who, item; name it with `user_column`"),
-    "too few fields": ("log.csv", b"user,item,time\nx,a,1\nx,b\n", r"log.csv: row 3: 2 fields, where the first row has 3"),
+    "unclear name": (
+        "log.data",
+        b"1 2\n",
+        r"log.data: the format is not clear from the name; give `file_format`, one of csv",
+    ),
+    "no user column": (
+        "log.csv",
+        b"who,item\nx,a\n",
+        r"no column looks like the user among: who, item; name it with `user_column`",
+    ),
+    "too few fields": (
+        "log.csv",
+        b"user,item,time\nx,a,1\nx,b\n",
+        r"log.csv: row 3: 2 fields, where the first row has 3",
+    ),
     "too many fields after rows of several lines": (
         "log.csv",
         b'user,item\n\nx,"a\nb"\n\nx,a,1\n',
         r"row 6: 3 fields, where the first row has 2",
     ),
-    "too few fields in a packed file": ("log.csv.gz", gzip.compress(b"user,item\nx,a\nx\n"), r"log.csv.gz: row 3: 1 fields"),
-    "no user": ("log.csv", b"user,item\nx,a\n,b\n", r"log.csv: row 3: column 'user', the user, is empty"),
+    "too few fields in a packed file": (
+        "log.csv.gz",
+        gzip.compress(b"user,item\nx,a\nx\n"),
+        r"log.csv.gz: row 3: 1 fields",
+    ),
+    "no user": (
+        "log.csv",
+        b"user,item\nx,a\n,b\n",
+        r"log.csv: row 3: column 'user', the user, is empty",
+    ),
     "no item after blank lines and a quoted newline": (
         "log.csv",
         b'user,item\n\nx,"a\nb"\nx,\n',
         r"row 5: column 'item', the item, is empty",
     ),
-    "no item in Parquet": ("log.parquet", "SELECT 1 AS user_id, nullif(i, 2) AS item_id FROM range(4) t(i)", r"row 3: column 'item_id'"),
+    "no item in Parquet": (
+        "log.parquet",
+        "SELECT 1 AS user_id, nullif(i, 2) AS item_id FROM range(4) t(i)",
+        r"row 3: column 'item_id'",
+    ),
     "one bad time": (
         "log.csv",
         b"user,item,time\nx,a,1\nx,b,soon\nx,c,3\n",
         r"row 3: column 'time', the time, is 'soon': neither a number",
     ),
-    "no time": ("log.csv", b"user,item,time\nx,a,1\nx,b,\n", r"row 3: column 'time', the time, is empty"),
-    "time not a number": ("log.csv", b"user,item,time\nx,a,nan\nx,b,1\n", r"row 2: column 'time', the time, is 'nan'"),
-    "dates and numbers": ("log.csv", b"user,item,time\nx,a,2024-01-01\nx,b,17\n", r"column 'time', the time, is '"),
+    "no time": (
+        "log.csv",
+        b"user,item,time\nx,a,1\nx,b,\n",
+        r"row 3: column 'time', the time, is empty",
+    ),
+    "time not a number": (
+        "log.csv",
+        b"user,item,time\nx,a,nan\nx,b,1\n",
+        r"row 2: column 'time', the time, is 'nan'",
+    ),
+    "dates and numbers": (
+        "log.csv",
+        b"user,item,time\nx,a,2024-01-01\nx,b,17\n",
+        r"column 'time', the time, is '",
+    ),
     "not UTF-8": ("log.csv", b"user,item\nx,caf\xe9\n", r"log.csv: row 2: not UTF-8 text"),
-    "open quote": ("log.csv", b'user,item\nx,"a\nx,b\n', r"log.csv: row 2: a quote is opened and never closed"),
-    "CRLF and LF": ("log.csv", b"user,item\r\nx,a\ny,b\r\n", r"log.csv: cannot be read: its rows do not all end alike, in LF or in CRLF"),
-    "dat with one field": ("log.dat", b"1,2,3\n", r"log.dat: row 1: 1 fields, where dat has user::item::rating::time"),
-    "dat with a short row": ("log.dat", b"1::2::3::4\n1::2\n", r"log.dat: row 2: 2 fields, where the first row has 4"),
+    "open quote": (
+        "log.csv",
+        b'user,item\nx,"a\nx,b\n',
+        r"log.csv: row 2: a quote is opened and never closed",
+    ),
+    "CRLF and LF": (
+        "log.csv",
+        b"user,item\r\nx,a\ny,b\r\n",
+        r"log.csv: cannot be read: its rows do not all end alike, in LF or in CRLF",
+    ),
+    "dat with one field": (
+        "log.dat",
+        b"1,2,3\n",
+        r"log.dat: row 1: 1 fields, where dat has user::item::rating::time",
+    ),
+    "dat with a short row": (
+        "log.dat",
+        b"1::2::3::4\n1::2\n",
+        r"log.dat: row 2: 2 fields, where the first row has 4",
+    ),
     "cut gzip": ("log.csv.gz", CUT, r"log.csv.gz: cannot be"),
     "cut gzip of sequences": ("log.txt.gz", CUT, r"log.txt.gz: cannot be"),
     "broken gzip": ("log.csv.gz", bytes(BROKEN), r"log.csv.gz: cannot be"),
     "broken gzip of sequences": ("log.txt.gz", bytes(BROKEN), r"log.txt.gz: cannot be"),
-    "gzip by name only": ("log.csv.gz", b"user,item\nx,a\n", r"log.csv.gz: cannot be unpacked: Not a gzipped file"),
-    "Parquet by name only": ("log.parquet", b"user,item\nx,a\n", r"log.parquet: cannot be read: No magic bytes"),
+    "gzip by name only": (
+        "log.csv.gz",
+        b"user,item\nx,a\n",
+        r"log.csv.gz: cannot be unpacked: Not a gzipped file",
+    ),
+    "Parquet by name only": (
+        "log.parquet",
+        b"user,item\nx,a\n",
+        r"log.parquet: cannot be read: No magic bytes",
+    ),
     "Parquet by name only, packed": (
         "log.parquet.gz",
         gzip.compress(b"user,item\nx,a\n"),

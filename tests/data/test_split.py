@@ -17,7 +17,10 @@ def test_the_last_item_tests_the_second_last_validates_the_rest_trains():
     assert split.train.pack().to_lists() == [[1, 2], [5]]
     assert split.histories("validation", users).pack().to_lists() == [[1, 2], [5]]
     assert split.targets("validation", users).tolist() == [3, 6]
-    assert split.histories("test", users).pack().to_lists() == [[1, 2, 3], [5, 6]]  # the validation item belongs to it
+    assert split.histories("test", users).pack().to_lists() == [
+        [1, 2, 3],
+        [5, 6],
+    ]  # the validation item belongs to it
     assert split.targets("test", users).tolist() == [4, 7]
 
 
@@ -32,9 +35,13 @@ def test_no_held_out_item_reaches_training():
     # Every item once: a target found in training would be a leak.
     lengths = draw.integers(1, 9, 200)
     items = draw.permutation(lengths.sum()) + 1
-    sequences = sequences_of(*[part.tolist() for part in np.split(items, np.cumsum(lengths)[:-1])], num_items=len(items))
+    sequences = sequences_of(
+        *[part.tolist() for part in np.split(items, np.cumsum(lengths)[:-1])], num_items=len(items)
+    )
     split = leave_one_out(sequences)
-    held_out = np.concatenate([split.targets(stage, split.users) for stage in ("validation", "test")])
+    held_out = np.concatenate(
+        [split.targets(stage, split.users) for stage in ("validation", "test")]
+    )
     trained = split.train.pack().values.numpy()
     assert not np.isin(held_out, trained).any()
     assert sorted([*held_out, *trained]) == sorted(items)

@@ -22,7 +22,10 @@ def test_metrics_agree_with_torchmetrics():
     ranks = 1 + (scores > scores.gather(1, targets[:, None])).sum(1)
     relevant = torch.nn.functional.one_hot(targets, items).flatten()
     user_of_score = torch.arange(users).repeat_interleave(items)
-    expected = {name: metric(scores.flatten(), relevant, indexes=user_of_score).item() for name, metric in TORCHMETRICS.items()}
+    expected = {
+        name: metric(scores.flatten(), relevant, indexes=user_of_score).item()
+        for name, metric in TORCHMETRICS.items()
+    }
     assert metrics_from_ranks(ranks.numpy()) == pytest.approx(expected, rel=1e-6)
 
 

@@ -45,11 +45,15 @@ def test_samples_follow_the_law_of_successive_draws_without_replacement(draws, m
     negatives = np.sort(draw([0, 8, 4, 2, 1], [[3]] * users), axis=1)
     for a, b in itertools.combinations(weight, 2):
         expected = weight[a] * weight[b] / 13 * (1 / (13 - weight[a]) + 1 / (13 - weight[b]))
-        assert (negatives == (a, b)).all(1).mean() == pytest.approx(expected, abs=4 * np.sqrt(expected / users))
+        assert (negatives == (a, b)).all(1).mean() == pytest.approx(
+            expected, abs=4 * np.sqrt(expected / users)
+        )
 
 
 def test_a_user_who_has_seen_all_that_is_popular_costs_no_more_memory():
-    """Drawing on until 100 unseen items had come took gigabytes: those that are left have a millionth of the weight."""
+    """Drawing on until 100 unseen items had come took gigabytes: those that are left have a
+    millionth of the weight.
+    """
     weights = np.array([0] + [10_000_000] * 50 + [1] * 150)
     tracemalloc.start()
     negatives = draw(weights, [range(1, 51)] * 20)
@@ -66,7 +70,9 @@ def test_an_item_without_weight_is_never_drawn(monkeypatch):
 
 def test_negatives_follow_from_the_seed():
     weights = np.concatenate(([0], np.arange(1, 500)))
-    np.testing.assert_array_equal(draw(weights, [[1, 2]] * 5, seed=3), draw(weights, [[1, 2]] * 5, seed=3))
+    np.testing.assert_array_equal(
+        draw(weights, [[1, 2]] * 5, seed=3), draw(weights, [[1, 2]] * 5, seed=3)
+    )
     assert (draw(weights, [[1, 2]] * 5, seed=3) != draw(weights, [[1, 2]] * 5, seed=4)).any()
 
 

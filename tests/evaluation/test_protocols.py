@@ -17,23 +17,32 @@ def split_of(histories, num_items):
 
 def random_split(users, num_items, length=6):
     generator = np.random.default_rng(0)
-    return split_of([generator.choice(num_items, length, replace=False) + 1 for _ in range(users)], num_items)
+    return split_of(
+        [generator.choice(num_items, length, replace=False) + 1 for _ in range(users)], num_items
+    )
 
 
 def model_of(num_items):
-    return BERT4Rec(BERT4RecConfig(num_items=num_items, max_length=8, hidden_size=8, num_heads=2, num_layers=1))
+    return BERT4Rec(
+        BERT4RecConfig(num_items=num_items, max_length=8, hidden_size=8, num_heads=2, num_layers=1)
+    )
 
 
 def same_for_all(scores):
     """A ranker that gives everybody these scores of items 1, 2, ..."""
-    return Ranker(lambda histories: torch.ones(len(histories), 1), torch.as_tensor(scores, dtype=torch.float32)[:, None])
+    return Ranker(
+        lambda histories: torch.ones(len(histories), 1),
+        torch.as_tensor(scores, dtype=torch.float32)[:, None],
+    )
 
 
 def test_full_ranking_leaves_out_the_history_of_the_stage():
     split, falling = split_of([[1, 2, 3, 4]], num_items=6), [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
     assert rank_held_out(same_for_all(falling), split, "test").item() == 1  # 1, 2 and 3 are seen
     assert rank_held_out(same_for_all(falling), split, "validation").item() == 1  # 1 and 2 are seen
-    assert rank_held_out(same_for_all(falling[::-1]), split, "validation").item() == 4  # 6, 5 and 4 are better
+    assert (
+        rank_held_out(same_for_all(falling[::-1]), split, "validation").item() == 4
+    )  # 6, 5 and 4 are better
 
 
 def test_a_target_that_was_seen_before_is_ranked_all_the_same():
@@ -42,9 +51,13 @@ def test_a_target_that_was_seen_before_is_ranked_all_the_same():
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("score", [0.0, float("nan")])  # a constant model, and one that diverged, know nothing
+@pytest.mark.parametrize(
+    "score", [0.0, float("nan")]
+)  # a constant model, and one that diverged, know nothing
 def test_ties_and_scores_that_are_no_numbers_count_against_the_model(protocol, score):
-    ranks = rank_held_out(same_for_all([score] * 300), random_split(users=200, num_items=300), "test", protocol)
+    ranks = rank_held_out(
+        same_for_all([score] * 300), random_split(users=200, num_items=300), "test", protocol
+    )
     assert (ranks == (300 - 5 if protocol == "full" else 101)).all()
 
 
@@ -52,9 +65,13 @@ def test_ties_and_scores_that_are_no_numbers_count_against_the_model(protocol, s
 def test_sampled_ranks_follow_from_the_seed(protocol):
     split, ranker = random_split(users=50, num_items=2000), Ranker.of_model(model_of(2000))
     np.testing.assert_array_equal(
-        rank_held_out(ranker, split, "test", protocol, seed=1), rank_held_out(ranker, split, "test", protocol, seed=1)
+        rank_held_out(ranker, split, "test", protocol, seed=1),
+        rank_held_out(ranker, split, "test", protocol, seed=1),
     )
-    assert (rank_held_out(ranker, split, "test", protocol, seed=1) != rank_held_out(ranker, split, "test", protocol, seed=2)).any()
+    assert (
+        rank_held_out(ranker, split, "test", protocol, seed=1)
+        != rank_held_out(ranker, split, "test", protocol, seed=2)
+    ).any()
 
 
 def test_full_ranks_agree_with_the_scores_of_the_model():
@@ -62,7 +79,9 @@ def test_full_ranks_agree_with_the_scores_of_the_model():
     ranks = rank_held_out(Ranker.of_model(model), split, "test")
     histories = split.histories("test", split.users).pack()
     scores = model.score(histories)
-    for user, (history, target) in enumerate(zip(histories.to_lists(), split.targets("test", split.users))):
+    for user, (history, target) in enumerate(
+        zip(histories.to_lists(), split.targets("test", split.users))
+    ):
         scores[user, history] = -torch.inf
         assert ranks[user] == (scores[user] >= scores[user, target]).sum()
 
@@ -74,11 +93,15 @@ def test_users_beyond_one_part_are_ranked_as_if_alone():
 
 
 def test_users_with_fewer_than_three_actions_are_not_evaluated():
-    assert len(rank_held_out(same_for_all([1.0] * 5), split_of([[1], [1, 2], [1, 2, 3]], 5), "test")) == 1
+    assert (
+        len(rank_held_out(same_for_all([1.0] * 5), split_of([[1], [1, 2], [1, 2, 3]], 5), "test"))
+        == 1
+    )
 
 
 def test_popularity_counts_training_actions_only():
-    # Item 5 is everybody's test item and item 4 the validation item; in training item 1 is the most frequent.
+    # Item 5 is everybody's test item and item 4 the validation item; in training item 1 is the most
+    # frequent.
     split = split_of([[1, 2, 4, 5], [1, 3, 4, 5], [1, 2, 4, 5]], num_items=6)
     assert Ranker.by_popularity(split.train.counts()).items.flatten().tolist() == [3, 2, 1, 0, 0, 0]
 
@@ -95,4 +118,6 @@ def test_pop100_memory_is_not_users_times_items():
 
 def test_an_unknown_protocol_is_named_with_what_there_is():
     with pytest.raises(InputError, match="full, pop100, uni100"):
-        rank_held_out(same_for_all([1.0] * 9), random_split(users=3, num_items=9), "test", "pop1000")
+        rank_held_out(
+            same_for_all([1.0] * 9), random_split(users=3, num_items=9), "test", "pop1000"
+        )

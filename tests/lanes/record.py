@@ -1,7 +1,8 @@
 """What the lanes have proven, by what they depended on: tests/backends/proven.json.
 
-The record of a lane has a fingerprint of its sources, its tests and the versions of its tools; how many tests passed; and what they found
-out (registers, shared memory, spills, what saw a fault). A reviewer reads its changes.
+The record of a lane has a fingerprint of its sources, its tests and the versions of its tools; how
+many tests passed; and what they found out (registers, shared memory, spills, what saw a fault). A
+reviewer reads its changes.
 """
 
 from __future__ import annotations
@@ -42,18 +43,32 @@ class Proof(TypedDict):
 def _imports(file: Path) -> Iterator[Path]:
     """The files of tests/ that it imports, at its top or in a function."""
     for node in ast.walk(ast.parse(file.read_text())):
-        if not isinstance(node, ast.ImportFrom) or not (node.level or (node.module or "").startswith("tests")):
+        if not isinstance(node, ast.ImportFrom) or not (
+            node.level or (node.module or "").startswith("tests")
+        ):
             continue
-        base = (file.parents[node.level - 1] if node.level else ROOT).joinpath(*(node.module or "").split("."))
+        base = (file.parents[node.level - 1] if node.level else ROOT).joinpath(
+            *(node.module or "").split(".")
+        )
         for module in (base, *(base / alias.name for alias in node.names)):
-            yield from (path for path in (module.parent / f"{module.name}.py", module / "__init__.py") if path.is_file())
+            yield from (
+                path
+                for path in (module.parent / f"{module.name}.py", module / "__init__.py")
+                if path.is_file()
+            )
 
 
 def sources(lane: Lane) -> list[Path]:
     """All files that its outcome depends on."""
     tests = [ROOT / argument.partition("::")[0] for argument in lane.tests if ".py" in argument]
-    files = {ROOT / "tests" / "conftest.py", *tests, *(path for pattern in lane.sources for path in ROOT.glob(pattern) if path.is_file())}
-    unread = [path for path in files if path.suffix == ".py" and path.is_relative_to(ROOT / "tests")]
+    files = {
+        ROOT / "tests" / "conftest.py",
+        *tests,
+        *(path for pattern in lane.sources for path in ROOT.glob(pattern) if path.is_file()),
+    }
+    unread = [
+        path for path in files if path.suffix == ".py" and path.is_relative_to(ROOT / "tests")
+    ]
     while unread:
         unread = list({path for file in unread for path in _imports(file)} - files)
         files.update(unread)
@@ -67,7 +82,13 @@ def _version(tool: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     if tool == "nvcc":
         compiler = shutil.which(os.environ.get("CUDACXX", "nvcc"))
-        text = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout if compiler else ""
+        text = (
+            subprocess.run(
+                [compiler, "--version"], capture_output=True, text=True, check=True
+            ).stdout
+            if compiler
+            else ""
+        )
         return (re.search(r"release ([\d.]+)", text) or ["", "none"])[1]
     try:
         return metadata.version(tool).partition("+")[0]
@@ -76,7 +97,9 @@ def _version(tool: str) -> str:
 
 
 def fingerprint(lane: Lane) -> str:
-    digest = sha256(repr((lane.tests, lane.on, [(tool, _version(tool)) for tool in lane.tools])).encode())
+    digest = sha256(
+        repr((lane.tests, lane.on, [(tool, _version(tool)) for tool in lane.tools])).encode()
+    )
     for path in sources(lane):
         digest.update(f"\n{path.relative_to(ROOT)}\n".encode())
         digest.update(path.read_bytes())
@@ -107,7 +130,9 @@ class Outcome:
             else:
                 outcome.passed[name.partition("[")[0]] += 1
                 for noted in case.iter("property"):
-                    outcome.found |= json.loads(noted.get("value", "")) if noted.get("name") == "found" else {}
+                    outcome.found |= (
+                        json.loads(noted.get("value", "")) if noted.get("name") == "found" else {}
+                    )
         return outcome
 
     @property
@@ -115,11 +140,17 @@ class Outcome:
         return sum(self.passed.values()) + len(self.failed)
 
     def proof(self, fingerprint: str) -> Proof:
-        return {"fingerprint": fingerprint, "passed": dict(sorted(self.passed.items())), "found": dict(sorted(self.found.items()))}
+        return {
+            "fingerprint": fingerprint,
+            "passed": dict(sorted(self.passed.items())),
+            "found": dict(sorted(self.found.items())),
+        }
 
 
 def differences(outcome: Outcome, proof: Proof, *, whole: bool) -> list[str]:
-    """Where an outcome is not what the record says, a line each. whole: all tests ran, and not a tenth."""
+    """Where an outcome is not what the record says, a line each. whole: all tests ran, and not a
+    tenth.
+    """
     lines = []
     for name in sorted({*outcome.found, *(proof["found"] if whole else ())}):
         now, before = outcome.found.get(name, "nothing"), proof["found"].get(name, "nothing")
@@ -142,7 +173,10 @@ def write(proofs: dict[str, Proof], file: Path) -> None:
     def lines(value, depth: int = 0) -> str:
         if depth == 3 or not isinstance(value, dict):
             return json.dumps(value)
-        inside = (f"{'  ' * depth}  {json.dumps(key)}: {lines(inner, depth + 1)}" for key, inner in value.items())
+        inside = (
+            f"{'  ' * depth}  {json.dumps(key)}: {lines(inner, depth + 1)}"
+            for key, inner in value.items()
+        )
         return "{\n" + ",\n".join(inside) + f"\n{'  ' * depth}}}"
 
     with atomic_write(file) as partial:

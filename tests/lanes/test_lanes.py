@@ -1,4 +1,6 @@
-"""That nothing changes unseen: what a lane's fingerprint covers, what a tenth is, and that a record which no longer holds is told."""
+"""That nothing changes unseen: what a lane's fingerprint covers, what a tenth is, and that a record
+which no longer holds is told.
+"""
 
 import json
 import re
@@ -36,12 +38,23 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
-OF_THE_CHECKOUT = replace(LANE, tests=("tests/backends/test_kernels.py", "-k", "a"), sources=("b4r_fast/ops/*.py",), tools=("torch",))
+OF_THE_CHECKOUT = replace(
+    LANE,
+    tests=("tests/backends/test_kernels.py", "-k", "a"),
+    sources=("b4r_fast/ops/*.py",),
+    tools=("torch",),
+)
 
 
 @pytest.mark.parametrize(
     "file",
-    ["b4r_fast/ops/attention.py", "tests/backends/test_kernels.py", "tests/ops/cases.py", "tests/ops/accuracy.py", "tests/conftest.py"],
+    [
+        "b4r_fast/ops/attention.py",
+        "tests/backends/test_kernels.py",
+        "tests/ops/cases.py",
+        "tests/ops/accuracy.py",
+        "tests/conftest.py",
+    ],
 )
 def test_a_change_of_what_a_lane_runs_changes_its_fingerprint(checkout, file):
     before = record.fingerprint(OF_THE_CHECKOUT)
@@ -68,7 +81,13 @@ def test_a_change_of_anything_else_leaves_it(checkout, file):
 def test_every_kernel_is_in_a_lane_and_every_pattern_names_something():
     covered = {path for lane in LANES.values() for path in record.sources(lane)}
     kernels = [
-        path for pattern in ("b4r_fast/backends/triton/*.py", "b4r_fast/backends/cuda/*.py", "csrc/cuda/*") for path in ROOT.glob(pattern)
+        path
+        for pattern in (
+            "b4r_fast/backends/triton/*.py",
+            "b4r_fast/backends/cuda/*.py",
+            "csrc/cuda/*",
+        )
+        for path in ROOT.glob(pattern)
     ]
     assert covered.issuperset(kernels)
     assert all(any(ROOT.glob(pattern)) for lane in LANES.values() for pattern in lane.sources)
@@ -77,16 +96,25 @@ def test_every_kernel_is_in_a_lane_and_every_pattern_names_something():
 def test_what_the_cuda_kernels_include_is_what_their_lanes_depend_on():
     covered = {*record.sources(LANES["cuda-fibers"])}
     for file in [*(ROOT / "csrc" / "cuda").iterdir(), ROOT / "csrc" / "bindings" / "cuda.cpp"]:
-        assert covered.issuperset(ROOT / "csrc" / name for name in re.findall(r'#include "([^"]+)"', file.read_text()))
+        assert covered.issuperset(
+            ROOT / "csrc" / name for name in re.findall(r'#include "([^"]+)"', file.read_text())
+        )
 
 
 def test_every_test_marked_kernels_is_in_a_lane():
-    files = {path for path in (ROOT / "tests").rglob("test_*.py") if "mark.kernels" in path.read_text()} - {ROOT / __file__}
+    files = {
+        path for path in (ROOT / "tests").rglob("test_*.py") if "mark.kernels" in path.read_text()
+    } - {ROOT / __file__}
     assert files == {ROOT / name for name in in_lanes()} & files
 
 
 def in_lanes() -> set[str]:
-    return {argument.partition("::")[0] for lane in LANES.values() for argument in lane.tests if ".py" in argument}
+    return {
+        argument.partition("::")[0]
+        for lane in LANES.values()
+        for argument in lane.tests
+        if ".py" in argument
+    }
 
 
 @pytest.mark.parametrize("count", [1, 3, 10, 17, 247])
@@ -107,18 +135,31 @@ PROOF = {
 
 
 def outcome(passed=3, **found) -> Outcome:
-    return Outcome({"test_a": passed}, {"rank on sm_80": {"registers": 100, "spills": 0}, "topk on sm_80": {"registers": 90}} | found)
+    return Outcome(
+        {"test_a": passed},
+        {"rank on sm_80": {"registers": 100, "spills": 0}, "topk on sm_80": {"registers": 90}}
+        | found,
+    )
 
 
 def test_what_comes_out_as_recorded_is_no_difference():
     assert record.differences(outcome(), PROOF, whole=True) == []
-    assert record.differences(Outcome({"test_a": 1}, {"topk on sm_80": {"registers": 90}}), PROOF, whole=False) == []
+    assert (
+        record.differences(
+            Outcome({"test_a": 1}, {"topk on sm_80": {"registers": 90}}), PROOF, whole=False
+        )
+        == []
+    )
 
 
 def test_twelve_registers_more_a_new_kernel_and_a_test_that_is_gone_are_told():
-    more = outcome(passed=2, **{"rank on sm_80": {"registers": 112, "spills": 0}, "topk on sm_90": {"registers": 90}})
+    more = outcome(
+        passed=2,
+        **{"rank on sm_80": {"registers": 112, "spills": 0}, "topk on sm_90": {"registers": 90}},
+    )
     assert record.differences(more, PROOF, whole=True) == [
-        "rank on sm_80: {'registers': 100, 'spills': 0} is recorded, {'registers': 112, 'spills': 0} came out",
+        "rank on sm_80: {'registers': 100, 'spills': 0} is recorded, {'registers': 112,"
+        " 'spills': 0} came out",
         "topk on sm_90: nothing is recorded, {'registers': 90} came out",
         "test_a: 3 tests are recorded, 2 passed",
     ]
@@ -148,13 +189,18 @@ def test_an_outcome_is_read_from_pytests_report(tmp_path):
 def test_a_record_comes_back_with_a_line_for_each_thing_found(tmp_path):
     record.write({"a lane": PROOF}, tmp_path / "proven.json")
     assert record.read(tmp_path / "proven.json") == {"a lane": PROOF}
-    assert '      "rank on sm_80": {"registers": 100, "spills": 0},\n' in (tmp_path / "proven.json").read_text()
+    assert (
+        '      "rank on sm_80": {"registers": 100, "spills": 0},\n'
+        in (tmp_path / "proven.json").read_text()
+    )
     assert record.read(tmp_path / "none.json") == {}
 
 
 @pytest.fixture
 def runner(tmp_path, monkeypatch):
-    """main of the lanes, without running any: lanes come out as in `outcomes`, and what was asked for is in `asked`."""
+    """main of the lanes, without running any: lanes come out as in `outcomes`, and what was asked
+    for is in `asked`.
+    """
 
     class Runner:
         def __init__(self):
@@ -181,7 +227,9 @@ def test_what_was_proven_is_sampled_and_what_was_not_runs_whole(runner):
     assert runner.main("--sample", "abc") == 0
     assert runner.asked == {LANE.name: "abc"}
     written = json.loads(record.RECORD.read_text())
-    record.write({LANE.name: written[LANE.name] | {"fingerprint": "of other sources"}}, record.RECORD)
+    record.write(
+        {LANE.name: written[LANE.name] | {"fingerprint": "of other sources"}}, record.RECORD
+    )
     assert runner.main("--sample", "abc") == 0  # and comes out as recorded
     assert runner.asked == {LANE.name: None}
 
@@ -190,14 +238,19 @@ def test_what_was_proven_is_sampled_and_what_was_not_runs_whole(runner):
 def test_a_record_that_does_not_hold_fails_ci_and_stays_as_it_is(runner, recorded, capsys):
     if recorded is not None:
         print_of = record.fingerprint(LANE) if recorded == "these" else recorded
-        record.write({LANE.name: outcome(**{"rank on sm_80": {"registers": 88}}).proof(print_of)}, record.RECORD)
+        record.write(
+            {LANE.name: outcome(**{"rank on sm_80": {"registers": 88}}).proof(print_of)},
+            record.RECORD,
+        )
     before = record.read(record.RECORD)
     assert runner.main("--sample", "abc") == 1
     assert "rank on sm_80" in capsys.readouterr().out
     assert record.read(record.RECORD) == before
 
 
-@pytest.mark.parametrize("outcome", [Outcome(failed=["test_a"]), Outcome({"test_a": 2}, skipped=["test_b"]), Outcome()])
+@pytest.mark.parametrize(
+    "outcome", [Outcome(failed=["test_a"]), Outcome({"test_a": 2}, skipped=["test_b"]), Outcome()]
+)
 def test_a_lane_that_fails_or_skips_or_runs_nothing_is_not_recorded(runner, outcome):
     runner.outcomes[LANE.name] = outcome
     assert runner.main() == 1
@@ -215,7 +268,15 @@ def test_a_lane_that_cannot_run_here_is_left_out_with_the_reason(runner, monkeyp
 
 def test_a_tool_that_is_not_installed_has_a_fingerprint_of_its_own():
     """It was a traceback before the lane could be left out."""
-    assert len({record.fingerprint(replace(LANE, tools=(tool,))) for tool in ("torch", "a-package-that-nobody-has")}) == 2
+    assert (
+        len(
+            {
+                record.fingerprint(replace(LANE, tools=(tool,)))
+                for tool in ("torch", "a-package-that-nobody-has")
+            }
+        )
+        == 2
+    )
 
 
 def test_an_unknown_lane_is_refused_with_those_that_there_are(capsys):

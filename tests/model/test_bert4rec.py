@@ -1,4 +1,6 @@
-"""The model: padding, packing, the last layer's economy, scores and recommendations, saving and loading."""
+"""The model: padding, packing, the last layer's economy, scores and recommendations, saving and
+loading.
+"""
 
 import itertools
 import json
@@ -14,17 +16,33 @@ MASK = V + 1
 
 
 def small(**changes) -> BERT4Rec:
-    config = {"num_items": V, "max_length": LENGTH, "hidden_size": 16, "initializer_range": 0.3, "layer_norm_eps": 1e-6}
+    config = {
+        "num_items": V,
+        "max_length": LENGTH,
+        "hidden_size": 16,
+        "initializer_range": 0.3,
+        "layer_norm_eps": 1e-6,
+    }
     return BERT4Rec(BERT4RecConfig(**config | changes))
 
 
 def batch_and_labels(device: torch.device | str = "cpu") -> tuple[PackedSequences, torch.Tensor]:
-    batch = PackedSequences.from_lists([[3, 1, 4, 1, 5], [9], [], [2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3]]).to(device)
-    inputs, labels = ops.cloze_mask(batch.values, batch.cu_seqlens, mask_prob=0.4, mask_id=MASK, seed=torch.tensor(1, device=device))
+    batch = PackedSequences.from_lists(
+        [[3, 1, 4, 1, 5], [9], [], [2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3]]
+    ).to(device)
+    inputs, labels = ops.cloze_mask(
+        batch.values,
+        batch.cu_seqlens,
+        mask_prob=0.4,
+        mask_id=MASK,
+        seed=torch.tensor(1, device=device),
+    )
     return PackedSequences(inputs, batch.cu_seqlens, batch.max_seqlen), labels
 
 
-def padded(batch: PackedSequences, labels: torch.Tensor, side: str, width: int = LENGTH) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(
+    batch: PackedSequences, labels: torch.Tensor, side: str, width: int = LENGTH
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The same batch as padded tensors: padding left, right, or spread inside."""
     device = batch.values.device
     ids = torch.zeros(len(batch), width, dtype=torch.int64, device=device)
@@ -32,7 +50,11 @@ def padded(batch: PackedSequences, labels: torch.Tensor, side: str, width: int =
     bounds = batch.cu_seqlens.tolist()
     for b, (start, stop) in enumerate(itertools.pairwise(bounds)):
         n = stop - start
-        place = {"left": range(width - n, width), "right": range(n), "inside": torch.randperm(width)[:n].sort().values.tolist()}[side]
+        place = {
+            "left": range(width - n, width),
+            "right": range(n),
+            "inside": torch.randperm(width)[:n].sort().values.tolist(),
+        }[side]
         ids[b, list(place)] = batch.values[start:stop]
         targets[b, list(place)] = labels[start:stop]
     return ids, targets
@@ -61,7 +83,9 @@ def test_a_padded_row_changes_nothing_for_the_others():
 
 def test_a_batch_of_padding_alone_has_loss_0_and_gradients_0(device):
     model = small().to(device)
-    model(torch.zeros(3, 5, dtype=torch.int64, device=device), torch.full((3, 5), -100, device=device)).loss.backward()
+    model(
+        torch.zeros(3, 5, dtype=torch.int64, device=device), torch.full((3, 5), -100, device=device)
+    ).loss.backward()
     assert all((p.grad == 0).all() for p in model.parameters() if p.grad is not None)
 
 
@@ -91,8 +115,17 @@ VARIANTS = {
     "tanh GELU": {"activation": "gelu_tanh"},
     "positions from the end": {"positions_from": "end"},
     "sampled, log-uniform": {"loss": "sampled", "num_negatives": 20},
-    "sampled by popularity, uncorrected": {"loss": "sampled", "num_negatives": 20, "sampler": "popularity", "logq_correction": False},
-    "one layer, one head, narrow feed-forward": {"num_layers": 1, "num_heads": 1, "intermediate_size": 8},
+    "sampled by popularity, uncorrected": {
+        "loss": "sampled",
+        "num_negatives": 20,
+        "sampler": "popularity",
+        "logq_correction": False,
+    },
+    "one layer, one head, narrow feed-forward": {
+        "num_layers": 1,
+        "num_heads": 1,
+        "intermediate_size": 8,
+    },
 }
 
 
@@ -176,9 +209,13 @@ def test_seen_items_can_be_recommended_on_demand_and_candidates_restrict():
     assert set(ids[0].tolist()) == {7, 9, 0}
     assert set(ids[1].tolist()) == {7, 1, 9}
     mine = torch.tensor([[7, 9], [1, 2]])
-    torch.testing.assert_close(model.score([[1], [4]], candidates=mine), model.score([[1], [4]]).gather(1, mine))
+    torch.testing.assert_close(
+        model.score([[1], [4]], candidates=mine), model.score([[1], [4]]).gather(1, mine)
+    )
     shared = torch.tensor([9, 7])
-    torch.testing.assert_close(model.score([[1], [4]], candidates=shared), model.score([[1], [4]])[:, shared])
+    torch.testing.assert_close(
+        model.score([[1], [4]], candidates=shared), model.score([[1], [4]])[:, shared]
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,15 +224,36 @@ def test_seen_items_can_be_recommended_on_demand_and_candidates_restrict():
         (lambda m: m(torch.tensor([[1, MASK + 1]])), "input_ids must be item ids, 1 to 31; got 32"),
         (lambda m: m(torch.tensor([[1, -1]])), "input_ids must be item ids, 1 to 31; got -1"),
         (lambda m: m(torch.tensor([[1.0]])), "input_ids must be an integer tensor"),
-        (lambda m: m(torch.ones(1, LENGTH + 1).long()), "at most max_length=12 items a sequence, got 13"),
-        (lambda m: m(torch.tensor([[1, 2]]), torch.tensor([[0, -100]])), "labels must be item ids, 1 to 30, or -100; got 0"),
-        (lambda m: m(torch.tensor([[1, 2]]), torch.tensor([[MASK, -100]])), "labels must be item ids, 1 to 30, or -100; got 31"),
-        (lambda m: m(torch.tensor([[0, 2]]), torch.tensor([[3, -100]])), "labels must be -100 where input_ids is padding"),
-        (lambda m: m(torch.tensor([[1, 2]]), torch.tensor([3, -100])), r"labels must have the shape of input_ids, \(1, 2\), got \(2,\)"),
+        (
+            lambda m: m(torch.ones(1, LENGTH + 1).long()),
+            "at most max_length=12 items a sequence, got 13",
+        ),
+        (
+            lambda m: m(torch.tensor([[1, 2]]), torch.tensor([[0, -100]])),
+            "labels must be item ids, 1 to 30, or -100; got 0",
+        ),
+        (
+            lambda m: m(torch.tensor([[1, 2]]), torch.tensor([[MASK, -100]])),
+            "labels must be item ids, 1 to 30, or -100; got 31",
+        ),
+        (
+            lambda m: m(torch.tensor([[0, 2]]), torch.tensor([[3, -100]])),
+            "labels must be -100 where input_ids is padding",
+        ),
+        (
+            lambda m: m(torch.tensor([[1, 2]]), torch.tensor([3, -100])),
+            r"labels must have the shape of input_ids, \(1, 2\), got \(2,\)",
+        ),
         (lambda m: m.encode([[1, MASK]]), "histories must be item ids, 1 to 30; got 31"),
         (lambda m: m.recommend([[1]], k=0), "k must be at least 1"),
-        (lambda m: m.recommend([[1]], candidates=torch.tensor([0])), "candidates must be item ids, 1 to 30; got 0"),
-        (lambda m: m.score([[1]], candidates=torch.tensor([[1], [2]])), r"candidates must be \(C,\) or \(batch, C\) with batch=1"),
+        (
+            lambda m: m.recommend([[1]], candidates=torch.tensor([0])),
+            "candidates must be item ids, 1 to 30; got 0",
+        ),
+        (
+            lambda m: m.score([[1]], candidates=torch.tensor([[1], [2]])),
+            r"candidates must be \(C,\) or \(batch, C\) with batch=1",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(call, message):
@@ -222,7 +280,9 @@ def test_a_truncated_weights_file_is_named(tmp_path):
     small().save_pretrained(tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(InputError, match=r"model.safetensors: not a readable safetensors file, it may be truncated"):
+    with pytest.raises(
+        InputError, match=r"model.safetensors: not a readable safetensors file, it may be truncated"
+    ):
         BERT4Rec.from_pretrained(tmp_path)
 
 
@@ -230,7 +290,13 @@ def test_weights_of_another_shape_are_named(tmp_path):
     small().save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_items": 7}))
-    with pytest.raises(InputError, match=r"model.safetensors: does not fit the config.json beside it: size mismatch for output_bias"):
+    with pytest.raises(
+        InputError,
+        match=(
+            r"model.safetensors: does not fit the config.json beside it: size mismatch for"
+            r" output_bias"
+        ),
+    ):
         BERT4Rec.from_pretrained(tmp_path)
 
 
@@ -240,7 +306,10 @@ def test_weights_of_another_shape_are_named(tmp_path):
         ("{", "not readable as JSON"),
         ('{"model_type": "bert"}', "not the configuration of a BERT4Rec of this library"),
         ('{"model_type": "bert4rec", "num_items": 5, "colour": 1}', "unknown field 'colour'"),
-        ('{"model_type": "bert4rec", "num_items": -5}', "num_items must be an integer of at least 1"),
+        (
+            '{"model_type": "bert4rec", "num_items": -5}',
+            "num_items must be an integer of at least 1",
+        ),
         ('{"model_type": "bert4rec"}', "missing 1 required"),
     ],
 )
@@ -251,7 +320,10 @@ def test_a_foreign_config_is_named(text, message, tmp_path):
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"config.json: no such file; a saved model has config.json and model.safetensors"):
+    with pytest.raises(
+        InputError,
+        match=r"config.json: no such file; a saved model has config.json and model.safetensors",
+    ):
         BERT4Rec.from_pretrained(tmp_path)
 
 
@@ -266,5 +338,7 @@ def test_a_full_disk_while_saving_leaves_the_model_that_was_there(tmp_path, monk
     with pytest.raises(InputError, match="No space left on device"):
         small().save_pretrained(tmp_path)
     monkeypatch.undo()
-    assert torch.equal(BERT4Rec.from_pretrained(tmp_path).item_embedding.weight, first.item_embedding.weight)
+    assert torch.equal(
+        BERT4Rec.from_pretrained(tmp_path).item_embedding.weight, first.item_embedding.weight
+    )
     assert {file.name for file in tmp_path.iterdir()} == {"config.json", "model.safetensors"}

@@ -17,12 +17,19 @@ def test_the_seeds_of_a_step_are_golden_ratios_apart_in_the_order_of_the_ops():
 
 def test_a_training_step_is_one_graph():
     """Reading anything back would break it in two, and a recording on a GPU outright."""
-    model = BERT4Rec(BERT4RecConfig(num_items=30, max_length=12, hidden_size=16, loss="sampled", num_negatives=7))
+    model = BERT4Rec(
+        BERT4RecConfig(num_items=30, max_length=12, hidden_size=16, loss="sampled", num_negatives=7)
+    )
 
     def loss(values, cu_seqlens, labels, seed):
         return model(PackedSequences(values, cu_seqlens, 12), labels, seed=seed, rows=2).loss
 
-    step = torch.tensor([3, 31, 4, 31]), torch.tensor([0, 3, 4], dtype=torch.int32), torch.tensor([-100, 1, -100, 5]), torch.tensor(7)
+    step = (
+        torch.tensor([3, 31, 4, 31]),
+        torch.tensor([0, 3, 4], dtype=torch.int32),
+        torch.tensor([-100, 1, -100, 5]),
+        torch.tensor(7),
+    )
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")(*step)
     compiled.backward()
     assert compiled == loss(*step)

@@ -27,13 +27,17 @@ POISON = -12345  # as an integer
 
 
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on fresh tensors are full of what no kernel may leave: NaN, or the integer POISON."""
+    """From now on fresh tensors are full of what no kernel may leave: NaN, or the
+    integer POISON.
+    """
 
     def poisoned(allocate: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def allocate_and_fill(*args, **kw):
             fresh = allocate(*args, **kw)
             value = torch.nan if fresh.is_floating_point() else POISON
-            return fresh.fill_(value) if fresh.numel() else fresh  # ttsem asks for an empty tensor of bytes, which could not be POISON
+            return (
+                fresh.fill_(value) if fresh.numel() else fresh
+            )  # ttsem asks for an empty tensor of bytes, which could not be POISON
 
         return allocate_and_fill
 
@@ -48,7 +52,9 @@ def _choose(isa: str) -> None:
 
 @cache
 def _process_with(isa: str) -> ProcessPoolExecutor:
-    """A process of its own, since the native module is chosen at import; one for all tests, since torch takes seconds to load."""
+    """A process of its own, since the native module is chosen at import; one for all tests, since
+    torch takes seconds to load.
+    """
     return ProcessPoolExecutor(1, get_context("spawn"), _choose, (isa,))
 
 

@@ -1,4 +1,6 @@
-"""Every op as a function of the sizes alone: its call, and the shapes of the tensors that it takes."""
+"""Every op as a function of the sizes alone: its call, and the shapes of the tensors
+that it takes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ SEED = torch.tensor(-3_000_000_019)
 
 @dataclass(frozen=True)
 class Sizes:
-    """lengths: of the sequences. The hidden size is heads * head_size. The rows of the losses, topk and rank are the tokens.
+    """lengths: of the sequences. The hidden size is heads * head_size. The rows of the losses, topk
+    and rank are the tokens.
 
     device: of what an op takes beside its differentiable tensors.
     """
@@ -47,11 +50,17 @@ class Sizes:
 
     def offsets(self, lengths: Sequence[int] | None = None) -> torch.Tensor:
         """Of the sequences, or of others."""
-        return torch.tensor([0, *(self.lengths if lengths is None else lengths)], device=self.device).cumsum(0).int()
+        return (
+            torch.tensor([0, *(self.lengths if lengths is None else lengths)], device=self.device)
+            .cumsum(0)
+            .int()
+        )
 
     def rows_of(self, table: int, *shape: int) -> torch.Tensor:
         """The same on every device."""
-        return torch.randint(table, shape, generator=torch.Generator().manual_seed(table)).to(self.device)
+        return torch.randint(table, shape, generator=torch.Generator().manual_seed(table)).to(
+            self.device
+        )
 
 
 def targets(s: Sizes) -> torch.Tensor:
@@ -73,13 +82,17 @@ def attention_of_some_queries(s: Sizes) -> Shaped:
     asking = [(n + 1) // 2 for n in s.lengths]
     some, shape = (sum(asking), s.heads, s.head_size), (s.tokens, s.heads, s.head_size)
     return (
-        lambda q, k, v: ops.attention(q, k, v, s.offsets(), s.longest, cu_seqlens_q=s.offsets(asking), **s.dropout),
+        lambda q, k, v: ops.attention(
+            q, k, v, s.offsets(), s.longest, cu_seqlens_q=s.offsets(asking), **s.dropout
+        ),
         [some, shape, shape],
     )
 
 
 def joint_attention(s: Sizes) -> Shaped:
-    return lambda joint: ops.joint_attention(joint, s.offsets(), s.longest, **s.dropout), [(s.tokens, 3, s.heads, s.head_size)]
+    return lambda joint: ops.joint_attention(joint, s.offsets(), s.longest, **s.dropout), [
+        (s.tokens, 3, s.heads, s.head_size)
+    ]
 
 
 def linear(s: Sizes) -> Shaped:
@@ -110,7 +123,13 @@ def residual_ffn_layer_norm(s: Sizes) -> Shaped:
 
 def linear_gelu_layer_norm(s: Sizes) -> Shaped:
     d, size_in = s.hidden, s.hidden // 2 + 1
-    return lambda *tensors: ops.linear_gelu_layer_norm(*tensors, eps=1e-6), [(s.tokens, size_in), (d, size_in), (d,), (d,), (d,)]
+    return lambda *tensors: ops.linear_gelu_layer_norm(*tensors, eps=1e-6), [
+        (s.tokens, size_in),
+        (d, size_in),
+        (d,),
+        (d,),
+        (d,),
+    ]
 
 
 def selected_projection(s: Sizes) -> Shaped:
@@ -118,20 +137,29 @@ def selected_projection(s: Sizes) -> Shaped:
     rows = torch.arange(0, s.tokens, 3, device=s.device)
 
     return (
-        lambda *tensors: torch.cat([part.flatten() for part in ops.selected_projection(*tensors, rows)]),
+        lambda *tensors: torch.cat(
+            [part.flatten() for part in ops.selected_projection(*tensors, rows)]
+        ),
         [(s.tokens, s.hidden), (3 * s.hidden, s.hidden), (3 * s.hidden,)],
     )
 
 
 def residual_layer_norm(s: Sizes) -> Shaped:
     shape = (s.tokens, s.hidden)
-    return lambda *tensors: ops.residual_layer_norm(*tensors, eps=1e-6, **s.dropout), [shape, shape, (s.hidden,), (s.hidden,)]
+    return lambda *tensors: ops.residual_layer_norm(*tensors, eps=1e-6, **s.dropout), [
+        shape,
+        shape,
+        (s.hidden,),
+        (s.hidden,),
+    ]
 
 
 def embedding_layer_norm(s: Sizes) -> Shaped:
     positions = torch.cat([torch.arange(n, device=s.device) for n in (0, *s.lengths)])
     return (
-        lambda *tensors: ops.embedding_layer_norm(s.rows_of(s.items, s.tokens), positions, *tensors, eps=1e-6, **s.dropout),
+        lambda *tensors: ops.embedding_layer_norm(
+            s.rows_of(s.items, s.tokens), positions, *tensors, eps=1e-6, **s.dropout
+        ),
         [(s.items, s.hidden), (max(s.longest, 1), s.hidden), (s.hidden,), (s.hidden,)],
     )
 
@@ -151,7 +179,9 @@ def sampled_softmax_loss(s: Sizes, *rows: int) -> Shaped:
     negatives = s.rows_of(s.items, *rows, s.negatives)
     log_q = -negatives.float().log1p()  # of fp32 as sample_negatives returns it, whatever the dtype
     return (
-        lambda h, c, b: ops.sampled_softmax_loss(h, c, b, targets(s), negatives, log_q=log_q, reduction=s.reduction),
+        lambda h, c, b: ops.sampled_softmax_loss(
+            h, c, b, targets(s), negatives, log_q=log_q, reduction=s.reduction
+        ),
         [(s.tokens, s.hidden), (s.items, s.hidden), (s.items,)],
     )
 
@@ -161,12 +191,16 @@ def sampled_softmax_loss_with_private_negatives(s: Sizes) -> Shaped:
 
 
 def sample_negatives(s: Sizes) -> Shaped:
-    return lambda: ops.sample_negatives((max(s.tokens, 1), s.negatives), s.items, seed=SEED.to(s.device))[0], []
+    return lambda: ops.sample_negatives(
+        (max(s.tokens, 1), s.negatives), s.items, seed=SEED.to(s.device)
+    )[0], []
 
 
 def cloze_mask(s: Sizes) -> Shaped:
     arguments = {"mask_prob": 0.3, "last_only": 0.2, "mask_id": s.items, "seed": SEED.to(s.device)}
-    return lambda: torch.stack(ops.cloze_mask(s.rows_of(s.items, s.tokens), s.offsets(), **arguments)), []
+    return lambda: torch.stack(
+        ops.cloze_mask(s.rows_of(s.items, s.tokens), s.offsets(), **arguments)
+    ), []
 
 
 def select_labelled(s: Sizes) -> Shaped:
@@ -186,7 +220,16 @@ def adamw_rows(s: Sizes) -> Shaped:
     def step(table, exp_avg, exp_avg_sq, gradient):
         before = torch.stack((table, exp_avg, exp_avg_sq.square())).detach()
         after = before.clone()
-        ops.adamw_rows(*after, rows, gradient.detach(), lr=0.1, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, step=2)
+        ops.adamw_rows(
+            *after,
+            rows,
+            gradient.detach(),
+            lr=0.1,
+            betas=(0.9, 0.999),
+            eps=1e-8,
+            weight_decay=0.01,
+            step=2,
+        )
         assert torch.equal(before.index_fill(1, rows, 0.0), after.index_fill(1, rows, 0.0))
         return after[:, rows]
 
@@ -201,7 +244,9 @@ def topk(s: Sizes) -> Shaped:
 
 
 def rank(s: Sizes) -> Shaped:
-    """Of small whole numbers, whose scores are exact: two roundings of one score may stand on either side of another."""
+    """Of small whole numbers, whose scores are exact: two roundings of one score may stand on
+    either side of another.
+    """
     return (
         lambda h, c, b: ops.rank(*(t.round() for t in (h, c, b)), targets(s).clamp(min=0)),
         [(s.tokens, s.hidden), (s.items, s.hidden), (s.items,)],

@@ -5,7 +5,13 @@ import torch
 
 from b4r_fast import ops, use_backend
 from b4r_fast.backends.cpu.instruction_sets import SUPPORTED
-from b4r_fast.backends.reference.philox import dropout_scale, keep_mask, philox, random_fractions, random_integers
+from b4r_fast.backends.reference.philox import (
+    dropout_scale,
+    keep_mask,
+    philox,
+    random_fractions,
+    random_integers,
+)
 
 from .native import assert_passes_in, assert_same_bits_for_any_number_of_threads, poison
 
@@ -51,7 +57,10 @@ def test_the_bits_are_pinned():
 
 def test_a_column_does_not_depend_on_how_many_there_are():
     rows = torch.arange(5)
-    assert torch.equal(keep_mask(torch.tensor(1), 0.3, rows, 100)[:, :13], keep_mask(torch.tensor(1), 0.3, rows, 13))
+    assert torch.equal(
+        keep_mask(torch.tensor(1), 0.3, rows, 100)[:, :13],
+        keep_mask(torch.tensor(1), 0.3, rows, 13),
+    )
 
 
 @pytest.mark.parametrize("dropout_p", [0.1, 0.5, 0.9])
@@ -93,7 +102,15 @@ def test_fractions_are_uniform():
 
 
 def every_shape_agrees_with_the_reference():
-    shapes = [(0, 8), (1, 1), (1000, 1), (300, 20), (129, 64), (3, 1024), *((5, d) for d in range(2, 40))]
+    shapes = [
+        (0, 8),
+        (1, 1),
+        (1000, 1),
+        (300, 20),
+        (129, 64),
+        (3, 1024),
+        *((5, d) for d in range(2, 40)),
+    ]
     for shape in shapes:
         for seed in (7, -1, 1 << 40):
             x = torch.randn(shape, requires_grad=True)
@@ -113,13 +130,18 @@ def test_every_instruction_set_gives_the_bits_of_the_reference(isa):
 def test_rows_beyond_a_task_and_any_number_of_threads_give_the_same_bits(monkeypatch):
     poison(monkeypatch)
     x = torch.randn(1000, 50)
-    assert_same_bits_for_any_number_of_threads(lambda: [ops.dropout(x, dropout_p=0.3, seed=torch.tensor(7))])
+    assert_same_bits_for_any_number_of_threads(
+        lambda: [ops.dropout(x, dropout_p=0.3, seed=torch.tensor(7))]
+    )
 
 
 def test_transposed_and_sliced_inputs_serve():
     x = torch.randn(40, 60)
     for strided in (x.T, x[:, ::3]):
-        ours, theirs = (ops.dropout(t, dropout_p=0.5, seed=torch.tensor(3)) for t in (strided, strided.contiguous()))
+        ours, theirs = (
+            ops.dropout(t, dropout_p=0.5, seed=torch.tensor(3))
+            for t in (strided, strided.contiguous())
+        )
         assert torch.equal(ours, theirs)
 
 

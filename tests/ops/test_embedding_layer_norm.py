@@ -13,26 +13,51 @@ V, P, D = 11, 6, 8
 SEED = torch.tensor(-5_000_000_123)
 
 
-def run(tokens: int, num_items: int, num_positions: int, d: int, dropout_p: float = 0.3) -> list[torch.Tensor]:
+def run(
+    tokens: int, num_items: int, num_positions: int, d: int, dropout_p: float = 0.3
+) -> list[torch.Tensor]:
     """The result and all gradients, the same inputs at every call."""
     random = torch.Generator().manual_seed(tokens + d)
-    tables = [torch.randn(shape, generator=random, requires_grad=True) for shape in ((num_items, d), (num_positions, d), (d,), (d,))]
-    values, positions = (torch.randint(size, (tokens,), generator=random) for size in (num_items, num_positions))
-    y = ops.embedding_layer_norm(values, positions, *tables, eps=1e-6, dropout_p=dropout_p, seed=SEED)
+    tables = [
+        torch.randn(shape, generator=random, requires_grad=True)
+        for shape in ((num_items, d), (num_positions, d), (d,), (d,))
+    ]
+    values, positions = (
+        torch.randint(size, (tokens,), generator=random) for size in (num_items, num_positions)
+    )
+    y = ops.embedding_layer_norm(
+        values, positions, *tables, eps=1e-6, dropout_p=dropout_p, seed=SEED
+    )
     return [y, *torch.autograd.grad(y, tables, torch.randn(y.shape, generator=random))]
 
 
 @pytest.mark.parametrize("tokens", [0, 1, 40])
 @pytest.mark.parametrize("dropout_p", [0.0, 0.3])
 def test_it_is_the_composition(tokens, dropout_p):
-    items, table, weight, bias = tensors = [torch.randn(s, requires_grad=True) for s in ((V, D), (P, D), (D,), (D,))]
-    values, positions, seed = torch.randint(V, (tokens,)), torch.randint(P, (tokens,)), torch.tensor(4)
-    ours = ops.embedding_layer_norm(values, positions, *tensors, eps=1e-6, dropout_p=dropout_p, seed=seed)
+    items, table, weight, bias = tensors = [
+        torch.randn(s, requires_grad=True) for s in ((V, D), (P, D), (D,), (D,))
+    ]
+    values, positions, seed = (
+        torch.randint(V, (tokens,)),
+        torch.randint(P, (tokens,)),
+        torch.tensor(4),
+    )
+    ours = ops.embedding_layer_norm(
+        values, positions, *tensors, eps=1e-6, dropout_p=dropout_p, seed=seed
+    )
     keep = keep_mask(seed, dropout_p, torch.arange(tokens), D) * dropout_scale(dropout_p)
-    theirs = layer_norm(embedding(values, items) + embedding(positions, table), (D,), weight, bias, 1e-6) * keep
+    theirs = (
+        layer_norm(embedding(values, items) + embedding(positions, table), (D,), weight, bias, 1e-6)
+        * keep
+    )
     torch.testing.assert_close(ours, theirs)
     dy = torch.randn_like(theirs)
-    torch.testing.assert_close(torch.autograd.grad(ours, tensors, dy), torch.autograd.grad(theirs, tensors, dy), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, tensors, dy),
+        torch.autograd.grad(theirs, tensors, dy),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def shapes_agree_with_the_reference():
@@ -67,12 +92,19 @@ def test_it_is_as_accurate_as_torch(num_items, num_positions):
     values, positions = torch.randint(num_items, (5000,)), torch.randint(num_positions, (5000,))
 
     def theirs(items, table, weight, bias):
-        return layer_norm(embedding(values, items) + embedding(positions, table), (48,), weight, bias, 1e-6)
+        return layer_norm(
+            embedding(values, items) + embedding(positions, table), (48,), weight, bias, 1e-6
+        )
 
     assert_as_accurate_as_torch(
         lambda *args: ops.embedding_layer_norm(values, positions, *args, eps=1e-6),
         theirs,
-        [torch.randn(num_items, 48), torch.randn(num_positions, 48), torch.randn(48), torch.randn(48)],
+        [
+            torch.randn(num_items, 48),
+            torch.randn(num_positions, 48),
+            torch.randn(48),
+            torch.randn(48),
+        ],
     )
 
 
@@ -111,10 +143,16 @@ def test_ids_out_of_range_are_named(values, positions, message):
 
 def test_the_sparse_gradient_is_the_dense_one_of_the_rows_that_are_named():
     values, positions = torch.randint(900, (500,)), torch.randint(20, (500,))
-    tables = [torch.randn(shape, requires_grad=True) for shape in ((1000, 24), (20, 24), (24,), (24,))]
+    tables = [
+        torch.randn(shape, requires_grad=True) for shape in ((1000, 24), (20, 24), (24,), (24,))
+    ]
     incoming = torch.randn(500, 24)
     dense, sparse = (
-        torch.autograd.grad(ops.embedding_layer_norm(values, positions, *tables, eps=1e-6, sparse=s), tables, incoming)
+        torch.autograd.grad(
+            ops.embedding_layer_norm(values, positions, *tables, eps=1e-6, sparse=s),
+            tables,
+            incoming,
+        )
         for s in (False, True)
     )
     assert sparse[0].is_coalesced()

@@ -1,4 +1,6 @@
-"""The ops that join others give what their parts give one by one, masks included, in every backend; and name what is wrong."""
+"""The ops that join others give what their parts give one by one, masks included, in every backend;
+and name what is wrong.
+"""
 
 import pytest
 import torch
@@ -16,15 +18,21 @@ def joined(name: str, *tensors: torch.Tensor) -> torch.Tensor:
 
 
 def residual_linear_layer_norm(a, w, b, x, weight, bias):
-    return ops.residual_layer_norm(x, ops.linear(a, w, b), weight, bias, eps=1e-6, dropout_p=0.4, seed=SEED)
+    return ops.residual_layer_norm(
+        x, ops.linear(a, w, b), weight, bias, eps=1e-6, dropout_p=0.4, seed=SEED
+    )
 
 
 def residual_ffn_layer_norm(x, w1, b1, w2, b2, weight, bias):
-    return ops.residual_layer_norm(x, ops.gelu_ffn(x, w1, b1, w2, b2), weight, bias, eps=1e-6, dropout_p=0.4, seed=SEED)
+    return ops.residual_layer_norm(
+        x, ops.gelu_ffn(x, w1, b1, w2, b2), weight, bias, eps=1e-6, dropout_p=0.4, seed=SEED
+    )
 
 
 def linear_gelu_layer_norm(x, w, b, weight, bias):
-    return torch.nn.functional.layer_norm(torch.nn.functional.gelu(ops.linear(x, w, b)), (D,), weight, bias, eps=1e-6)
+    return torch.nn.functional.layer_norm(
+        torch.nn.functional.gelu(ops.linear(x, w, b)), (D,), weight, bias, eps=1e-6
+    )
 
 
 SHAPES = {
@@ -55,12 +63,16 @@ def test_a_selected_projection_is_its_parts_whichever_are_used(used, backend):
         theirs = x[rows], ops.linear(x[rows], w[:A], b[:A]), ops.linear(x, w[A:], b[A:])
         incoming = [torch.randn(part.shape) for part in theirs]
         gradients = [
-            torch.autograd.grad([some[i] for i in used], (x, w, b), [incoming[i] for i in used], allow_unused=True)
+            torch.autograd.grad(
+                [some[i] for i in used], (x, w, b), [incoming[i] for i in used], allow_unused=True
+            )
             for some in (ours, theirs)
         ]
     torch.testing.assert_close(ours, theirs)
     for mine, other in zip(*gradients):
-        torch.testing.assert_close(mine, torch.zeros_like(mine) if other is None else other, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            mine, torch.zeros_like(mine) if other is None else other, rtol=1e-4, atol=1e-5
+        )
 
 
 def ones(*shapes: tuple[int, ...]) -> list[torch.Tensor]:
@@ -70,12 +82,36 @@ def ones(*shapes: tuple[int, ...]) -> list[torch.Tensor]:
 @pytest.mark.parametrize(
     ("op", "arguments", "message"),
     [
-        (ops.residual_linear_layer_norm, ones((2, 3), (4, 5), (4,), (2, 4), (4,), (4,)), "w must have shape"),
-        (ops.residual_ffn_layer_norm, ones((2, 3), (5, 3), (5,), (3, 5), (3,), (4,), (3,)), "weight must have shape"),
-        (ops.linear_gelu_layer_norm, ones((2, 3), (4, 3), (4,), (4,), (3,)), "bias must have shape"),
-        (ops.selected_projection, [*ones((2, 3), (4, 3), (4,)), torch.tensor([0])], "three parts of the same size"),
-        (ops.selected_projection, [*ones((2, 3), (6, 3), (6,)), torch.tensor([2])], "rows must be rows of x, 0 to 1"),
-        (ops.token_positions, [torch.tensor([0, 3], dtype=torch.int32), 4], "end with the number of elements, 4; got 0 and 3"),
+        (
+            ops.residual_linear_layer_norm,
+            ones((2, 3), (4, 5), (4,), (2, 4), (4,), (4,)),
+            "w must have shape",
+        ),
+        (
+            ops.residual_ffn_layer_norm,
+            ones((2, 3), (5, 3), (5,), (3, 5), (3,), (4,), (3,)),
+            "weight must have shape",
+        ),
+        (
+            ops.linear_gelu_layer_norm,
+            ones((2, 3), (4, 3), (4,), (4,), (3,)),
+            "bias must have shape",
+        ),
+        (
+            ops.selected_projection,
+            [*ones((2, 3), (4, 3), (4,)), torch.tensor([0])],
+            "three parts of the same size",
+        ),
+        (
+            ops.selected_projection,
+            [*ones((2, 3), (6, 3), (6,)), torch.tensor([2])],
+            "rows must be rows of x, 0 to 1",
+        ),
+        (
+            ops.token_positions,
+            [torch.tensor([0, 3], dtype=torch.int32), 4],
+            "end with the number of elements, 4; got 0 and 3",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(op, arguments, message):

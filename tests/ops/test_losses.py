@@ -1,4 +1,6 @@
-"""What holds for the loss over the catalogue and over sampled negatives alike, in every reduction."""
+"""What holds for the loss over the catalogue and over sampled negatives alike, in every
+reduction.
+"""
 
 from collections.abc import Callable
 
@@ -16,7 +18,14 @@ def full(hidden, items, bias, targets, reduction):
 
 def shared(hidden, items, bias, targets, reduction):
     """All items are negatives, so the loss is the full one."""
-    return ops.sampled_softmax_loss(hidden, items, bias, targets, torch.arange(items.shape[0], device=items.device), reduction=reduction)
+    return ops.sampled_softmax_loss(
+        hidden,
+        items,
+        bias,
+        targets,
+        torch.arange(items.shape[0], device=items.device),
+        reduction=reduction,
+    )
 
 
 def private(hidden, items, bias, targets, reduction):
@@ -39,13 +48,17 @@ def tensors(n: int, v: int, d: int, device: torch.device) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("value", [1.0, torch.nan])
-def test_without_any_target_the_loss_is_0_and_so_are_the_gradients(loss, reduction, value, device, monkeypatch):
+def test_without_any_target_the_loss_is_0_and_so_are_the_gradients(
+    loss, reduction, value, device, monkeypatch
+):
     """Even where the rows without a target are not numbers."""
     poison(monkeypatch)
     (hidden, items, bias), targets = tensors(4, 6, 3, device), torch.full((4,), -100, device=device)
     out = loss(hidden * value, items, bias, targets, reduction)
     assert (out == 0).all()
-    assert all((g == 0).all() for g in torch.autograd.grad(out.sum(), (items, bias), retain_graph=True))
+    assert all(
+        (g == 0).all() for g in torch.autograd.grad(out.sum(), (items, bias), retain_graph=True)
+    )
     assert value != 1.0 or not torch.autograd.grad(out.sum(), hidden)[0].any()
     with torch.no_grad():
         assert (loss(hidden * value, items, bias, targets, reduction) == 0).all()
@@ -60,8 +73,12 @@ def test_no_rows_at_all_give_0_and_gradients_of_0(loss, reduction, device):
 
 @pytest.mark.parametrize("margin", [15.0, 40.0])
 @pytest.mark.parametrize("keep_gradients", [True, False])
-def test_a_row_that_is_nearly_certain_keeps_its_digits(loss, reduction, margin, keep_gradients, device):
-    """1 - p cancels when it is computed from p: at a margin of 40, fp32 and even fp64 would say 0."""
+def test_a_row_that_is_nearly_certain_keeps_its_digits(
+    loss, reduction, margin, keep_gradients, device
+):
+    """1 - p cancels when it is computed from p: at a margin of 40, fp32 and even fp64
+    would say 0.
+    """
     hidden = torch.tensor([[1.0]], device=device, requires_grad=True)
     items = torch.tensor([[margin], [0.0]], device=device, requires_grad=True)
     with torch.set_grad_enabled(keep_gradients):
@@ -72,7 +89,9 @@ def test_a_row_that_is_nearly_certain_keeps_its_digits(loss, reduction, margin, 
         dhidden, ditems = torch.autograd.grad(out, (hidden, items))
         q = 1 / (1 + torch.tensor(margin, dtype=torch.float64, device=device).exp())
         torch.testing.assert_close(dhidden.double(), (-q * margin).reshape(1, 1), rtol=1e-5, atol=0)
-        torch.testing.assert_close(ditems.double(), torch.stack([-q, q]).reshape(2, 1), rtol=1e-5, atol=0)
+        torch.testing.assert_close(
+            ditems.double(), torch.stack([-q, q]).reshape(2, 1), rtol=1e-5, atol=0
+        )
 
 
 def test_the_rows_add_up_to_the_sum_and_the_mean_counts_rows_with_a_target(loss, device):
@@ -87,18 +106,24 @@ def test_the_rows_add_up_to_the_sum_and_the_mean_counts_rows_with_a_target(loss,
 
 def test_large_logits_do_not_overflow(loss, reduction, device):
     hidden, items, bias = tensors(5, 7, 3, device)
-    assert loss(hidden * 1000, items, bias, torch.arange(5, device=device), reduction).isfinite().all()
+    assert (
+        loss(hidden * 1000, items, bias, torch.arange(5, device=device), reduction).isfinite().all()
+    )
 
 
 def test_biases_far_beyond_what_an_exponential_holds_serve(loss, reduction, device):
-    """The lanes that pad a panel of rows have logits too, the biases: once their exponentials were NaN, times 0."""
+    """The lanes that pad a panel of rows have logits too, the biases: once their exponentials were
+    NaN, times 0.
+    """
     hidden, items, _ = tensors(3, 20, 8, device)
     bias = torch.linspace(88.7, 89.1, 20).to(device).requires_grad_()
     inputs, targets = (hidden, items, bias), torch.tensor([0, 19, 7], device=device)
     wide = [t.detach().double().requires_grad_() for t in inputs]
     ours, oracle = loss(*inputs, targets, reduction).sum(), loss(*wide, targets, reduction).sum()
     torch.testing.assert_close(ours.double(), oracle, rtol=1e-6, atol=0)
-    for g, exact in zip(torch.autograd.grad(ours, inputs), torch.autograd.grad(oracle, wide), strict=True):
+    for g, exact in zip(
+        torch.autograd.grad(ours, inputs), torch.autograd.grad(oracle, wide), strict=True
+    ):
         torch.testing.assert_close(g.double(), exact, rtol=0, atol=1e-4)
 
 
@@ -107,4 +132,6 @@ def test_the_gradient_of_a_mean_in_fp16_does_not_overflow_where_that_of_the_sum_
     items = torch.zeros(2, 1, dtype=torch.float16, device=device, requires_grad=True)
     out = loss(hidden, items, None, torch.zeros(4000, dtype=torch.int64, device=device), "mean")
     ditems = torch.autograd.grad(out, items)[0]
-    torch.testing.assert_close(ditems.float(), torch.tensor([[-30.0], [30.0]], device=device), rtol=1e-2, atol=0)
+    torch.testing.assert_close(
+        ditems.float(), torch.tensor([[-30.0], [30.0]], device=device), rtol=1e-2, atol=0
+    )

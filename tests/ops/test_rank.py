@@ -13,7 +13,13 @@ def test_it_is_one_more_than_the_items_that_are_as_good(n, v, seed):
     hidden, items, bias = (torch.randint(-2, 3, shape).float() for shape in ((n, 3), (v, 3), (v,)))
     targets = torch.randint(v, (n,))
     exclude = torch.randint(v, (2 * n,))
-    ranks = ops.rank(hidden, items, bias, targets, exclude=(exclude, torch.arange(0, 2 * n + 1, 2, dtype=torch.int32)))
+    ranks = ops.rank(
+        hidden,
+        items,
+        bias,
+        targets,
+        exclude=(exclude, torch.arange(0, 2 * n + 1, 2, dtype=torch.int32)),
+    )
     z = (hidden @ items.T + bias).tolist()
     for i, target in enumerate(targets.tolist()):
         others = set(range(v)) - {target} - set(exclude[2 * i : 2 * i + 2].tolist())
@@ -48,7 +54,9 @@ def test_the_target_takes_part_even_where_it_is_excluded():
     st.booleans(),
     st.integers(0, 10**6),
 )
-def test_all_backends_rank_alike_whatever_is_left_out_and_whatever_is_not_a_number(n, v, d, excludes, biased, strange, seed):
+def test_all_backends_rank_alike_whatever_is_left_out_and_whatever_is_not_a_number(
+    n, v, d, excludes, biased, strange, seed
+):
     torch.manual_seed(seed)
     hidden, items, bias = (torch.randint(-2, 3, shape).float() for shape in ((n, d), (v, d), (v,)))
     if strange:
@@ -57,26 +65,41 @@ def test_all_backends_rank_alike_whatever_is_left_out_and_whatever_is_not_a_numb
     exclude = None
     if excludes == "some":
         lengths = torch.randint(0, 2 * v, (n,))
-        exclude = (torch.randint(v, (int(lengths.sum()),)), torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]).int())
+        exclude = (
+            torch.randint(v, (int(lengths.sum()),)),
+            torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]).int(),
+        )
     elif excludes == "all":
         exclude = (torch.arange(v).repeat(n), (torch.arange(n + 1) * v).int())
     results = []
     for backend in ("cpu", "reference"):
         torch.manual_seed(seed)
         with use_backend(backend):
-            results.append(ops.rank(hidden, items, bias if biased else None, torch.randint(v, (n,)), exclude=exclude))
+            results.append(
+                ops.rank(
+                    hidden, items, bias if biased else None, torch.randint(v, (n,)), exclude=exclude
+                )
+            )
     assert results[0].tolist() == results[1].tolist()
 
 
 @pytest.mark.parametrize("n", [1, 5, 40, 300])
 def test_a_copy_of_the_target_ties_with_it_wherever_it_stands(n):
-    """The target's score must come of the same order of sums as the others: a rounding apart, and the copy is better or worse."""
+    """The target's score must come of the same order of sums as the others: a rounding apart, and
+    the copy is better or worse.
+    """
     items = torch.randn(700, 100)
     targets = torch.randint(350, (n,))
     items[350:] = items[:350].flip(0)
     hidden = items[targets] * 3 + torch.randn(n, 100) / 10
     ranks = ops.rank(hidden, items, None, targets)
-    without_copies = ops.rank(hidden, items, None, targets, exclude=(699 - targets, torch.arange(n + 1, dtype=torch.int32)))
+    without_copies = ops.rank(
+        hidden,
+        items,
+        None,
+        targets,
+        exclude=(699 - targets, torch.arange(n + 1, dtype=torch.int32)),
+    )
     assert ranks.tolist() == [2] * n
     assert without_copies.tolist() == [1] * n
 

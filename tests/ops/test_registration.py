@@ -1,4 +1,6 @@
-"""What holds for every op alike: torch.library's own checks, gradients against finite differences, compilation, determinism."""
+"""What holds for every op alike: torch.library's own checks, gradients against finite differences,
+compilation, determinism.
+"""
 
 from importlib import import_module
 
@@ -34,7 +36,9 @@ class RecordedCalls(TorchFunctionMode):
 
 def run(name: str, dtype: torch.dtype, device: torch.device) -> tuple:
     case = cases(device)[name]
-    tensors = [t.detach().to(dtype).requires_grad_(t.requires_grad) for t in case.tensors(torch.float64)]
+    tensors = [
+        t.detach().to(dtype).requires_grad_(t.requires_grad) for t in case.tensors(torch.float64)
+    ]
     out = case.call(*tensors)
     out = out if isinstance(out, tuple) else (out,)
     if name in DIFFERENTIABLE:
@@ -65,18 +69,30 @@ def test_every_backend_gives_what_the_reference_gives_in_fp64(backend, name, dev
         with use_backend(chosen):
             results.append(run(name, dtype, device))
     for ours, oracle in zip(*results):
-        largest = float(oracle.detach()[oracle.isfinite()].abs().max()) if oracle.is_floating_point() else 0.0
-        torch.testing.assert_close(ours.to(oracle.dtype), oracle, rtol=0, atol=5e-6 * max(1.0, largest))
+        largest = (
+            float(oracle.detach()[oracle.isfinite()].abs().max())
+            if oracle.is_floating_point()
+            else 0.0
+        )
+        torch.testing.assert_close(
+            ours.to(oracle.dtype), oracle, rtol=0, atol=5e-6 * max(1.0, largest)
+        )
 
 
 # The same code without dropout has the others.
 DROPS_A_RESULT = ("dropout", "embedding_layer_norm")
-KEEPS_ALL = [name for name in DIFFERENTIABLE if name not in (*DROPS_A_RESULT, "joint_attention") and "drop" not in name]
+KEEPS_ALL = [
+    name
+    for name in DIFFERENTIABLE
+    if name not in (*DROPS_A_RESULT, "joint_attention") and "drop" not in name
+]
 KEEPS_ALL.remove("attention of some queries")
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-@pytest.mark.parametrize(("chosen", "name"), [held for held in HELD if held.values[1] in (*KEEPS_ALL, *DROPS_A_RESULT)])
+@pytest.mark.parametrize(
+    ("chosen", "name"), [held for held in HELD if held.values[1] in (*KEEPS_ALL, *DROPS_A_RESULT)]
+)
 def test_what_is_not_finite_stays_visible(chosen, name, value):
     """In every tensor in turn. What is dropped is 0 whatever it was."""
     tensors = [t.detach() for t in CASES[name].tensors(torch.float32)]
@@ -89,7 +105,8 @@ def test_what_is_not_finite_stays_visible(chosen, name, value):
             with use_backend(backend):
                 out = CASES[name].call(*inputs)
                 results.append([out, *torch.autograd.grad(out.sum(), inputs)])
-        # PyTorch's gradient of GELU by tanh is NaN at infinity, ours its limit, so gradients are held to NaN alone.
+        # PyTorch's gradient of GELU by tanh is NaN at infinity, ours its limit, so gradients are
+        # held to NaN alone.
         for ours, theirs in zip(*(r if value != value else r[:1] for r in results)):
             hidden = ours.isfinite() & ~theirs.isfinite()
             assert not (ours[hidden] != 0 if name in DROPS_A_RESULT else hidden).any()
@@ -120,7 +137,10 @@ def test_the_op_compiles_without_a_graph_break_and_gives_the_same(name, device):
     torch.testing.assert_close(ours, eager, rtol=0, atol=0)
     if name in DIFFERENTIABLE:
         torch.testing.assert_close(
-            torch.autograd.grad(ours.square().sum(), tensors), torch.autograd.grad(eager.square().sum(), tensors), rtol=1e-6, atol=1e-6
+            torch.autograd.grad(ours.square().sum(), tensors),
+            torch.autograd.grad(eager.square().sum(), tensors),
+            rtol=1e-6,
+            atol=1e-6,
         )
 
 
@@ -144,7 +164,9 @@ def test_a_seed_of_none_follows_torchs_generator(device):
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_a_second_derivative_is_refused(name):
-    """It would come without what the kernels did not differentiate: 0, or a number that is wrong."""
+    """It would come without what the kernels did not differentiate: 0, or a number that
+    is wrong.
+    """
     tensors = CASES[name].tensors(torch.float32)
     gradients = torch.autograd.grad(CASES[name].call(*tensors).sum(), tensors, create_graph=True)
     penalty = sum(g.square().sum() for g in gradients)

@@ -1,4 +1,6 @@
-"""The op in every backend: C++ in each instruction set that runs here, Triton (interpreted without a GPU), and the reference."""
+"""The op in every backend: C++ in each instruction set that runs here, Triton (interpreted without
+a GPU), and the reference.
+"""
 
 import os
 import subprocess
@@ -17,12 +19,16 @@ from .native import assert_passes_in, assert_same_bits_for_any_number_of_threads
 EPS = 1e-6
 SEED = torch.tensor(-5_000_000_123)
 
-# No row; one number; sizes off every vector and octet; more rows than a task of the C++ loop; the paper's size; the largest.
+# No row; one number; sizes off every vector and octet; more rows than a task of the C++ loop; the
+# paper's size; the largest.
 SHAPES = [(0, 8), (1, 1), (3, 7), (300, 20), (129, 64), (5, 1024)]
 
 
 def tensors(rows: int, d: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
-    return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in ((rows, d), (rows, d), (d,), (d,))]
+    return [
+        torch.randn(shape, dtype=dtype, requires_grad=True)
+        for shape in ((rows, d), (rows, d), (d,), (d,))
+    ]
 
 
 def gradient(y: torch.Tensor) -> torch.Tensor:
@@ -39,7 +45,9 @@ def run(inputs: list[torch.Tensor], dropout_p: float) -> list[torch.Tensor]:
 def test_without_dropout_it_is_torchs_layer_norm(rows, d):
     inputs = tensors(rows, d, torch.float64)
     x, sublayer, weight, bias = inputs
-    torch.testing.assert_close(ops.residual_layer_norm(*inputs, eps=EPS), layer_norm(x + sublayer, (d,), weight, bias, EPS))
+    torch.testing.assert_close(
+        ops.residual_layer_norm(*inputs, eps=EPS), layer_norm(x + sublayer, (d,), weight, bias, EPS)
+    )
 
 
 @pytest.mark.parametrize("backend", ["cpu", "triton"])
@@ -54,7 +62,9 @@ def test_every_backend_agrees_with_the_reference_in_fp64(backend, dropout_p, row
     for ours, expected in zip(results, oracle):
         scale = float(expected.detach().abs().max()) if expected.numel() else 1.0
         # One number a row has no variance: its normalised value is the rounding error over eps^1/2.
-        torch.testing.assert_close(ours.double(), expected, rtol=0, atol=2e-6 * max(1.0, scale) if d > 1 else 1.0)
+        torch.testing.assert_close(
+            ours.double(), expected, rtol=0, atol=2e-6 * max(1.0, scale) if d > 1 else 1.0
+        )
 
 
 @pytest.mark.parametrize("backend", ["cpu", "triton"])
@@ -108,7 +118,12 @@ def test_transposed_and_sliced_inputs_serve():
     x, sublayer = torch.randn(20, 50).T, torch.randn(50, 40)[:, ::2]
     weight, bias = torch.randn(40)[::2], torch.randn(20)
     strided = ops.residual_layer_norm(x, sublayer, weight, bias, eps=EPS)
-    assert torch.equal(strided, ops.residual_layer_norm(x.contiguous(), sublayer.contiguous(), weight.contiguous(), bias, eps=EPS))
+    assert torch.equal(
+        strided,
+        ops.residual_layer_norm(
+            x.contiguous(), sublayer.contiguous(), weight.contiguous(), bias, eps=EPS
+        ),
+    )
 
 
 def every_number_of_columns_agrees_with_the_reference():
@@ -132,15 +147,26 @@ def test_every_instruction_set_agrees_with_the_reference(isa):
 def test_an_instruction_set_that_cannot_run_is_refused():
     environment = os.environ | {"B4R_FAST_ISA": "sse9"}
     program = "import b4r_fast; b4r_fast.backends()"
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert "B4R_FAST_ISA must be one that runs on this CPU, baseline" in done.stderr
 
 
 def test_wrong_arguments_are_named():
     x, sublayer, weight, bias = tensors(4, 8)
-    with pytest.raises(ValueError, match=r"sublayer must have shape \(T, d\) with T=4, d=8, got \(3, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"sublayer must have shape \(T, d\) with T=4, d=8, got \(3, 8\)"
+    ):
         ops.residual_layer_norm(x, sublayer[:3], weight, bias, eps=EPS)
-    with pytest.raises(ValueError, match=r"weight must have the dtype of the other tensors, torch.float32, got torch.float64"):
+    with pytest.raises(
+        ValueError,
+        match=r"weight must have the dtype of the other tensors, torch.float32, got torch.float64",
+    ):
         ops.residual_layer_norm(x, sublayer, weight.double(), bias, eps=EPS)
     with pytest.raises(ValueError, match=r"x must be a torch\.Tensor, got list"):
         ops.residual_layer_norm([[1.0]], sublayer, weight, bias, eps=EPS)

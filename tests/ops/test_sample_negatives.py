@@ -13,14 +13,18 @@ COUNTS = torch.arange(V) ** 2
 PROBABILITIES = {
     "uniform": torch.full((V,), 1 / V, dtype=torch.float64),
     "popularity": COUNTS.double() / COUNTS.sum(),
-    "log_uniform": torch.tensor([math.log((r + 2) / (r + 1)) / math.log(V + 1) for r in range(V)], dtype=torch.float64),
+    "log_uniform": torch.tensor(
+        [math.log((r + 2) / (r + 1)) / math.log(V + 1) for r in range(V)], dtype=torch.float64
+    ),
 }
 
 
 @pytest.mark.parametrize("sampler", PROBABILITIES)
 def test_rows_come_as_often_as_the_sampler_says(sampler):
     counts = COUNTS if sampler == "popularity" else None
-    rows, log_q = ops.sample_negatives(DRAWS, V, sampler=sampler, counts=counts, seed=torch.tensor(2))
+    rows, log_q = ops.sample_negatives(
+        DRAWS, V, sampler=sampler, counts=counts, seed=torch.tensor(2)
+    )
     p = PROBABILITIES[sampler]
     seen = torch.bincount(rows, minlength=V)
     assert (seen[p == 0] == 0).all()
@@ -49,12 +53,19 @@ def test_private_negatives_differ_between_rows():
 
 def draw(shape: tuple[int, ...], num_items: int, sampler: str, seed: int) -> torch.Tensor:
     # Rows without a count, at both ends and in between, are never drawn.
-    counts = (torch.arange(num_items) % 5) * ((num_items - torch.arange(num_items)) % 3) if sampler == "popularity" else None
-    return ops.sample_negatives(shape, num_items, sampler=sampler, counts=counts, seed=torch.tensor(seed))[0]
+    counts = (
+        (torch.arange(num_items) % 5) * ((num_items - torch.arange(num_items)) % 3)
+        if sampler == "popularity"
+        else None
+    )
+    return ops.sample_negatives(
+        shape, num_items, sampler=sampler, counts=counts, seed=torch.tensor(seed)
+    )[0]
 
 
 def draws_agree_with_the_reference():
-    # An odd number; one and many tasks; a table of few rows, powers of two and their neighbours, and ten million.
+    # An odd number; one and many tasks; a table of few rows, powers of two and their neighbours,
+    # and ten million.
     shapes = [(1,), (3,), (63,), (64, 3), (10_001,)]
     for sampler, smallest in (("uniform", 1), ("log_uniform", 1), ("popularity", 5)):
         for num_items in (smallest, smallest + 1, 255, 256, 257, 3416, 10_000_000):
@@ -63,7 +74,11 @@ def draws_agree_with_the_reference():
             for shape, seed in zip(shapes, (1, -1, 1 << 40, 5, 6), strict=True):
                 ours = draw(shape, num_items, sampler, seed)
                 with use_backend("reference"):
-                    assert torch.equal(ours, draw(shape, num_items, sampler, seed)), (sampler, num_items, shape)
+                    assert torch.equal(ours, draw(shape, num_items, sampler, seed)), (
+                        sampler,
+                        num_items,
+                        shape,
+                    )
     # A difference by rounding would show in few draws.
     for num_items in (99, 2**40):
         ours = draw((1_000_000,), num_items, "log_uniform", 3)
@@ -90,8 +105,14 @@ def test_everything_is_written_for_any_number_of_threads(sampler, monkeypatch):
         ({"num_items": 0}, "num_items must be at least 1"),
         ({"sampler": "zipf"}, "sampler must be one of"),
         ({"sampler": "popularity"}, "counts must be given for sampler='popularity'"),
-        ({"sampler": "popularity", "counts": torch.zeros(5, dtype=torch.int64)}, "at least one must be positive"),
-        ({"sampler": "popularity", "counts": torch.ones(4, dtype=torch.int64)}, r"counts must have shape \(num_items\)"),
+        (
+            {"sampler": "popularity", "counts": torch.zeros(5, dtype=torch.int64)},
+            "at least one must be positive",
+        ),
+        (
+            {"sampler": "popularity", "counts": torch.ones(4, dtype=torch.int64)},
+            r"counts must have shape \(num_items\)",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

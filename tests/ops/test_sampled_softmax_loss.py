@@ -11,16 +11,23 @@ N, V, D = 9, 13, 4
 
 @pytest.fixture
 def tensors() -> list[torch.Tensor]:
-    return [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((N, D), (V, D), (V,))]
+    return [
+        torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        for shape in ((N, D), (V, D), (V,))
+    ]
 
 
 def test_all_items_as_negatives_give_the_full_loss(tensors):
-    """The target is among the negatives of every row: the hit is out, so nothing is counted twice."""
+    """The target is among the negatives of every row: the hit is out, so nothing is
+    counted twice.
+    """
     targets = torch.arange(N)
     sampled = ops.sampled_softmax_loss(*tensors, targets, torch.arange(V), reduction="none")
     full = ops.softmax_loss(*tensors, targets, reduction="none")
     torch.testing.assert_close(sampled, full)
-    torch.testing.assert_close(torch.autograd.grad(sampled.sum(), tensors), torch.autograd.grad(full.sum(), tensors))
+    torch.testing.assert_close(
+        torch.autograd.grad(sampled.sum(), tensors), torch.autograd.grad(full.sum(), tensors)
+    )
 
 
 @pytest.mark.parametrize("private", [False, True])
@@ -33,13 +40,19 @@ def test_it_is_the_cross_entropy_over_target_and_negatives(tensors, private, cor
     ours = ops.sampled_softmax_loss(hidden, items, bias, targets, negatives, log_q=log_q)
 
     drawn = negatives.expand(N, 5)
-    z = torch.einsum("nd,nkd->nk", hidden, items[drawn]) + bias[drawn] - (0 if log_q is None else log_q)
+    z = (
+        torch.einsum("nd,nkd->nk", hidden, items[drawn])
+        + bias[drawn]
+        - (0 if log_q is None else log_q)
+    )
     z = z.masked_fill(drawn == targets[:, None], -torch.inf)
     kept = targets.clamp(min=0)
     z = torch.cat([(hidden * items[kept]).sum(1, keepdim=True) + bias[kept][:, None], z], 1)
     theirs = cross_entropy(z, torch.where(targets < 0, -100, 0))
     torch.testing.assert_close(ours, theirs)
-    torch.testing.assert_close(torch.autograd.grad(ours, tensors), torch.autograd.grad(theirs, tensors))
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, tensors), torch.autograd.grad(theirs, tensors)
+    )
 
 
 def test_a_row_whose_negatives_are_all_hits_has_no_loss(tensors):
@@ -55,8 +68,11 @@ def test_the_correction_makes_the_sampled_loss_estimate_the_full_one(tensors):
     for sampler in ("uniform", "log_uniform"):
         negatives, log_q = ops.sample_negatives(200_000, V, sampler=sampler, seed=torch.tensor(1))
         others = torch.ones(N, V).scatter(1, targets[:, None], 0.0).log()
-        # The estimate of the others' sum leaves the target's draws out, so it agrees with the full loss.
-        sampled = ops.sampled_softmax_loss(hidden, items, bias, targets, negatives, log_q=log_q.double())
+        # The estimate of the others' sum leaves the target's draws out, so it agrees with the full
+        # loss.
+        sampled = ops.sampled_softmax_loss(
+            hidden, items, bias, targets, negatives, log_q=log_q.double()
+        )
         assert others.isinf().sum() == N
         torch.testing.assert_close(sampled, full, rtol=0.02, atol=0)
 
@@ -73,7 +89,10 @@ def test_sparse_gradients_are_the_dense_ones_of_the_rows_that_are_named(private)
     targets = torch.tensor([0, 1, -100, 3, 3, 3, 6, 11, 0])
     negatives = torch.randint(9, (N, 5) if private else (5,))
     dense, sparse = (
-        torch.autograd.grad(ops.sampled_softmax_loss(*tensors, targets, negatives, sparse=sparse), tensors) for sparse in (False, True)
+        torch.autograd.grad(
+            ops.sampled_softmax_loss(*tensors, targets, negatives, sparse=sparse), tensors
+        )
+        for sparse in (False, True)
     )
     named = torch.cat([targets[targets >= 0], negatives.flatten()]).unique()
     assert torch.equal(dense[0], sparse[0])

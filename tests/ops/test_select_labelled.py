@@ -47,7 +47,9 @@ def test_rows_are_distinct_tokens_in_order_and_know_their_sequences(labelled, ro
     flat = torch.tensor([label for sequence in labelled for label in sequence], dtype=torch.bool)
     rows = min(rows, len(flat))
     cu_seqlens = offsets([len(sequence) for sequence in labelled])
-    index, targets, cu_rows = ops.select_labelled(torch.where(flat, torch.arange(len(flat)) + 1, -100), cu_seqlens, rows)
+    index, targets, cu_rows = ops.select_labelled(
+        torch.where(flat, torch.arange(len(flat)) + 1, -100), cu_seqlens, rows
+    )
     assert torch.equal(index.unique(), index)
     assert len(index) == rows
     assert torch.equal(targets, torch.where(flat[index], index, -100))
@@ -56,5 +58,7 @@ def test_rows_are_distinct_tokens_in_order_and_know_their_sequences(labelled, ro
 
 
 def test_more_rows_than_tokens_are_refused():
-    with pytest.raises(ValueError, match="rows must lie between 0 and the number of tokens, 2, got 3"):
+    with pytest.raises(
+        ValueError, match="rows must lie between 0 and the number of tokens, 2, got 3"
+    ):
         ops.select_labelled(torch.tensor([1, -100]), offsets([2]), 3)

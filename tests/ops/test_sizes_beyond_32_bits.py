@@ -12,7 +12,10 @@ from .cases import CASES, DIFFERENTIABLE
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.skipif(not hasattr(mmap, "MAP_PRIVATE"), reason="this system maps no memory that it does not reserve"),
+    pytest.mark.skipif(
+        not hasattr(mmap, "MAP_PRIVATE"),
+        reason="this system maps no memory that it does not reserve",
+    ),
 ]
 
 BEYOND = 2**31
@@ -20,15 +23,22 @@ BEYOND = 2**31
 
 def virtual(size: int) -> torch.Tensor:
     """Zeros that take an address each, and memory only where they are touched."""
-    never_reserved = getattr(mmap, "MAP_NORESERVE", 0x4000) if sys.platform == "linux" else 0  # Python names it from 3.13 on
-    return torch.frombuffer(mmap.mmap(-1, 4 * size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | never_reserved), dtype=torch.float32)
+    never_reserved = (
+        getattr(mmap, "MAP_NORESERVE", 0x4000) if sys.platform == "linux" else 0
+    )  # Python names it from 3.13 on
+    return torch.frombuffer(
+        mmap.mmap(-1, 4 * size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | never_reserved),
+        dtype=torch.float32,
+    )
 
 
 def spread(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor with its rows so far apart that the last begins beyond 2^31 floats."""
     rows, inner = tensor.shape[0], tensor[0].numel()
     step = BEYOND // (rows - 1) + inner
-    apart = virtual(step * (rows - 1) + inner).as_strided(tensor.shape, (step, *tensor.stride()[1:]))
+    apart = virtual(step * (rows - 1) + inner).as_strided(
+        tensor.shape, (step, *tensor.stride()[1:])
+    )
     return apart.copy_(tensor.detach())
 
 
@@ -50,7 +60,9 @@ def test_rows_that_lie_far_apart_serve_like_rows_side_by_side(name):
 
 @pytest.fixture
 def far_items() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A table of more than 2^31 floats, its last 20 rows in use; those rows, and a table of them alone."""
+    """A table of more than 2^31 floats, its last 20 rows in use; those rows, and a table of them
+    alone.
+    """
     few = torch.randn(20, 8)
     items = virtual(BEYOND + few.numel()).view(-1, 8)
     items[-20:] = few
@@ -79,10 +91,14 @@ def test_embeddings_at_the_end_of_a_table_beyond_2_31_floats_are_read(far_items)
     items, last, few = far_items
     positions, table, weight = torch.arange(20) % 4, torch.randn(4, 8), torch.randn(8)
     ours = ops.embedding_layer_norm(last, positions, items, table, weight, weight, eps=1e-6)
-    assert torch.equal(ours, ops.embedding_layer_norm(torch.arange(20), positions, few, table, weight, weight, eps=1e-6))
+    assert torch.equal(
+        ours,
+        ops.embedding_layer_norm(torch.arange(20), positions, few, table, weight, weight, eps=1e-6),
+    )
 
 
-# 2.2 x 10^9 scores. The hidden vectors are one power of two each, so scores are exact and the order of the items is known.
+# 2.2 x 10^9 scores. The hidden vectors are one power of two each, so scores are exact and the order
+# of the items is known.
 USERS, ITEMS = 2200, 1_000_000
 POWERS = torch.tensor([1.0, -2.0, 0.5, -0.25])
 
@@ -115,14 +131,19 @@ def test_rows_times_items_beyond_2_31_have_their_loss(million, loss):
     """Four rows, each 550 times: loss and gradients are those of the four."""
 
     def loss_and_gradients(times: int) -> list[torch.Tensor]:
-        hidden, items = POWERS.repeat(times)[:, None].requires_grad_(), million.clone().requires_grad_()
+        hidden, items = (
+            POWERS.repeat(times)[:, None].requires_grad_(),
+            million.clone().requires_grad_(),
+        )
         targets = torch.tensor([3, 500_000, -100, 999_999]).repeat(times)
         if loss == "sampled_softmax_loss":
             mean = ops.sampled_softmax_loss(hidden, items, None, targets, torch.arange(ITEMS))
         elif loss == "softmax_loss":
             mean = ops.softmax_loss(hidden, items, None, targets)
         else:
-            mean = ops.softmax_loss(hidden, items, None, targets, reduction="none").sum() / (3 * times)
+            mean = ops.softmax_loss(hidden, items, None, targets, reduction="none").sum() / (
+                3 * times
+            )
         dhidden, ditems = torch.autograd.grad(mean, (hidden, items))
         return [mean.detach(), dhidden.view(times, 4).sum(0), ditems]
 
@@ -169,6 +190,9 @@ def test_ten_million_items_have_their_loss(ten_million, sampled):
     expected = p[:, 1:] @ c[rows].double() + q[:, None] * c[targets[:2]].double()
     torch.testing.assert_close(dhidden[:2].double(), expected, rtol=1e-4, atol=1e-6)
     assert not dhidden[2].any()
-    # The column sums of the table's gradient, in which every row takes part; and the targets', where it is largest.
-    torch.testing.assert_close(ditems.sum(0, dtype=torch.float64), torch.zeros(4, dtype=torch.float64), rtol=0, atol=1e-5)
+    # The column sums of the table's gradient, in which every row takes part; and the targets',
+    # where it is largest.
+    torch.testing.assert_close(
+        ditems.sum(0, dtype=torch.float64), torch.zeros(4, dtype=torch.float64), rtol=0, atol=1e-5
+    )
     torch.testing.assert_close(ditems[targets[:2]].double(), q[:, None] * h, rtol=1e-4, atol=1e-6)

@@ -56,11 +56,15 @@ def test_a_frozen_table_gets_no_gradient():
 @pytest.mark.parametrize("target", [-1, 7, -101])
 def test_a_target_that_is_no_row_is_refused(target):
     hidden, items, bias = tensors(2, 7, 3)
-    with pytest.raises(ValueError, match=f"targets must be rows of items, 0 to 6, or -100; got {target}"):
+    with pytest.raises(
+        ValueError, match=f"targets must be rows of items, 0 to 6, or -100; got {target}"
+    ):
         ops.softmax_loss(hidden, items, bias, torch.tensor([3, target]))
 
 
 def test_an_unknown_reduction_is_refused():
     hidden, items, bias = tensors(2, 7, 3)
-    with pytest.raises(ValueError, match="reduction must be one of 'mean', 'sum', 'none', got 'average'"):
+    with pytest.raises(
+        ValueError, match="reduction must be one of 'mean', 'sum', 'none', got 'average'"
+    ):
         ops.softmax_loss(hidden, items, bias, torch.tensor([3, 4]), reduction="average")

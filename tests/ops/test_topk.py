@@ -8,10 +8,14 @@ from b4r_fast import ops, use_backend
 NAN, INF = torch.nan, torch.inf
 
 
-def brute_force(z: torch.Tensor, k: int, excluded: list[set[int]], allowed: list[set[int]]) -> tuple[list, list]:
+def brute_force(
+    z: torch.Tensor, k: int, excluded: list[set[int]], allowed: list[set[int]]
+) -> tuple[list, list]:
     scores, rows = [], []
     for i, row in enumerate(z.tolist()):
-        order = sorted((-score, j) for j, score in enumerate(row) if j not in excluded[i] and j in allowed[i])[:k]
+        order = sorted(
+            (-score, j) for j, score in enumerate(row) if j not in excluded[i] and j in allowed[i]
+        )[:k]
         missing = k - len(order)
         scores.append([-score for score, _ in order] + [-float("inf")] * missing)
         rows.append([j for _, j in order] + [-1] * missing)
@@ -20,7 +24,14 @@ def brute_force(z: torch.Tensor, k: int, excluded: list[set[int]], allowed: list
 
 # Small whole numbers make ties common and sums exact.
 @settings(deadline=None)
-@given(st.integers(0, 4), st.integers(1, 9), st.integers(1, 12), st.booleans(), st.booleans(), st.integers(0, 1000))
+@given(
+    st.integers(0, 4),
+    st.integers(1, 9),
+    st.integers(1, 12),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 1000),
+)
 def test_it_is_a_stable_sort_of_what_is_left(n, v, k, excludes, chooses, seed):
     torch.manual_seed(seed)
     hidden, items, bias = (torch.randint(-2, 3, shape).float() for shape in ((n, 3), (v, 3), (v,)))
@@ -42,11 +53,15 @@ def test_shared_candidates_serve_all_rows():
     hidden, items = torch.randn(3, 4), torch.randn(10, 4)
     shared = torch.tensor([7, 2, 5])
     private = ops.topk(hidden, items, None, 2, candidates=shared.expand(3, 3))
-    assert all(torch.equal(a, b) for a, b in zip(ops.topk(hidden, items, None, 2, candidates=shared), private))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(ops.topk(hidden, items, None, 2, candidates=shared), private)
+    )
 
 
-# Users: none, one and few (dot products), over a panel of 16, over chunks of 128.
-# d: below any vector, no multiple of one, the paper's, large. Items: none, one, over a block, and no multiple of any tile.
+# Users: none, one and few (dot products), over a panel of 16, over chunks of 128. d: below any
+# vector, no multiple of one, the paper's, large. Items: none, one, over a block, and no multiple of
+# any tile.
 @settings(deadline=None, max_examples=150)
 @given(
     st.sampled_from([0, 1, 3, 7, 16, 17, 300]),
@@ -59,7 +74,9 @@ def test_shared_candidates_serve_all_rows():
     st.booleans(),
     st.integers(0, 10**6),
 )
-def test_all_backends_choose_alike_whatever_is_left_out_and_whatever_is_not_a_number(n, v, d, k, excludes, chooses, biased, strange, seed):
+def test_all_backends_choose_alike_whatever_is_left_out_and_whatever_is_not_a_number(
+    n, v, d, k, excludes, chooses, biased, strange, seed
+):
     torch.manual_seed(seed)
     hidden, items, bias = (torch.randint(-2, 3, shape).float() for shape in ((n, d), (v, d), (v,)))
     if strange and v > 0:
@@ -68,7 +85,10 @@ def test_all_backends_choose_alike_whatever_is_left_out_and_whatever_is_not_a_nu
     exclude = None
     if excludes == "some" and v > 0:
         lengths = torch.randint(0, 2 * v, (n,))
-        exclude = (torch.randint(v, (int(lengths.sum()),)), torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]).int())
+        exclude = (
+            torch.randint(v, (int(lengths.sum()),)),
+            torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]).int(),
+        )
     elif excludes == "all":
         exclude = (torch.arange(v).repeat(n), (torch.arange(n + 1) * v).int())
     shapes = {"shared": (v,), "private": (n, v // 2), "none": (0,)}
@@ -76,7 +96,16 @@ def test_all_backends_choose_alike_whatever_is_left_out_and_whatever_is_not_a_nu
     results = []
     for backend in ("cpu", "reference"):
         with use_backend(backend):
-            results.append(ops.topk(hidden, items, bias if biased else None, k, exclude=exclude, candidates=candidates))
+            results.append(
+                ops.topk(
+                    hidden,
+                    items,
+                    bias if biased else None,
+                    k,
+                    exclude=exclude,
+                    candidates=candidates,
+                )
+            )
     for ours, theirs in zip(*results):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
 
@@ -148,8 +177,25 @@ def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         ops.topk(hidden, items, None, 0)
     with pytest.raises(ValueError, match="exclude must be rows of items, 0 to 9; got 10"):
-        ops.topk(hidden, items, None, 2, exclude=(torch.tensor([10]), torch.tensor([0, 1, 1, 1], dtype=torch.int32)))
-    with pytest.raises(ValueError, match="exclude offsets must begin with 0 and end with the number of elements, 1; got 0 and 2"):
-        ops.topk(hidden, items, None, 2, exclude=(torch.tensor([1]), torch.tensor([0, 1, 1, 2], dtype=torch.int32)))
+        ops.topk(
+            hidden,
+            items,
+            None,
+            2,
+            exclude=(torch.tensor([10]), torch.tensor([0, 1, 1, 1], dtype=torch.int32)),
+        )
+    with pytest.raises(
+        ValueError,
+        match=(
+            "exclude offsets must begin with 0 and end with the number of elements, 1; got 0 and 2"
+        ),
+    ):
+        ops.topk(
+            hidden,
+            items,
+            None,
+            2,
+            exclude=(torch.tensor([1]), torch.tensor([0, 1, 1, 2], dtype=torch.int32)),
+        )
     with pytest.raises(ValueError, match="candidates must be rows of items"):
         ops.topk(hidden, items, None, 2, candidates=torch.tensor([-1]))

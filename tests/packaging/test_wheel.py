@@ -1,4 +1,6 @@
-"""The source distribution holds what builds the wheel; the wheel holds what runs, and says what is missing where it is not whole."""
+"""The source distribution holds what builds the wheel; the wheel holds what runs, and says what is
+missing where it is not whole.
+"""
 
 import os
 import shutil
@@ -28,13 +30,17 @@ assert model.recommend([[1, 2, 3]], k=3).ids.shape == (1, 3)
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Built from the source distribution that is built from this checkout, as `python -m build` does.
+    """Built from the source distribution that is built from this checkout, as `python -m build`
+    does.
 
     To take less long for one GPU, and not optimised.
     """
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT]
-    environment = os.environ | {"B4R_FAST_CUDA_ARCHS": "80", "CMAKE_ARGS": "-DCMAKE_BUILD_TYPE=Debug"}
+    environment = os.environ | {
+        "B4R_FAST_CUDA_ARCHS": "80",
+        "CMAKE_ARGS": "-DCMAKE_BUILD_TYPE=Debug",
+    }
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = folder.glob("*.whl")
@@ -52,7 +58,9 @@ def site(wheel, tmp_path) -> Path:
 def run(program: str, site: Path, *options: str) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(site)}
     command = [sys.executable, *options, "-c", program]
-    return subprocess.run(command, cwd=site.parent, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, cwd=site.parent, env=environment, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_the_wheel_runs(site):
@@ -84,29 +92,63 @@ def test_without_torch_the_import_says_what_to_install(site):
 
 def test_a_build_without_a_compiler_says_what_to_install(tmp_path):
     environment = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
-    command = [sys.executable, "setup.py", "-q", "build_ext", "--build-temp", tmp_path, "--build-lib", tmp_path]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    command = [
+        sys.executable,
+        "setup.py",
+        "-q",
+        "build_ext",
+        "--build-temp",
+        tmp_path,
+        "--build-lib",
+        tmp_path,
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode != 0
-    assert "error: b4r_fast needs a C++17 compiler to build; install it with `apt install g++`" in done.stderr
+    assert (
+        "error: b4r_fast needs a C++17 compiler to build; install it with `apt install g++`"
+        in done.stderr
+    )
 
 
 def build_with(cuda: str, folder: Path) -> subprocess.CompletedProcess:
     """The modules, where there are a compiler and CMake, but no nvcc."""
     for tool, found in (
         ("c++", shutil.which("c++")),
-        ("cmake", shutil.which("cmake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")),
+        (
+            "cmake",
+            shutil.which("cmake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
+        ),
     ):
         (folder / tool).symlink_to(found)
     environment = {"PATH": str(folder), "HOME": str(folder), "B4R_FAST_CUDA": cuda}
-    command = [sys.executable, "setup.py", "-q", "build_ext", "--build-temp", folder, "--build-lib", folder]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    command = [
+        sys.executable,
+        "setup.py",
+        "-q",
+        "build_ext",
+        "--build-temp",
+        folder,
+        "--build-lib",
+        folder,
+    ]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_cuda_that_is_asked_for_without_nvcc_says_what_to_install(tmp_path):
     done = build_with("on", tmp_path)
     assert done.returncode != 0
-    assert "error: b4r_fast needs nvcc with B4R_FAST_CUDA=ON to build; install it with developer.nvidia.com/cuda-downloads" in done.stderr
+    assert (
+        "error: b4r_fast needs nvcc with B4R_FAST_CUDA=ON to build; install it with"
+        " developer.nvidia.com/cuda-downloads" in done.stderr
+    )
 
 
 def test_a_wrong_choice_of_cuda_is_refused(tmp_path):
-    assert "error: B4R_FAST_CUDA must be AUTO, ON or OFF, got YES" in build_with("yes", tmp_path).stderr
+    assert (
+        "error: B4R_FAST_CUDA must be AUTO, ON or OFF, got YES"
+        in build_with("yes", tmp_path).stderr
+    )

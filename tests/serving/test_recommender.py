@@ -75,7 +75,9 @@ def test_a_history_of_unknown_items_alone_is_an_empty_one(recommender):
 
 def test_users_beyond_one_batch_get_what_they_would_get_alone(recommender):
     generator = np.random.default_rng(0)
-    histories = [[f"i{item}" for item in generator.choice(30, 5, replace=False)] for _ in range(300)]
+    histories = [
+        [f"i{item}" for item in generator.choice(30, 5, replace=False)] for _ in range(300)
+    ]
     together = list(recommender.recommend(histories, k=3))
     assert len(together) == 300
     for place in (0, 255, 256, 299):
@@ -85,7 +87,9 @@ def test_users_beyond_one_batch_get_what_they_would_get_alone(recommender):
 
 def test_the_history_of_a_known_user_is_read_from_the_prepared_data(recommender, data):
     prepared = PreparedData.open(data)
-    expected = prepared.item_ids.to_raw(prepared.sequences[prepared.user_ids.to_internal(["u7"])[0]])
+    expected = prepared.item_ids.to_raw(
+        prepared.sequences[prepared.user_ids.to_internal(["u7"])[0]]
+    )
     assert recommender.history_of("u7") == expected
 
 
@@ -105,7 +109,9 @@ def test_k_below_one_is_refused(recommender, k):
         list(recommender.recommend([["i1"]], k=k))
 
 
-def test_a_run_folder_serves_from_elsewhere_without_the_prepared_data(run, data, tmp_path, recommender):
+def test_a_run_folder_serves_from_elsewhere_without_the_prepared_data(
+    run, data, tmp_path, recommender
+):
     moved = shutil.copytree(run, tmp_path / "moved")
     away = data.with_name("away")
     data.rename(away)
@@ -122,7 +128,9 @@ def test_a_folder_that_is_no_run_says_what_makes_one(tmp_path):
         Recommender(tmp_path)
 
 
-@pytest.mark.parametrize("size", [0, 7, 200])  # nothing, within the length of the header, within the tensors
+@pytest.mark.parametrize(
+    "size", [0, 7, 200]
+)  # nothing, within the length of the header, within the tensors
 def test_truncated_weights_are_named_in_one_line(run, tmp_path, size):
     copy = shutil.copytree(run, tmp_path / "copy")
     path = copy / "model.safetensors"

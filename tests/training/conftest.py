@@ -1,4 +1,6 @@
-"""It imports the package in its fixtures alone: tests/conftest.py settles first what kernels run on."""
+"""It imports the package in its fixtures alone: tests/conftest.py settles first what kernels run
+on.
+"""
 
 import pytest
 

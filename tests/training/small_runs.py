@@ -1,4 +1,6 @@
-"""A small data set and settings whose runs take about a second; shared by the tests of training, serving and the command line."""
+"""A small data set and settings whose runs take about a second; shared by the tests of training,
+serving and the command line.
+"""
 
 from pathlib import Path
 
@@ -9,10 +11,19 @@ from rich.console import Console
 from b4r_fast.data import prepare
 from b4r_fast.training import RunFile, TrainSettings
 
-# 40 users in batches of 8: 5 steps an epoch. With this patience early stopping ends the run before its last epoch.
+# 40 users in batches of 8: 5 steps an epoch. With this patience early stopping ends the run before
+# its last epoch.
 STEPS, EPOCHS = 5, 10
 SETTINGS = TrainSettings(
-    max_length=20, hidden_size=8, num_heads=2, num_layers=1, batch_size=8, epochs=EPOCHS, warmup_steps=5, patience=2, learning_rate=2e-3
+    max_length=20,
+    hidden_size=8,
+    num_heads=2,
+    num_layers=1,
+    batch_size=8,
+    epochs=EPOCHS,
+    warmup_steps=5,
+    patience=2,
+    learning_rate=2e-3,
 )
 
 
@@ -21,7 +32,12 @@ def prepare_small_data(folder: Path) -> Path:
     generator = np.random.default_rng(0)
     rows = ["user\titem\ttime"]
     for user in range(40):
-        rows += [f"u{user}\ti{item}\t{time}" for time, item in enumerate(generator.choice(30, generator.integers(3, 20), replace=False))]
+        rows += [
+            f"u{user}\ti{item}\t{time}"
+            for time, item in enumerate(
+                generator.choice(30, generator.integers(3, 20), replace=False)
+            )
+        ]
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.tsv"
     log.write_text("\n".join(rows) + "\n")

@@ -15,7 +15,9 @@ from .small_runs import train_small
 
 
 def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 @pytest.fixture
@@ -75,7 +77,13 @@ def test_a_full_disk_leaves_the_previous_checkpoint_and_nothing_half_written(mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", write_some_and_fail)
-    with pytest.raises(InputError, match=r"cannot write .*last\.ckpt: No space left on device; the previous last\.ckpt is untouched"):
+    with pytest.raises(
+        InputError,
+        match=(
+            r"cannot write .*last\.ckpt: No space left on device; the previous last\.ckpt is"
+            r" untouched"
+        ),
+    ):
         AtomicCheckpointIO().save_checkpoint({"state_dict": {}, "loops": {}, "epoch": 2}, path)
     assert read_checkpoint(path)["epoch"] == 1
     assert list(tmp_path.iterdir()) == [path]

@@ -77,7 +77,9 @@ def test_a_killed_run_resumes_bit_for_bit(step, every, monkeypatch, tmp_path, da
 @pytest.mark.parametrize("step", [4, STEPS + 1, 2 * STEPS + 2])
 def test_a_run_with_batches_cut_by_tokens_resumes_bit_for_bit(step, monkeypatch, tmp_path, data):
     """There the number of batches differs from epoch to epoch."""
-    settings = dataclasses.replace(SETTINGS, batch_size=None, max_tokens=80, epochs=3, patience=None)
+    settings = dataclasses.replace(
+        SETTINGS, batch_size=None, max_tokens=80, epochs=3, patience=None
+    )
     train_small(tmp_path / "whole", data, settings)
     kill_at(step, monkeypatch, tmp_path / "run", data, settings, checkpoint_every=3)
     train(tmp_path / "run", None, console=Console(quiet=True))
@@ -114,10 +116,29 @@ def command(*arguments):
 
 def start_training(data, run, epochs):
     """The command in a process of its own, as soon as it has written its first checkpoint."""
-    options = dict(zip(("--max-length", "--hidden-size", "--num-layers", "--batch-size"), ("20", "16", "1", "8")))
+    options = dict(
+        zip(
+            ("--max-length", "--hidden-size", "--num-layers", "--batch-size"),
+            ("20", "16", "1", "8"),
+        )
+    )
     extra = [word for option in options.items() for word in option]
     process = subprocess.Popen(
-        command("train", data, "--out", run, "--epochs", epochs, "--patience", 0, "--threads", 1, "--checkpoint-every", 2, *extra),
+        command(
+            "train",
+            data,
+            "--out",
+            run,
+            "--epochs",
+            epochs,
+            "--patience",
+            0,
+            "--threads",
+            1,
+            "--checkpoint-every",
+            2,
+            *extra,
+        ),
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"COLUMNS": "200"},
@@ -142,11 +163,18 @@ def test_a_process_killed_at_a_random_moment_resumes_bit_for_bit(data, tmp_path,
     process.kill()
     assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
     assert last_checkpoint(run)["global_step"] < 12 * STEPS
-    subprocess.run(command("train", data, "--out", run, "--resume"), check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        command("train", data, "--out", run, "--resume"),
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
     assert_same_bits(run, uninterrupted)
 
 
-def test_ctrl_c_writes_a_checkpoint_says_how_to_go_on_and_loses_nothing(data, tmp_path, uninterrupted):
+def test_ctrl_c_writes_a_checkpoint_says_how_to_go_on_and_loses_nothing(
+    data, tmp_path, uninterrupted
+):
     run = tmp_path / "run"
     process = start_training(data, run, epochs=12)
     process.send_signal(signal.SIGINT)
@@ -154,13 +182,20 @@ def test_ctrl_c_writes_a_checkpoint_says_how_to_go_on_and_loses_nothing(data, tm
     assert process.returncode == 130, output
     assert "Traceback" not in output
     assert f"b4r-fast train {data} --out {run} --resume" in output
-    subprocess.run(command("train", data, "--out", run, "--resume"), check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        command("train", data, "--out", run, "--resume"),
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
     assert_same_bits(run, uninterrupted)
 
 
 def test_a_run_with_sparse_gradients_resumes_as_well(data, tmp_path, monkeypatch):
     """Moments of rows that no step named yet belong to the checkpoint too."""
-    settings = dataclasses.replace(SETTINGS, loss="sampled", num_negatives=5, sparse_gradients=True, epochs=2)
+    settings = dataclasses.replace(
+        SETTINGS, loss="sampled", num_negatives=5, sparse_gradients=True, epochs=2
+    )
     train_small(tmp_path / "whole", data, settings)
     kill_at(STEPS + 2, monkeypatch, tmp_path / "killed", data, settings, checkpoint_every=1)
     train(tmp_path / "killed", None, console=Console(quiet=True))

@@ -10,12 +10,43 @@ from .small_runs import run_file
 
 # Sun et al. 2019, section 4.3, and the authors' configuration files.
 PAPER = {
-    "paper-ml-1m": {"max_length": 200, "mask_prob": 0.2, "hidden_size": 64, "hidden_dropout": 0.2, "window_stride": 100},
-    "paper-ml-20m": {"max_length": 200, "mask_prob": 0.2, "hidden_size": 64, "hidden_dropout": 0.1, "window_stride": 100},
-    "paper-beauty": {"max_length": 50, "mask_prob": 0.6, "hidden_size": 64, "hidden_dropout": 0.5, "window_stride": 5},
-    "paper-steam": {"max_length": 50, "mask_prob": 0.4, "hidden_size": 256, "hidden_dropout": 0.2, "window_stride": 25},
+    "paper-ml-1m": {
+        "max_length": 200,
+        "mask_prob": 0.2,
+        "hidden_size": 64,
+        "hidden_dropout": 0.2,
+        "window_stride": 100,
+    },
+    "paper-ml-20m": {
+        "max_length": 200,
+        "mask_prob": 0.2,
+        "hidden_size": 64,
+        "hidden_dropout": 0.1,
+        "window_stride": 100,
+    },
+    "paper-beauty": {
+        "max_length": 50,
+        "mask_prob": 0.6,
+        "hidden_size": 64,
+        "hidden_dropout": 0.5,
+        "window_stride": 5,
+    },
+    "paper-steam": {
+        "max_length": 50,
+        "mask_prob": 0.4,
+        "hidden_size": 256,
+        "hidden_dropout": 0.2,
+        "window_stride": 25,
+    },
 }
-PAPER_SHARED = {"learning_rate": 1e-4, "weight_decay": 0.01, "batch_size": 256, "clip": 5.0, "num_layers": 2, "warmup_steps": 100}
+PAPER_SHARED = {
+    "learning_rate": 1e-4,
+    "weight_decay": 0.01,
+    "batch_size": 256,
+    "clip": 5.0,
+    "num_layers": 2,
+    "warmup_steps": 100,
+}
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -32,7 +63,14 @@ def test_every_preset_makes_a_model_with_heads_of_32(name):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("epochs", 0), ("batch_size", 0), ("patience", 0), ("learning_rate", -1.0), ("mask_prob", 1.5), ("last_only", -0.1)],
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("patience", 0),
+        ("learning_rate", -1.0),
+        ("mask_prob", 1.5),
+        ("last_only", -0.1),
+    ],
 )
 def test_a_setting_out_of_range_is_named(field, value):
     with pytest.raises(InputError, match=f"`{field}` must"):
@@ -50,7 +88,16 @@ def test_run_json_reads_back_what_was_written(tmp_path):
     assert RunFile.read(tmp_path) == file
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", json.dumps({"data": "x", "preset": "fast", "threads": 1, "settings": {"lr": 1}})])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        json.dumps({"data": "x", "preset": "fast", "threads": 1, "settings": {"lr": 1}}),
+    ],
+)
 def test_a_run_json_of_something_else_is_named_in_one_line(content, tmp_path):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(InputError, match=r"run\.json") as error:

@@ -49,7 +49,9 @@ def test_logs_for_csv_and_tensorboard_and_a_picture_are_written(whole_run):
 
 def test_each_epoch_is_reported_with_loss_validation_and_speed(tmp_path, data, capsys):
     console = Console(stderr=True, width=200)
-    train(tmp_path / "run", run_file(data, dataclasses.replace(SETTINGS, epochs=2)), console=console)
+    train(
+        tmp_path / "run", run_file(data, dataclasses.replace(SETTINGS, epochs=2)), console=console
+    )
     error = capsys.readouterr().err
     lines = [line for line in error.splitlines() if line.strip()]
     assert len(lines) == 2, error  # and nothing of Lightning's
@@ -58,7 +60,9 @@ def test_each_epoch_is_reported_with_loss_validation_and_speed(tmp_path, data, c
 
 
 def test_a_sampled_loss_by_popularity_trains(tmp_path, data):
-    settings = dataclasses.replace(SETTINGS, loss="sampled", sampler="popularity", num_negatives=10, epochs=1)
+    settings = dataclasses.replace(
+        SETTINGS, loss="sampled", sampler="popularity", num_negatives=10, epochs=1
+    )
     train_small(tmp_path / "run", data, settings)
     counts = load_file(tmp_path / "run" / "model.safetensors")["item_counts"]
     expected = leave_one_out(PreparedData.open(data).sequences).train.counts()[1:]
@@ -67,15 +71,23 @@ def test_a_sampled_loss_by_popularity_trains(tmp_path, data):
 
 def cloze_module(data, settings, total_steps=100):
     split = leave_one_out(PreparedData.open(data).sequences)
-    return ClozeModule(BERT4Rec(settings.model_config(split.sequences.num_items)), split, settings, total_steps)
+    return ClozeModule(
+        BERT4Rec(settings.model_config(split.sequences.num_items)), split, settings, total_steps
+    )
 
 
 def test_weight_decay_spares_norms_and_biases(data):
     module = cloze_module(data, SETTINGS)
     optimizer = module.configure_optimizers()["optimizer"]
-    decay = {id(parameter): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
+    decay = {
+        id(parameter): group["weight_decay"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
     for name, parameter in module.model.named_parameters():
-        assert decay[id(parameter)] == (0.0 if "norm" in name or name.endswith("bias") else SETTINGS.weight_decay), name
+        assert decay[id(parameter)] == (
+            0.0 if "norm" in name or name.endswith("bias") else SETTINGS.weight_decay
+        ), name
 
 
 def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_zero(data):
@@ -89,6 +101,10 @@ def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_zero(data):
 
 
 def test_training_lowers_the_loss(tmp_path, data):
-    train_small(tmp_path / "run", data, dataclasses.replace(SETTINGS, learning_rate=2e-2, epochs=15, patience=None))
+    train_small(
+        tmp_path / "run",
+        data,
+        dataclasses.replace(SETTINGS, learning_rate=2e-2, epochs=15, patience=None),
+    )
     loss, _ = read_metrics(tmp_path / "run")
     assert loss[-5:, 1].mean() < loss[:5, 1].mean() - 0.1

@@ -1,4 +1,6 @@
-"""Every configuration of the product kernels that the table of tiles can choose, by the launch sites that choose it."""
+"""Every configuration of the product kernels that the table of tiles can choose, by the launch
+sites that choose it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,13 @@ from b4r_fast.backends.triton import (
 )
 
 # Of each choice the one with most to do comes first.
-LENGTHS = (129, 65, 33, 17, 16)  # of sequences: a backward that holds them whole has 16 to 1 blocks of rows
+LENGTHS = (
+    129,
+    65,
+    33,
+    17,
+    16,
+)  # of sequences: a backward that holds them whole has 16 to 1 blocks of rows
 LONG = (257,)
 T = 150
 GELUS = ("none", "tanh")
@@ -38,9 +46,13 @@ class Product(NamedTuple):
     launch: Callable[[int, torch.dtype], None]  # all its forms, for operands of so many columns
 
     def columns(self, key: str, dtype: torch.dtype) -> Iterator[int]:
-        """Of every block of columns that the table has a tile for: all of them, and one less, a number that nothing divides."""
+        """Of every block of columns that the table has a tile for: all of them, and one less, a
+        number that nothing divides.
+        """
         for block in (16, 32, 64, 128, 256):
-            yield from (d for d in (block, block - 1) if block <= self.most and tiles.fits(key, d, dtype))
+            yield from (
+                d for d in (block, block - 1) if block <= self.most and tiles.fits(key, d, dtype)
+            )
 
 
 def _like(d: int, size: int) -> int:
@@ -49,7 +61,9 @@ def _like(d: int, size: int) -> int:
 
 
 def _forms(dtype: torch.dtype, *choices: Sequence) -> list[tuple]:
-    """Every combination; in fp16, whose tiles are bf16's, the one with most to do and that with least."""
+    """Every combination; in fp16, whose tiles are bf16's, the one with most to do and that with
+    least.
+    """
     forms = list(product(*choices))
     return [forms[0], forms[-1]] if dtype == torch.float16 else forms
 
@@ -62,8 +76,14 @@ def _attend(d: int, dtype: torch.dtype) -> None:
 
 def _attend_back(d: int, dtype: torch.dtype, lengths: tuple[int, ...]) -> None:
     for n, dropout_p in _forms(dtype, lengths, DROPOUTS):
-        q, lse, cu_seqlens = torch.empty(n, 2, d, dtype=dtype), torch.empty(2, n), torch.tensor([0, n], dtype=torch.int32)
-        attention.attention_backward(q, q, q, q, q, lse, cu_seqlens, cu_seqlens, n, n, 0.1, dropout_p, torch.tensor(1))
+        q, lse, cu_seqlens = (
+            torch.empty(n, 2, d, dtype=dtype),
+            torch.empty(2, n),
+            torch.tensor([0, n], dtype=torch.int32),
+        )
+        attention.attention_backward(
+            q, q, q, q, q, lse, cu_seqlens, cu_seqlens, n, n, 0.1, dropout_p, torch.tensor(1)
+        )
 
 
 def _network(d: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
@@ -86,29 +106,51 @@ def _feed_back(d: int, dtype: torch.dtype) -> None:
 def _feed_and_add(d: int, dtype: torch.dtype) -> None:
     *network, b2 = _network(d, dtype)
     for approximate, dropout_p in _forms(dtype, GELUS, DROPOUTS):
-        residual_ffn_layer_norm.residual_ffn_layer_norm(*network, b2, b2, b2, 1e-12, approximate, dropout_p, torch.tensor(1))
+        residual_ffn_layer_norm.residual_ffn_layer_norm(
+            *network, b2, b2, b2, 1e-12, approximate, dropout_p, torch.tensor(1)
+        )
 
 
 def _feed_and_add_back(d: int, dtype: torch.dtype) -> None:
     (x, w1, b1, w2, b2), row = _network(d, dtype), torch.empty(T)
     for approximate, dropout_p in _forms(dtype, GELUS, DROPOUTS):
-        residual_ffn_layer_norm.residual_ffn_layer_norm_backward(x, x, w1, b1, w2, x, b2, row, row, approximate, dropout_p, torch.tensor(1))
+        residual_ffn_layer_norm.residual_ffn_layer_norm_backward(
+            x, x, w1, b1, w2, x, b2, row, row, approximate, dropout_p, torch.tensor(1)
+        )
 
 
 def _norm_of_product(d: int, dtype: torch.dtype) -> None:
-    x, w, vector, seed = torch.empty(T, d, dtype=dtype), torch.empty(d, d, dtype=dtype), torch.empty(d, dtype=dtype), torch.tensor(1)
+    x, w, vector, seed = (
+        torch.empty(T, d, dtype=dtype),
+        torch.empty(d, d, dtype=dtype),
+        torch.empty(d, dtype=dtype),
+        torch.tensor(1),
+    )
     for dropout_p in DROPOUTS:
-        residual_linear_layer_norm.residual_linear_layer_norm(x, w, vector, x, vector, vector, 1e-12, dropout_p, seed)
+        residual_linear_layer_norm.residual_linear_layer_norm(
+            x, w, vector, x, vector, vector, 1e-12, dropout_p, seed
+        )
     for approximate in GELUS:
-        linear_gelu_layer_norm.linear_gelu_layer_norm(x, w, vector, vector, vector, 1e-12, approximate)
+        linear_gelu_layer_norm.linear_gelu_layer_norm(
+            x, w, vector, vector, vector, 1e-12, approximate
+        )
 
 
 def _norm_of_product_back(d: int, dtype: torch.dtype) -> None:
-    x, w, vector, row = torch.empty(T, d, dtype=dtype), torch.empty(d, d, dtype=dtype), torch.empty(d, dtype=dtype), torch.empty(T)
+    x, w, vector, row = (
+        torch.empty(T, d, dtype=dtype),
+        torch.empty(d, d, dtype=dtype),
+        torch.empty(d, dtype=dtype),
+        torch.empty(T),
+    )
     for dropout_p in DROPOUTS:
-        residual_linear_layer_norm.residual_linear_layer_norm_backward(x, x, w, x, x, vector, row, row, dropout_p, torch.tensor(1))
+        residual_linear_layer_norm.residual_linear_layer_norm_backward(
+            x, x, w, x, x, vector, row, row, dropout_p, torch.tensor(1)
+        )
     for approximate in GELUS:
-        linear_gelu_layer_norm.linear_gelu_layer_norm_backward(x, x, w, x, vector, row, row, approximate)
+        linear_gelu_layer_norm.linear_gelu_layer_norm_backward(
+            x, x, w, x, vector, row, row, approximate
+        )
 
 
 def _project_back(d: int, dtype: torch.dtype) -> None:
@@ -121,7 +163,12 @@ def _scored(d: int, dtype: torch.dtype, has_bias: bool = True) -> tuple:
     """hidden, items, bias or None, targets."""
     v = _like(d, 512)
     bias = torch.empty(v, dtype=dtype) if has_bias else None
-    return torch.empty(T, d, dtype=dtype), torch.empty(v, d, dtype=dtype), bias, torch.zeros(T, dtype=torch.int64)
+    return (
+        torch.empty(T, d, dtype=dtype),
+        torch.empty(v, d, dtype=dtype),
+        bias,
+        torch.zeros(T, dtype=torch.int64),
+    )
 
 
 def _loss(d: int, dtype: torch.dtype) -> None:
@@ -154,8 +201,14 @@ def _topk(d: int, dtype: torch.dtype) -> None:
 
 PRODUCTS = {
     "attention forward": Product(("_forward_kernel",), 128, _attend),
-    "attention whole": Product(("_backward_whole_kernel",), 128, lambda d, dtype: _attend_back(d, dtype, LENGTHS)),
-    "attention tiled": Product(("_backward_keys_kernel", "_backward_rows_kernel"), 128, lambda d, dtype: _attend_back(d, dtype, LONG)),
+    "attention whole": Product(
+        ("_backward_whole_kernel",), 128, lambda d, dtype: _attend_back(d, dtype, LENGTHS)
+    ),
+    "attention tiled": Product(
+        ("_backward_keys_kernel", "_backward_rows_kernel"),
+        128,
+        lambda d, dtype: _attend_back(d, dtype, LONG),
+    ),
     "gelu_ffn forward": Product(("_forward_kernel",), 128, _feed),
     "gelu_ffn dx": Product(("_dx_kernel",), 128, _feed_back),
     "gelu_ffn weights": Product(("_dweight_kernel",), 128, _feed_back),

@@ -1,9 +1,12 @@
-"""What the CUDA kernels need of a GPU, read from the module that is built here and from what is launched.
+"""What the CUDA kernels need of a GPU, read from the module that is built here and from what is
+launched.
 
-    python -m tests.without_a_gpu.cuda_resources     # prints one JSON object a kernel and architecture
+    python -m tests.without_a_gpu.cuda_resources     # prints one JSON object a kernel and
+                                                     architecture
 
-Registers, spills and tensor-core instructions are what nvcc made. Shared memory, which a launch asks for, is taken from the launches of the
-kernels as they are compiled for the CPU (tests/cuda_on_cpu), noted and not run: at the shape of ML-1M, and at the largest that they take.
+Registers, spills and tensor-core instructions are what nvcc made. Shared memory, which a launch
+asks for, is taken from the launches of the kernels as they are compiled for the CPU
+(tests/cuda_on_cpu), noted and not run: at the shape of ML-1M, and at the largest that they take.
 """
 
 from __future__ import annotations
@@ -45,26 +48,36 @@ def short_name(demangled: str) -> str:
         if character == "(" and depth == 0:
             end = i
             break
-    return re.sub(r"b4r::cuda::|\(anonymous namespace\)::|_GLOBAL__N__\w+::", "", rest[:end]).replace("> >", ">>")
+    return re.sub(
+        r"b4r::cuda::|\(anonymous namespace\)::|_GLOBAL__N__\w+::", "", rest[:end]
+    ).replace("> >", ">>")
 
 
 @cache
 def _demangled(name: str) -> str:
-    return subprocess.run(["c++filt", name], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["c++filt", name], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _cuobjdump(*options: str) -> str:
     import triton
 
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    return subprocess.run([tool, *options, module()], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [tool, *options, module()], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def compiled() -> list[dict]:
-    """Every kernel for every architecture: registers a thread, bytes that it spills or keeps in memory, tensor-core instructions."""
+    """Every kernel for every architecture: registers a thread, bytes that it spills or keeps in
+    memory, tensor-core instructions.
+    """
     kernels: dict[tuple[str, str], dict] = {}
     arch = ""
-    usage = re.compile(r"arch = (\w+)|Function (\w+):\n\s+REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)")
+    usage = re.compile(
+        r"arch = (\w+)|Function (\w+):\n\s+REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)"
+    )
     for found in usage.finditer(_cuobjdump("--dump-resource-usage")):
         arch = found[1] or arch
         if found[2]:
@@ -84,12 +97,16 @@ def compiled() -> list[dict]:
         arch = mark[1] or arch
         if mark[2]:
             body = sass[mark.end() : following.start() if following else len(sass)]
-            kernels[mark[2], arch]["tensor_core"] = len(re.findall(r"\b(?:HMMA|HGMMA|UTCHMMA)", body))
+            kernels[mark[2], arch]["tensor_core"] = len(
+                re.findall(r"\b(?:HMMA|HGMMA|UTCHMMA)", body)
+            )
     return list(kernels.values())
 
 
 def noted(calls: Callable[[], None]) -> dict[str, dict]:
-    """The kernels that some calls launch: threads of a block, and the most bytes of shared memory."""
+    """The kernels that some calls launch: threads of a block, and the most bytes of
+    shared memory.
+    """
     file = build()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "launches"
@@ -102,11 +119,16 @@ def noted(calls: Callable[[], None]) -> dict[str, dict]:
     places = sorted({place for place, *_ in lines})
     # Two lines for each place, of which the first is the function.
     command = ["addr2line", "-f", "-C", "-e", file, *(hex(place) for place in places)]
-    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[::2]
+    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[
+        ::2
+    ]
     kernels: dict[str, dict] = {}
     for place, _, threads, shared in lines:
         name = short_name(names[places.index(place)])
-        kernels[name] = {"threads": threads, "shared": max(shared, kernels.get(name, {"shared": 0})["shared"])}
+        kernels[name] = {
+            "threads": threads,
+            "shared": max(shared, kernels.get(name, {"shared": 0})["shared"]),
+        }
     return kernels
 
 
@@ -117,13 +139,31 @@ def calls(d: int, k: int) -> None:
 
     rows, items, seed = 40, 3416, torch.tensor(1)
     with use_backend("cuda"):
-        ops.cloze_mask(torch.ones(10, dtype=torch.int64), torch.tensor([0, 10]).int(), mask_prob=0.2, mask_id=9, seed=seed)
-        for sampler, counts in (("uniform", None), ("log_uniform", None), ("popularity", torch.ones(items).long())):
+        ops.cloze_mask(
+            torch.ones(10, dtype=torch.int64),
+            torch.tensor([0, 10]).int(),
+            mask_prob=0.2,
+            mask_id=9,
+            seed=seed,
+        )
+        for sampler, counts in (
+            ("uniform", None),
+            ("log_uniform", None),
+            ("popularity", torch.ones(items).long()),
+        ):
             ops.sample_negatives(100, items, sampler=sampler, counts=counts, seed=seed)
         for dtype in DTYPES:
-            hidden, table = torch.randn(rows, d).to(dtype).requires_grad_(), torch.randn(items, d).to(dtype).requires_grad_()
-            targets, exclude = torch.arange(rows), (torch.arange(rows), torch.arange(rows + 1).int())
-            ops.sampled_softmax_loss(hidden, table, None, targets, targets.repeat(rows, 1)).backward()
+            hidden, table = (
+                torch.randn(rows, d).to(dtype).requires_grad_(),
+                torch.randn(items, d).to(dtype).requires_grad_(),
+            )
+            targets, exclude = (
+                torch.arange(rows),
+                (torch.arange(rows), torch.arange(rows + 1).int()),
+            )
+            ops.sampled_softmax_loss(
+                hidden, table, None, targets, targets.repeat(rows, 1)
+            ).backward()
             ops.topk(hidden, table, None, k, exclude=exclude)
             ops.topk(hidden, table, None, min(k, 10), exclude=exclude)
             ops.rank(hidden, table, None, targets, exclude=exclude)

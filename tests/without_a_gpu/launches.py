@@ -1,7 +1,9 @@
-"""What a training step launches on a GPU, found without one: the step runs on fake tensors, and nothing is computed.
+"""What a training step launches on a GPU, found without one: the step runs on fake tensors, and
+nothing is computed.
 
-Fake tensors have no values, so a step that reads one back from the device fails here, as it would fail in a CUDA graph. They are of the
-CPU: without CUDA torch's autograd knows no other device. Every op of ours runs as the Triton backend runs it.
+Fake tensors have no values, so a step that reads one back from the device fails here, as it would
+fail in a CUDA graph. They are of the CPU: without CUDA torch's autograd knows no other device.
+Every op of ours runs as the Triton backend runs it.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class Launches(TorchDispatchMode):
 def _kernels_noted(names: list[str]) -> Iterator[None]:
     kernels = type(rows._sum_partials_kernel)  # compiled or interpreted
     run = kernels.run
-    kernels.run = lambda self, *args, grid, warmup, **arguments: names.append(f"{self.fn.__module__.rpartition('.')[2]} {self.fn.__name__}")
+    kernels.run = lambda self, *args, grid, warmup, **arguments: names.append(
+        f"{self.fn.__module__.rpartition('.')[2]} {self.fn.__name__}"
+    )
     try:
         yield
     finally:
@@ -62,12 +66,19 @@ def _only_triton() -> Iterator[None]:
 
 
 def launches(build: Callable[[], Callable[[], None]], *, note_kernels: bool = True) -> list[str]:
-    """build: makes a step, on fake tensors. What its second run launches, as the first one sets an optimizer up.
+    """build: makes a step, on fake tensors. What its second run launches, as the first one sets an
+    optimizer up.
 
-    note_kernels: or else Triton's kernels are launched, as far as there is a driver, and only torch's operators are noted.
+    note_kernels: or else Triton's kernels are launched, as far as there is a driver, and only
+    torch's operators are noted.
     """
     mode = Launches()
-    with _only_triton(), FakeTensorMode(), _kernels_noted(mode.names) if note_kernels else nullcontext(), mode:
+    with (
+        _only_triton(),
+        FakeTensorMode(),
+        _kernels_noted(mode.names) if note_kernels else nullcontext(),
+        mode,
+    ):
         step = build()
         step()
         mode.names.clear()
@@ -76,7 +87,8 @@ def launches(build: Callable[[], Callable[[], None]], *, note_kernels: bool = Tr
 
 
 def training_step(dtype: torch.dtype) -> Callable[[], None]:
-    """A captured step of the paper's model at the shape of ML-1M: two layers, dropout, the whole softmax, AdamW with and without decay.
+    """A captured step of the paper's model at the shape of ML-1M: two layers, dropout, the whole
+    softmax, AdamW with and without decay.
 
     Of 256 users' last 200 items, 28,016 in the mean.
     """
@@ -85,7 +97,15 @@ def training_step(dtype: torch.dtype) -> Callable[[], None]:
     with patch.object(BERT4Rec, "reset_parameters"):  # which looks at the numbers that it draws
         model = BERT4Rec(BERT4RecConfig(num_items=3416, max_length=200))
     torch.set_default_dtype(before)
-    decayed, others = ([p for p in model.parameters() if (p.dim() > 1) == decays] for decays in (True, False))
+    decayed, others = (
+        [p for p in model.parameters() if (p.dim() > 1) == decays] for decays in (True, False)
+    )
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
-    step = CapturedStep(model, torch.optim.AdamW(groups, lr=1e-3, fused=True), tokens=28_016, sequences=256, mask_prob=0.2)
+    step = CapturedStep(
+        model,
+        torch.optim.AdamW(groups, lr=1e-3, fused=True),
+        tokens=28_016,
+        sequences=256,
+        mask_prob=0.2,
+    )
     return step._step

@@ -1,10 +1,12 @@
-"""Finds the largest block that compiles without a fault, for every product kernel, dtype and number of columns, and prints the table.
+"""Finds the largest block that compiles without a fault, for every product kernel, dtype and number
+of columns, and prints the table.
 
     python -m tests.without_a_gpu.screen NVIDIA "half, unaligned" > table.txt
     python -m tests.without_a_gpu.screen AMD single "linear backward" rank     # these kernels alone
 
-In b4r_fast/backends/triton/tiles.py the table is held to by test_triton_compiles.py; it needs screening again when a kernel changes.
-A block is tried in all its forms (configurations.py). What is aligned has 16 as a divisor of its sizes.
+In b4r_fast/backends/triton/tiles.py the table is held to by test_triton_compiles.py; it needs
+screening again when a kernel changes. A block is tried in all its forms (configurations.py). What
+is aligned has 16 as a divisor of its sizes.
 """
 
 from __future__ import annotations
@@ -14,11 +16,16 @@ from itertools import product
 
 from .compiler import DTYPES, choose, faults, install
 
-FAMILIES = {"NVIDIA": ("sm_80", "sm_90", "sm_100"), "H100": ("sm_90", "sm_100"), "RTX": ("sm_86", "sm_120"), "AMD": ("gfx942",)}
+FAMILIES = {
+    "NVIDIA": ("sm_80", "sm_90", "sm_100"),
+    "H100": ("sm_90", "sm_100"),
+    "RTX": ("sm_86", "sm_120"),
+    "AMD": ("gfx942",),
+}
 PRECISIONS = {"half": "bf16", "single": "fp32"}
 
-# Rows times items times columns of operands: above it fp32 products, whose operands are held in registers, spill on NVIDIA's targets, and
-# take minutes to compile.
+# Rows times items times columns of operands: above it fp32 products, whose operands are held in
+# registers, spill on NVIDIA's targets, and take minutes to compile.
 SINGLE_MOST = 1 << 18
 
 
@@ -33,16 +40,24 @@ def candidates(kernel: str) -> list[tuple[int, ...]]:
     if kernel == "topk":
         return [(16, columns, warps) for columns in (128, 64, 32, 16) for warps in (4, 8)]
     if kernel == "attention whole":
-        return [(rows, keys, warps) for rows in (64, 32, 16) for keys in (32, 16) for warps in (4, 8)]
+        return [
+            (rows, keys, warps) for rows in (64, 32, 16) for keys in (32, 16) for warps in (4, 8)
+        ]
     if kernel.startswith(("linear", "layer_norm")):
         return [(rows, 0, warps) for rows in (128, 64, 32, 16) for warps in (4, 8, 16)]
     sizes = [(rows, columns) for rows in (128, 64, 32, 16) for columns in (64, 32, 16)]
-    return [(*size, warps) for size in sorted(sizes, key=lambda s: (s[0] * s[1], s[0]), reverse=True) for warps in (4, 8, 16)]
+    return [
+        (*size, warps)
+        for size in sorted(sizes, key=lambda s: (s[0] * s[1], s[0]), reverse=True)
+        for warps in (4, 8, 16)
+    ]
 
 
 def with_registers(family: str, tiles: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """Each as ptxas likes it, and if that spills with all registers."""
-    return tiles if family == "AMD" else [(*tile, *more) for tile in tiles for more in ((), (True,))]
+    return (
+        tiles if family == "AMD" else [(*tile, *more) for tile in tiles for more in ((), (True,))]
+    )
 
 
 def blocks_of(most: int) -> dict[int, list[int]]:
@@ -68,7 +83,9 @@ def screen(family: str, form: str, chosen: list[str]) -> dict[str, dict[int, tup
     def fits(kernel: str, tile: tuple[int, ...], blocks: list[int]) -> bool:
         if precision == "single" and tile[0] * (tile[1] or blocks[-1]) * blocks[-1] > SINGLE_MOST:
             return False
-        tiles.TABLE = {name: {precision: {key: {1 << 20: tile} for key in PRODUCTS}} for name in FAMILIES}
+        tiles.TABLE = {
+            name: {precision: {key: {1 << 20: tile} for key in PRODUCTS}} for name in FAMILIES
+        }
         try:
             for block, target in product(blocks[::-1], FAMILIES[family]):
                 choose(target)
@@ -82,7 +99,10 @@ def screen(family: str, form: str, chosen: list[str]) -> dict[str, dict[int, tup
         wanted.clear()
         wanted.update(PRODUCTS[kernel].kernels)
         for key, blocks in blocks_of(PRODUCTS[kernel].most).items():
-            tile = next((t for t in with_registers(family, candidates(kernel)) if fits(kernel, t, blocks)), None)
+            tile = next(
+                (t for t in with_registers(family, candidates(kernel)) if fits(kernel, t, blocks)),
+                None,
+            )
             print(family, form, kernel, key, tile, file=sys.stderr, flush=True)
             if tile:
                 table.setdefault(kernel, {})[key] = tile

@@ -1,10 +1,12 @@
-"""A GPU that is not there: tensors of the CPU that say they are on a device "absent", for the tests marked gpu where torch finds none.
+"""A GPU that is not there: tensors of the CPU that say they are on a device "absent", for the tests
+marked gpu where torch finds none.
 
     pytest --on stand-in -m gpu
 
-Triton's kernels run in its interpreter, the CUDA ones as they are compiled for the CPU, everything else on the CPU, and what takes
-tensors of both devices raises as it does on a GPU.
-Sparse tensors, inference mode, torch.compile and opcheck are beyond it. In a process of its own: torch has one such device, and keeps it.
+Triton's kernels run in its interpreter, the CUDA ones as they are compiled for the CPU, everything
+else on the CPU, and what takes tensors of both devices raises as it does on a GPU. Sparse tensors,
+inference mode, torch.compile and opcheck are beyond it. In a process of its own: torch has one such
+device, and keeps it.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def _why_not() -> str | None:
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     return (
-        None if hasattr(backend_registration, "_setup_privateuseone_for_python_backend") else "torch is too old to have a device in Python"
+        None
+        if hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
+        else "torch is too old to have a device in Python"
     )
 
 
@@ -40,14 +44,27 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     """Python, with Triton's interpreter."""
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     checkout = Path(__file__).parents[2]
-    return subprocess.run([sys.executable, *arguments], env=environment, cwd=checkout, capture_output=True, text=True, timeout=250)
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
 
 
 class OnStandIn(torch.Tensor):
     @staticmethod
     def __new__(cls, held: torch.Tensor):
-        layout = {"strides": held.stride(), "storage_offset": held.storage_offset(), "dtype": held.dtype}
-        return torch.Tensor._make_wrapper_subclass(cls, held.shape, device=torch.device(NAME, 0), **layout)
+        layout = {
+            "strides": held.stride(),
+            "storage_offset": held.storage_offset(),
+            "dtype": held.dtype,
+        }
+        return torch.Tensor._make_wrapper_subclass(
+            cls, held.shape, device=torch.device(NAME, 0), **layout
+        )
 
     def __init__(self, held: torch.Tensor) -> None:
         self.held = held
@@ -88,7 +105,9 @@ def _dispatch(function, args, kwargs):
     moves = function.overloadpacket in (torch.ops.aten.copy_, torch.ops.aten._to_copy)
     strangers = [tuple(x.shape) for x in tensors if x.dim() and not isinstance(x, OnStandIn)]
     if here and strangers and not moves:
-        raise RuntimeError(f"{function} takes tensors on {NAME} and on the CPU, those of shapes {strangers}")
+        raise RuntimeError(
+            f"{function} takes tensors on {NAME} and on the CPU, those of shapes {strangers}"
+        )
     if (device := kwargs.get("device")) is not None:
         here = torch.device(device).type == NAME
     elif moves:
@@ -96,8 +115,12 @@ def _dispatch(function, args, kwargs):
     out = function(*tree_map(_held, args), **tree_map(_held, kwargs))
     if not here:
         return out
-    known = {id(x.held): x for x in tensors if isinstance(x, OnStandIn)}  # what was written in place comes back
-    return tree_map(lambda x: known.get(id(x), OnStandIn(x)) if isinstance(x, torch.Tensor) else x, out)
+    known = {
+        id(x.held): x for x in tensors if isinstance(x, OnStandIn)
+    }  # what was written in place comes back
+    return tree_map(
+        lambda x: known.get(id(x), OnStandIn(x)) if isinstance(x, torch.Tensor) else x, out
+    )
 
 
 def _implementation(function, tensor):
@@ -113,14 +136,18 @@ def install() -> None:
     from . import interpreter
 
     backend_registration._setup_privateuseone_for_python_backend(NAME)
-    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=NAME) moves what it has made on the CPU
+    torch._C._set_only_lift_cpu_tensors(
+        True
+    )  # torch.tensor(..., device=NAME) moves what it has made on the CPU
     as_tensor = torch.as_tensor  # which leaves on the CPU what it makes of numbers
-    torch.as_tensor = lambda data, dtype=None, device=None: as_tensor(data, dtype=dtype, device="cpu").to(
-        device or torch.get_default_device()
-    )
+    torch.as_tensor = lambda data, dtype=None, device=None: as_tensor(
+        data, dtype=dtype, device="cpu"
+    ).to(device or torch.get_default_device())
     reference.DEVICES = triton.DEVICES = cuda.DEVICES = (*triton.DEVICES, NAME)
     DEFAULT_ORDER[NAME] = DEFAULT_ORDER["cuda"]
     interpreter.install()
     call = interpreter.GridExecutor.__call__
-    interpreter.GridExecutor.__call__ = lambda self, *args, **kwargs: call(self, *map(_held, args), **tree_map(_held, kwargs))
+    interpreter.GridExecutor.__call__ = lambda self, *args, **kwargs: call(
+        self, *map(_held, args), **tree_map(_held, kwargs)
+    )
     StandIn().__enter__()

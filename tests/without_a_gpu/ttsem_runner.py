@@ -1,8 +1,10 @@
-"""Runs Triton's kernels through ttsem, which compiles each launch and executes what the compiler makes of it, on the CPU: --on ttsem.
+"""Runs Triton's kernels through ttsem, which compiles each launch and executes what the compiler
+makes of it, on the CPU: --on ttsem.
 
-It raises, at the kernel's line, for reads and writes outside an allocation, races between programs, two lanes that store different values
-to one place, and integers that overflow; and it rounds to halves and tf32 as GPUs do. It does not see masked lanes without a value, which
-it reads as 0, programs that store the same value to one place, atomics, nor uninitialised memory (poison it).
+It raises, at the kernel's line, for reads and writes outside an allocation, races between programs,
+two lanes that store different values to one place, and integers that overflow; and it rounds to
+halves and tf32 as GPUs do. It does not see masked lanes without a value, which it reads as 0,
+programs that store the same value to one place, atomics, nor uninitialised memory (poison it).
 """
 
 from __future__ import annotations
@@ -26,5 +28,7 @@ def open_session() -> Iterator[None]:
         from b4r_fast.backends import triton as backend
 
         backend.DEVICES = ("cpu",)
-        JITFunction.run = partialmethod(JITFunction.run, debug=True)  # or integers overflow silently
+        JITFunction.run = partialmethod(
+            JITFunction.run, debug=True
+        )  # or integers overflow silently
         yield

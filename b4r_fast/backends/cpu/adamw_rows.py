@@ -25,7 +25,9 @@ def adamw_rows(
     inputs = contiguous(rows, gradient)
     sizes = (rows.shape[0], table[:1].numel())
     tensors = addresses(table, exp_avg, exp_avg_sq, *inputs)
-    native.adamw_rows(*tensors, *sizes, lr, beta1, beta2, eps, weight_decay, step, torch.get_num_threads())
+    native.adamw_rows(
+        *tensors, *sizes, lr, beta1, beta2, eps, weight_decay, step, torch.get_num_threads()
+    )
 
 
 OPERATORS = (adamw_rows,)

@@ -19,7 +19,13 @@ def _places(*tensors: Tensor) -> list[int]:
 def _numbers(q: Tensor, packing: Packing) -> tuple:
     """What both kernels take at the end."""
     dropout = native_dropout(packing.dropout_p, packing.seed)
-    return (len(packing.cu_seqlens_q) - 1, *q.shape[1:], packing.scale, *dropout, torch.get_num_threads())
+    return (
+        len(packing.cu_seqlens_q) - 1,
+        *q.shape[1:],
+        packing.scale,
+        *dropout,
+        torch.get_num_threads(),
+    )
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, *packing) -> tuple[Tensor, Tensor]:
@@ -31,12 +37,23 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *packing) -> tuple[Tensor, Tensor
 
 
 def attention_gradients(
-    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dq: Tensor, dk: Tensor, dv: Tensor, *packing
+    dout: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    dq: Tensor,
+    dk: Tensor,
+    dv: Tensor,
+    *packing,
 ) -> None:
     dout, q, k, v = dout.contiguous(), heads_together(q), heads_together(k), heads_together(v)
     packing = Packing(*packing)
     others = contiguous(out, lse, packing.cu_seqlens_q, packing.cu_seqlens_k)
-    native.attention_backward(dout.data_ptr(), *_places(q, k, v, dq, dk, dv), *addresses(*others), *_numbers(q, packing))
+    native.attention_backward(
+        dout.data_ptr(), *_places(q, k, v, dq, dk, dv), *addresses(*others), *_numbers(q, packing)
+    )
 
 
 OPERATORS = (attention, attention_gradients)

@@ -25,7 +25,12 @@ def embedding_layer_norm(
     tokens, d = values.shape[0], items.shape[1]
     y, mean, rstd = items.new_empty(tokens, d), items.new_empty(tokens), items.new_empty(tokens)
     sizes = (tokens, d, eps)
-    native.embedding_layer_norm(*addresses(*inputs, y, mean, rstd), *sizes, *native_dropout(dropout_p, seed), torch.get_num_threads())
+    native.embedding_layer_norm(
+        *addresses(*inputs, y, mean, rstd),
+        *sizes,
+        *native_dropout(dropout_p, seed),
+        torch.get_num_threads(),
+    )
     return y, mean, rstd
 
 
@@ -43,12 +48,20 @@ def embedding_layer_norm_backward(
     value_rows: Tensor,
     num_rows: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    inputs = [t.contiguous() for t in (dy, values, positions, items, position_table, weight, mean, rstd, value_rows)]
-    ditems, dposition_table = items.new_empty(num_rows, items.shape[1]), items.new_empty(position_table.shape)
+    inputs = [
+        t.contiguous()
+        for t in (dy, values, positions, items, position_table, weight, mean, rstd, value_rows)
+    ]
+    ditems, dposition_table = (
+        items.new_empty(num_rows, items.shape[1]),
+        items.new_empty(position_table.shape),
+    )
     dweight, dbias = items.new_empty(weight.shape), items.new_empty(weight.shape)
     tensors = addresses(*inputs, ditems, dposition_table, dweight, dbias)
     sizes = (*dy.shape, num_rows, position_table.shape[0])
-    native.embedding_layer_norm_backward(*tensors, *sizes, *native_dropout(dropout_p, seed), torch.get_num_threads())
+    native.embedding_layer_norm_backward(
+        *tensors, *sizes, *native_dropout(dropout_p, seed), torch.get_num_threads()
+    )
     return ditems, dposition_table, dweight, dbias
 
 

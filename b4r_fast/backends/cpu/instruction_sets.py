@@ -18,12 +18,17 @@ native: ModuleType
 try:
     _baseline = importlib.import_module("._baseline", __package__)
 except ImportError as error:
-    UNAVAILABLE = f"the native modules are not built ({error}); `pip install .` in the source folder builds them"
+    UNAVAILABLE = (
+        f"the native modules are not built ({error}); `pip install .` in the source folder builds"
+        " them"
+    )
 else:
     SUPPORTED = tuple(_baseline.supported_instruction_sets())
     ISA = os.environ.get("B4R_FAST_ISA") or SUPPORTED[-1]
     if ISA not in SUPPORTED:
-        raise ValueError(f"B4R_FAST_ISA must be one that runs on this CPU, {' or '.join(SUPPORTED)}, got {ISA!r}")
+        raise ValueError(
+            f"B4R_FAST_ISA must be one that runs on this CPU, {' or '.join(SUPPORTED)}, got {ISA!r}"
+        )
     native = importlib.import_module(f"._{ISA}", __package__)
 
 

@@ -19,7 +19,9 @@ def linear(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
 def linear_backward(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     dy, x, w = dy.contiguous(), x.contiguous(), w.contiguous()
     dx, dw, db = x.new_empty(x.shape), w.new_empty(w.shape), w.new_empty(w.shape[0])
-    native.linear_backward(*addresses(dy, x, w, dx, dw, db), *x.shape, w.shape[0], torch.get_num_threads())
+    native.linear_backward(
+        *addresses(dy, x, w, dx, dw, db), *x.shape, w.shape[0], torch.get_num_threads()
+    )
     return dx, dw, db
 
 

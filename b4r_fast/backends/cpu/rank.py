@@ -10,7 +10,12 @@ from .instruction_sets import native
 
 
 def rank(
-    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, exclude: Tensor | None, exclude_offsets: Tensor | None
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    exclude: Tensor | None,
+    exclude_offsets: Tensor | None,
 ) -> Tensor:
     inputs = contiguous(hidden, items, bias, targets, exclude, exclude_offsets)
     users, d = hidden.shape

@@ -14,12 +14,24 @@ def _sizes(hidden: Tensor, negatives: Tensor) -> tuple[int, int, int, bool]:
 
 
 def sampled_softmax_loss(
-    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor, log_q: Tensor | None, sparse: bool
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    negatives: Tensor,
+    log_q: Tensor | None,
+    sparse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     inputs = contiguous(hidden, items, bias, targets, negatives, log_q)
-    loss, lse, dhidden = hidden.new_empty(hidden.shape[0]), hidden.new_empty(hidden.shape[0]), hidden.new_empty(hidden.shape)
+    loss, lse, dhidden = (
+        hidden.new_empty(hidden.shape[0]),
+        hidden.new_empty(hidden.shape[0]),
+        hidden.new_empty(hidden.shape),
+    )
     threads = torch.get_num_threads()
-    native.sampled_softmax_loss(*addresses(*inputs), *_sizes(hidden, negatives), *addresses(loss, dhidden, lse), threads)
+    native.sampled_softmax_loss(
+        *addresses(*inputs), *_sizes(hidden, negatives), *addresses(loss, dhidden, lse), threads
+    )
     return loss, dhidden, lse
 
 
@@ -37,10 +49,17 @@ def sampled_softmax_loss_backward(
     negative_rows: Tensor,
     num_rows: int,
 ) -> tuple[Tensor, Tensor | None]:
-    inputs = contiguous(dloss, hidden, items, bias, targets, negatives, log_q, loss, lse, target_rows, negative_rows)
-    ditems, dbias = items.new_empty(num_rows, items.shape[1]), None if bias is None else bias.new_empty(num_rows)
+    inputs = contiguous(
+        dloss, hidden, items, bias, targets, negatives, log_q, loss, lse, target_rows, negative_rows
+    )
+    ditems, dbias = (
+        items.new_empty(num_rows, items.shape[1]),
+        None if bias is None else bias.new_empty(num_rows),
+    )
     sizes = (*_sizes(hidden, negatives), num_rows)
-    native.sampled_softmax_loss_backward(*addresses(*inputs), *sizes, *addresses(ditems, dbias), torch.get_num_threads())
+    native.sampled_softmax_loss_backward(
+        *addresses(*inputs), *sizes, *addresses(ditems, dbias), torch.get_num_threads()
+    )
     return ditems, dbias
 
 

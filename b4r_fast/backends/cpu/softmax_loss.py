@@ -10,21 +10,47 @@ from ..reference.reduce_loss import weight_of_a_row
 from .instruction_sets import native
 
 
-def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def softmax_loss(
+    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     inputs = contiguous(hidden, items, bias, targets)
-    loss, lse, dhidden = hidden.new_empty(hidden.shape[0]), hidden.new_empty(hidden.shape[0]), hidden.new_empty(hidden.shape)
-    native.softmax_loss(*addresses(*inputs), *hidden.shape, items.shape[0], *addresses(loss, dhidden, lse), torch.get_num_threads())
+    loss, lse, dhidden = (
+        hidden.new_empty(hidden.shape[0]),
+        hidden.new_empty(hidden.shape[0]),
+        hidden.new_empty(hidden.shape),
+    )
+    native.softmax_loss(
+        *addresses(*inputs),
+        *hidden.shape,
+        items.shape[0],
+        *addresses(loss, dhidden, lse),
+        torch.get_num_threads(),
+    )
     return loss, dhidden, lse
 
 
 def softmax_loss_backward(
-    dloss: Tensor, hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, loss: Tensor, lse: Tensor
+    dloss: Tensor,
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    loss: Tensor,
+    lse: Tensor,
 ) -> tuple[Tensor, Tensor | None]:
     dloss, loss, lse = dloss.contiguous(), loss.contiguous(), lse.contiguous()
     inputs = contiguous(hidden, items, bias, targets)
-    ditems, dbias = items.new_empty(items.shape), None if bias is None else bias.new_empty(bias.shape)
+    ditems, dbias = (
+        items.new_empty(items.shape),
+        None if bias is None else bias.new_empty(bias.shape),
+    )
     sizes = (*hidden.shape, items.shape[0])
-    native.softmax_loss_backward(*addresses(dloss, *inputs), *sizes, *addresses(loss, lse, ditems, dbias), torch.get_num_threads())
+    native.softmax_loss_backward(
+        *addresses(dloss, *inputs),
+        *sizes,
+        *addresses(loss, lse, ditems, dbias),
+        torch.get_num_threads(),
+    )
     return ditems, dbias
 
 
@@ -32,14 +58,22 @@ def reduced_softmax_loss(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, mean: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     inputs = contiguous(hidden, items, bias, targets)
-    loss, dhidden, ditems = hidden.new_empty(()), hidden.new_empty(hidden.shape), items.new_empty(items.shape)
+    loss, dhidden, ditems = (
+        hidden.new_empty(()),
+        hidden.new_empty(hidden.shape),
+        items.new_empty(items.shape),
+    )
     dbias = None if bias is None else bias.new_empty(bias.shape)
     weight = weight_of_a_row(targets, mean, loss.dtype)
     outputs = addresses(loss, dhidden, ditems, dbias)
-    if native.softmax_loss_sum(*addresses(*inputs), *hidden.shape, items.shape[0], *outputs, torch.get_num_threads()):
+    if native.softmax_loss_sum(
+        *addresses(*inputs), *hidden.shape, items.shape[0], *outputs, torch.get_num_threads()
+    ):
         return loss * weight, weight, dhidden, ditems, dbias
     losses, dhidden, lse = softmax_loss(hidden, items, bias, targets)
-    gradients = softmax_loss_backward(torch.ones_like(losses), hidden, items, bias, targets, losses, lse)
+    gradients = softmax_loss_backward(
+        torch.ones_like(losses), hidden, items, bias, targets, losses, lse
+    )
     return losses.sum() * weight, weight, dhidden, *gradients
 
 

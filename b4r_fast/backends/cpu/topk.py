@@ -24,7 +24,14 @@ def topk(
     chosen = 0 if candidates is None else candidates.shape[-1]
     scores, rows = hidden.new_empty(users, k), torch.empty(users, k, dtype=torch.int64)
     sizes = (users, items.shape[0], d, k)
-    native.topk(*addresses(*inputs), lists, chosen, *addresses(scores, rows), *sizes, torch.get_num_threads())
+    native.topk(
+        *addresses(*inputs),
+        lists,
+        chosen,
+        *addresses(scores, rows),
+        *sizes,
+        torch.get_num_threads(),
+    )
     return scores, rows
 
 

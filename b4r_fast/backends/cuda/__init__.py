@@ -1,4 +1,6 @@
-"""CUDA C++ kernels, for what Triton expresses badly: thin glue over csrc/cuda. They are built where there is nvcc (docs/gpu.md)."""
+"""CUDA C++ kernels, for what Triton expresses badly: thin glue over csrc/cuda. They are built where
+there is nvcc (docs/gpu.md).
+"""
 
 from __future__ import annotations
 
@@ -12,4 +14,6 @@ UNAVAILABLE = module.UNAVAILABLE
 OPERATORS: dict = {}
 
 if UNAVAILABLE is None:
-    OPERATORS = {name: on_its_device(operator) for name, operator in gather(__name__, __path__).items()}
+    OPERATORS = {
+        name: on_its_device(operator) for name, operator in gather(__name__, __path__).items()
+    }

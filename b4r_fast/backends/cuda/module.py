@@ -1,4 +1,6 @@
-"""The native module of the CUDA kernels: whether it is built and can run here, and what its functions take."""
+"""The native module of the CUDA kernels: whether it is built and can run here, and what its
+functions take.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,17 @@ native: ModuleType
 try:
     native = importlib.import_module("._cuda", __package__)
 except ImportError as error:
-    UNAVAILABLE = f"the CUDA module is not built ({error}); with nvcc, `B4R_FAST_CUDA=ON pip install .` in the source folder builds it"
+    UNAVAILABLE = (
+        f"the CUDA module is not built ({error}); with nvcc, `B4R_FAST_CUDA=ON pip install .` in"
+        " the source folder builds it"
+    )
 else:
     DEVICES = (native.DEVICE,)
-    DTYPES = {torch.float32: native.Dtype.fp32, torch.bfloat16: native.Dtype.bf16, torch.float16: native.Dtype.fp16}
+    DTYPES = {
+        torch.float32: native.Dtype.fp32,
+        torch.bfloat16: native.Dtype.bf16,
+        torch.float16: native.Dtype.fp16,
+    }
     if native.DEVICE == "cuda" and torch.version.hip:
         UNAVAILABLE = "torch is built for AMD's GPUs, which triton serves"
     elif native.DEVICE == "cuda" and not torch.cuda.is_available():

@@ -12,7 +12,12 @@ from .scored_items import excluded, scored_items
 
 @held_if(lambda hidden, *_: hidden.shape[1] <= native.MOST_COLUMNS)
 def rank(
-    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, exclude: Tensor | None, exclude_offsets: Tensor | None
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    exclude: Tensor | None,
+    exclude_offsets: Tensor | None,
 ) -> Tensor:
     hidden, items, bias, targets = contiguous(hidden, items, bias, targets)
     scored, splits = scored_items(hidden, items, bias, native.ROWS_OF_RANK)

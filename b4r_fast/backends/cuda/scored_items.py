@@ -14,10 +14,14 @@ def scored_items(hidden: Tensor, items: Tensor, bias: Tensor | None, rows_of_blo
     """hidden, items and bias, contiguous, in as many splits of the items as fill a GPU."""
     (n, d), v = hidden.shape, items.shape[0]
     splits, _ = cut(-(-v // native.ITEMS_OF_BLOCK), -(-n // rows_of_block))
-    return native.ScoredItems(DTYPES[hidden.dtype], *addresses(hidden, items, bias), n, v, d, splits), splits
+    return native.ScoredItems(
+        DTYPES[hidden.dtype], *addresses(hidden, items, bias), n, v, d, splits
+    ), splits
 
 
-def excluded(exclude: Tensor | None, offsets: Tensor | None, num_items: int) -> tuple[Tensor | None, Tensor | None]:
+def excluded(
+    exclude: Tensor | None, offsets: Tensor | None, num_items: int
+) -> tuple[Tensor | None, Tensor | None]:
     """The lists, each sorted; None where nothing is excluded."""
     if exclude is None or offsets is None or exclude.shape[0] == 0:
         return None, None

@@ -11,7 +11,15 @@ from .module import native, stream
 from .scored_items import excluded, scored_items
 
 
-def _has_kernel(hidden: Tensor, items: Tensor, bias: Tensor | None, k: int, exclude, exclude_offsets, candidates: Tensor | None) -> bool:
+def _has_kernel(
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    k: int,
+    exclude,
+    exclude_offsets,
+    candidates: Tensor | None,
+) -> bool:
     return candidates is None and k <= native.MOST_KEPT and hidden.shape[1] <= native.MOST_COLUMNS
 
 
@@ -29,7 +37,10 @@ def topk(
     n = hidden.shape[0]
     scored, splits = scored_items(hidden, items, bias, native.rows_of_block(n, k))
     lists, offsets = excluded(exclude, exclude_offsets, items.shape[0])
-    best, rows = (torch.empty(shape, dtype=torch.int64, device=hidden.device) for shape in ((n, splits, k), (n, k)))
+    best, rows = (
+        torch.empty(shape, dtype=torch.int64, device=hidden.device)
+        for shape in ((n, splits, k), (n, k))
+    )
     scores = hidden.new_empty((n, k))
     native.topk(scored, k, *addresses(lists, offsets, best, scores, rows), stream(hidden))
     return scores, rows

@@ -1,6 +1,8 @@
-"""Every op in plain PyTorch, dropout and sampling bits included: the definition of right, on any device and in any floating dtype.
+"""Every op in plain PyTorch, dropout and sampling bits included: the definition of right, on any
+device and in any floating dtype.
 
-The ops that join others call those through the dispatch: where a backend has no kernel for a joined op, it serves the parts.
+The ops that join others call those through the dispatch: where a backend has no kernel for a joined
+op, it serves the parts.
 """
 
 import torch

@@ -1,4 +1,6 @@
-"""AdamW on the rows that a step names: table[rows] is one step on, all other rows and their moments stay. docs/adamw_rows.md."""
+"""AdamW on the rows that a step names: table[rows] is one step on, all other rows and their moments
+stay. docs/adamw_rows.md.
+"""
 
 from __future__ import annotations
 

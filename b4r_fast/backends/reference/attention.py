@@ -1,8 +1,9 @@
-"""o = (softmax(scale q k^T) keep / keep_rate) v within each sequence and head; lse = log sum exp(scale q k^T). docs/attention.md.
+"""o = (softmax(scale q k^T) keep / keep_rate) v within each sequence and head; lse = log sum
+exp(scale q k^T). docs/attention.md.
 
-R rows of q, T tokens of k and v, H heads, D head size. Backward, with P the softmax, M = keep / keep_rate, and
-delta = rowsum(do o) (which equals rowsum(P M dP)):
-dv = (P M)^T do, dS = P (M dP - delta) with dP = do v^T, dq = scale dS k, dk = scale dS^T q.
+R rows of q, T tokens of k and v, H heads, D head size. Backward, with P the softmax, M = keep /
+keep_rate, and delta = rowsum(do o) (which equals rowsum(P M dP)): dv = (P M)^T do, dS = P (M dP -
+delta) with dP = do v^T, dq = scale dS k, dk = scale dS^T q.
 """
 
 from __future__ import annotations
@@ -31,14 +32,21 @@ def _keep_scale(rows: slice, tokens: slice, q: Tensor, packing: Packing) -> Tens
         return 1.0
     row = torch.arange(rows.start, rows.stop, device=q.device)
     head = torch.arange(q.shape[1], device=q.device)
-    kept = keep_mask(packing.seed, packing.dropout_p, row, tokens.stop - tokens.start, head[:, None])
+    kept = keep_mask(
+        packing.seed, packing.dropout_p, row, tokens.stop - tokens.start, head[:, None]
+    )
     return kept.to(q.dtype) * dropout_scale(packing.dropout_p)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, *packing) -> tuple[Tensor, Tensor]:
     packing = Packing(*packing)
     out = torch.zeros(q.shape, dtype=q.dtype, device=q.device)
-    lse = torch.full((q.shape[1], q.shape[0]), -torch.inf, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
+    lse = torch.full(
+        (q.shape[1], q.shape[0]),
+        -torch.inf,
+        dtype=torch.promote_types(q.dtype, torch.float32),
+        device=q.device,
+    )
     for rows, tokens in _sequences(packing):
         scores = torch.einsum("qhd,khd->hqk", q[rows], k[tokens]) * packing.scale
         lse[:, rows] = scores.logsumexp(2)
@@ -48,7 +56,16 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *packing) -> tuple[Tensor, Tensor
 
 
 def attention_gradients(
-    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dq: Tensor, dk: Tensor, dv: Tensor, *packing
+    dout: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    dq: Tensor,
+    dk: Tensor,
+    dv: Tensor,
+    *packing,
 ) -> None:
     """Writes dq, dk and dv, which may be slices of one tensor, as q, k and v may."""
     packing = Packing(*packing)
@@ -66,14 +83,18 @@ def attention_gradients(
         dk[tokens] = torch.einsum("hqk,qhd->khd", ds, q[rows]) * packing.scale
 
 
-def attention_backward(dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *packing) -> tuple[Tensor, Tensor, Tensor]:
+def attention_backward(
+    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *packing
+) -> tuple[Tensor, Tensor, Tensor]:
     dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
     implementation("attention_gradients", q)(dout, q, k, v, out, lse, dq, dk, dv, *packing)
     return dq, dk, dv
 
 
 def heads_together(x: Tensor) -> Tensor:
-    """(tokens, H, D) whose heads lie one after the other; the tokens may be apart, as in a slice of a joint projection."""
+    """(tokens, H, D) whose heads lie one after the other; the tokens may be apart, as in a slice of
+    a joint projection.
+    """
     return x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous()
 
 

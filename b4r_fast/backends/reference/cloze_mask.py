@@ -1,8 +1,9 @@
-"""Hide items for the Cloze task (paper, section 3.6): [MASK] takes their place, labels hold them. docs/cloze_mask.md.
+"""Hide items for the Cloze task (paper, section 3.6): [MASK] takes their place, labels hold them.
+docs/cloze_mask.md.
 
-Token t has a random word r_t. It is hidden when r_t < threshold or r_t is the smallest of its sequence, so that every sequence hides
-one at least.
-Sequence b has a random word too; below the threshold of last_only, it hides its last item alone. Padding, 0, is never hidden.
+Token t has a random word r_t. It is hidden when r_t < threshold or r_t is the smallest of its
+sequence, so that every sequence hides one at least. Sequence b has a random word too; below the
+threshold of last_only, it hides its last item alone. Padding, 0, is never hidden.
 """
 
 from __future__ import annotations
@@ -16,12 +17,23 @@ from .philox import random_words
 TOKENS, SEQUENCES = 0, 1  # the fourth counter word
 
 
-def cloze_mask(values: Tensor, cu_seqlens: Tensor, mask_prob: float, last_only: float, mask_id: int, seed: Tensor) -> tuple[Tensor, Tensor]:
+def cloze_mask(
+    values: Tensor,
+    cu_seqlens: Tensor,
+    mask_prob: float,
+    last_only: float,
+    mask_id: int,
+    seed: Tensor,
+) -> tuple[Tensor, Tensor]:
     batch = cu_seqlens.numel() - 1
     starts, ends = cu_seqlens[:-1].long(), cu_seqlens[1:].long()
-    sequence = torch.repeat_interleave(torch.arange(batch, device=values.device), ends - starts, output_size=values.numel())
+    sequence = torch.repeat_interleave(
+        torch.arange(batch, device=values.device), ends - starts, output_size=values.numel()
+    )
     word = random_words(seed, values.numel(), TOKENS)
-    smallest = torch.full((batch,), 1 << 32, device=values.device).scatter_reduce(0, sequence, word, "amin")
+    smallest = torch.full((batch,), 1 << 32, device=values.device).scatter_reduce(
+        0, sequence, word, "amin"
+    )
     hidden = (word < round(mask_prob * 2**32)) | (word == smallest[sequence])
 
     last = torch.arange(values.numel(), device=values.device) == ends[sequence] - 1

@@ -1,4 +1,6 @@
-"""y = x * keep / keep_rate, keep from (seed, row, column). docs/dropout.md. Its own backward: the same op on the gradient."""
+"""y = x * keep / keep_rate, keep from (seed, row, column). docs/dropout.md. Its own backward: the
+same op on the gradient.
+"""
 
 from torch import Tensor
 

@@ -1,7 +1,9 @@
-"""y = Dropout(LN(z) weight + bias) with z = items[values] + position_table[positions]. docs/embedding_layer_norm.md.
+"""y = Dropout(LN(z) weight + bias) with z = items[values] + position_table[positions].
+docs/embedding_layer_norm.md.
 
-Backward: the layer norm's on dy keep / keep_rate, then ditems[value_rows] += dz and dposition_table[positions] += dz. value_rows: values
-themselves for the gradient of the whole table, or their places among its rows that values name.
+Backward: the layer norm's on dy keep / keep_rate, then ditems[value_rows] += dz and
+dposition_table[positions] += dz. value_rows: values themselves for the gradient of the whole table,
+or their places among its rows that values name.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ def embedding_layer_norm_backward(
     num_rows: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     z = items[values] + position_table[positions]
-    dz, dweight, dbias = layer_norm_backward(dy * keep_scale(seed, dropout_p, dy), z, mean, rstd, weight)
+    dz, dweight, dbias = layer_norm_backward(
+        dy * keep_scale(seed, dropout_p, dy), z, mean, rstd, weight
+    )
     ditems = dz.new_zeros(num_rows, items.shape[1]).index_add_(0, value_rows, dz)
     dposition_table = dz.new_zeros(position_table.shape).index_add_(0, positions, dz)
     dtype = items.dtype

@@ -1,6 +1,7 @@
 """y = GELU(x w1^T + b1) w2^T + b2: x (T, d), w1 (f, d), w2 (d, f). docs/gelu_ffn.md.
 
-Backward recomputes u = x w1^T + b1: da = dy w2, du = da GELU'(u), dx = du w1, dw1 = du^T x, db1 = sum du, dw2 = dy^T GELU(u), db2 = sum dy.
+Backward recomputes u = x w1^T + b1: da = dy w2, du = da GELU'(u), dx = du w1, dw1 = du^T x, db1 =
+sum du, dw2 = dy^T GELU(u), db2 = sum dy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""attention whose operands lie in one tensor: q, k and v are joint (T, 3, H, D); or k and v are joint (T, 2, H, D), and q stands apart.
+"""attention whose operands lie in one tensor: q, k and v are joint (T, 3, H, D); or k and v are
+joint (T, 2, H, D), and q stands apart.
 
 Its gradients are written where they belong in that of joint, and put together by nobody.
 """

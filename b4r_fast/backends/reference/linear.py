@@ -1,4 +1,6 @@
-"""y = x w^T + b: x (T, in), w (out, in), b (out,). docs/linear.md. Backward: dx = dy w, dw = dy^T x, db = sum dy."""
+"""y = x w^T + b: x (T, in), w (out, in), b (out,). docs/linear.md. Backward: dx = dy w, dw = dy^T
+x, db = sum dy.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""rank_i = 1 + the number of items j, not the target and not excluded, with z_ij >= z_it: ties count against the target. docs/rank.md.
+"""rank_i = 1 + the number of items j, not the target and not excluded, with z_ij >= z_it: ties
+count against the target. docs/rank.md.
 
 A logit that is not a number counts against the target too, so a broken model never ranks well.
 """
@@ -13,7 +14,12 @@ from .topk import exclude_from
 
 
 def rank(
-    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, exclude: Tensor | None, exclude_offsets: Tensor | None
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    exclude: Tensor | None,
+    exclude_offsets: Tensor | None,
 ) -> Tensor:
     ranks = torch.empty_like(targets)
     for block in row_blocks(hidden.shape[0], items.shape[0]):

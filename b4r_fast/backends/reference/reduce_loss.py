@@ -1,4 +1,6 @@
-"""The sum of the rows' losses, or the mean over those with a target, 0 where there is none. docs/softmax_loss.md."""
+"""The sum of the rows' losses, or the mean over those with a target, 0 where there is none.
+docs/softmax_loss.md.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from torch import Tensor
 
 
 def weight_of_a_row(targets: Tensor, mean: bool, dtype: torch.dtype) -> Tensor:
-    """What a row counts in the loss of all, (): 1, or in their mean one by the number of those with a target."""
+    """What a row counts in the loss of all, (): 1, or in their mean one by the number of those with
+    a target.
+    """
     if not mean:
         return torch.ones((), dtype=dtype, device=targets.device)
     return (targets >= 0).sum().clamp(min=1).to(dtype).reciprocal()

@@ -1,6 +1,8 @@
-"""Item rows drawn with replacement from [0, V): uniform, proportional to counts, or log-uniform. docs/sample_negatives.md.
+"""Item rows drawn with replacement from [0, V): uniform, proportional to counts, or log-uniform.
+docs/sample_negatives.md.
 
-Everything is integer arithmetic or plain IEEE double operations in a stated order, so every backend draws the same rows.
+Everything is integer arithmetic or plain IEEE double operations in a stated order, so every backend
+draws the same rows.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from .philox import random_fractions, random_integers
 EXP2_TAYLOR = tuple(math.log(2) ** n / math.factorial(n) for n in range(14))
 
 
-def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Tensor | None, seed: Tensor) -> tuple[Tensor, Tensor]:
+def sample_negatives(
+    shape: list[int], num_items: int, sampler: str, counts: Tensor | None, seed: Tensor
+) -> tuple[Tensor, Tensor]:
     count = math.prod(shape)
     if sampler == "log_uniform":
         rows = _log_uniform(random_fractions(seed, count), num_items)
@@ -24,12 +28,18 @@ def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Ten
         rows = random_integers(seed, count) % num_items
     else:
         cumulative = counts.cumsum(0)
-        rows = torch.searchsorted(cumulative, random_integers(seed, count) % cumulative[-1:], right=True)
+        rows = torch.searchsorted(
+            cumulative, random_integers(seed, count) % cumulative[-1:], right=True
+        )
     return with_log_q(rows.reshape(shape), num_items, sampler, counts)
 
 
-def with_log_q(rows: Tensor, num_items: int, sampler: str, counts: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The rows, and log(K q), float32: K the last size, q the probability of each row under the sampler."""
+def with_log_q(
+    rows: Tensor, num_items: int, sampler: str, counts: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The rows, and log(K q), float32: K the last size, q the probability of each row under the
+    sampler.
+    """
     draws = rows.shape[-1]
     if sampler == "uniform":
         return rows, torch.full(rows.shape, math.log(draws / num_items), device=rows.device)
@@ -41,7 +51,9 @@ def with_log_q(rows: Tensor, num_items: int, sampler: str, counts: Tensor | None
 
 
 def _log_uniform(u: Tensor, num_items: int) -> Tensor:
-    """floor((V + 1)^u) - 1: row r has probability log((r + 2) / (r + 1)) / log(V + 1). Every product and sum is rounded on its own."""
+    """floor((V + 1)^u) - 1: row r has probability log((r + 2) / (r + 1)) / log(V + 1). Every
+    product and sum is rounded on its own.
+    """
     exponent = u * math.log2(num_items + 1)
     whole = exponent.floor()
     fraction = exponent - whole

@@ -1,4 +1,6 @@
-"""The first `rows` tokens with a label, and the first without one where those are fewer, in the order of the tokens."""
+"""The first `rows` tokens with a label, and the first without one where those are fewer, in the
+order of the tokens.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ def select_labelled(labels: Tensor, cu_seqlens: Tensor, rows: int) -> tuple[Tens
     chosen = torch.where(labelled, labelled_before < rows, others_before < spare)
     index = torch.nonzero_static(chosen, size=rows).squeeze(1)
     targets = labels[index]
-    return index, torch.where(targets == IGNORED, IGNORED, targets - 1), torch.searchsorted(index, cu_seqlens).int()
+    return (
+        index,
+        torch.where(targets == IGNORED, IGNORED, targets - 1),
+        torch.searchsorted(index, cu_seqlens).int(),
+    )
 
 
 OPERATORS = (select_labelled,)

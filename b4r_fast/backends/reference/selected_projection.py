@@ -1,4 +1,6 @@
-"""q of some rows, k and v of all: two products with parts of one weight, linear of whatever backend serves."""
+"""q of some rows, k and v of all: two products with parts of one weight, linear of whatever backend
+serves.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,21 @@ from torch import Tensor
 from .. import implementation
 
 
-def selected_projection(x: Tensor, w: Tensor, b: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def selected_projection(
+    x: Tensor, w: Tensor, b: Tensor, rows: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     linear, x_selected, d = implementation("linear", x), x[rows], w.shape[0] // 3
     return x_selected, linear(x_selected, w[:d], b[:d]), linear(x, w[d:], b[d:])
 
 
 def selected_projection_backward(
-    dx_selected: Tensor | None, dq: Tensor, djoint: Tensor, x: Tensor, x_selected: Tensor, w: Tensor, rows: Tensor
+    dx_selected: Tensor | None,
+    dq: Tensor,
+    djoint: Tensor,
+    x: Tensor,
+    x_selected: Tensor,
+    w: Tensor,
+    rows: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     linear_backward, d = implementation("linear_backward", x), w.shape[0] // 3
     dx, *of_joint = linear_backward(djoint, x, w[d:])

@@ -1,9 +1,11 @@
-"""loss_i = -log softmax(z_i)[t_i] with z_ij = h_i . C_j + b_j: h (N, d), C = items (V, d), b = bias (V,) or absent. docs/softmax_loss.md.
+"""loss_i = -log softmax(z_i)[t_i] with z_ij = h_i . C_j + b_j: h (N, d), C = items (V, d), b = bias
+(V,) or absent. docs/softmax_loss.md.
 
 With the log-sum-exp over the others lse_i = log sum_{j != t} exp z_ij and x_i = lse_i - z_it:
-loss_i = softplus(x_i), q_i = 1 - p_it = sigmoid(x_i), dloss_i/dh_i = sum_{j != t} p_ij C_j - q_i C_t: the forward yields it.
-Nothing is subtracted from nearly itself, so small losses and their gradients keep all their digits.
-Rows with target -100 have no loss and no gradient. Logits exist for a block of rows at a time.
+loss_i = softplus(x_i), q_i = 1 - p_it = sigmoid(x_i), dloss_i/dh_i = sum_{j != t} p_ij C_j - q_i
+C_t: the forward yields it. Nothing is subtracted from nearly itself, so small losses and their
+gradients keep all their digits. Rows with target -100 have no loss and no gradient. Logits exist
+for a block of rows at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ def logits(hidden: Tensor, items: Tensor, bias: Tensor | None) -> Tensor:
     return z if bias is None else z + bias
 
 
-def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def softmax_loss(
+    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """loss (N,), dloss_i/dh_i (N, d), and the log-sum-exp over all items (N,)."""
     n = hidden.shape[0]
     loss = at_least_fp32(hidden.new_zeros(n))
@@ -46,12 +50,22 @@ def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Te
         loss[block] = torch.where(valid, torch.logaddexp(x, torch.zeros_like(x)), 0)
         lse[block] = torch.logaddexp(lse_others, z_target)
         p = (z - lse[block][:, None]).exp()
-        dhidden[block] = torch.where(valid[:, None], p.to(items.dtype) @ items - x.sigmoid()[:, None] * items[target.squeeze(1)], 0)
+        dhidden[block] = torch.where(
+            valid[:, None],
+            p.to(items.dtype) @ items - x.sigmoid()[:, None] * items[target.squeeze(1)],
+            0,
+        )
     return loss, dhidden, lse
 
 
 def softmax_loss_backward(
-    dloss: Tensor, hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, loss: Tensor, lse: Tensor
+    dloss: Tensor,
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    loss: Tensor,
+    lse: Tensor,
 ) -> tuple[Tensor, Tensor | None]:
     """(ditems, dbias); dhidden is dloss_i times what the forward yielded."""
     ditems = torch.zeros_like(items)
@@ -71,9 +85,13 @@ def softmax_loss_backward(
 def reduced_softmax_loss(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, mean: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-    """The sum or mean of the losses (), what a row counts in it (), and the gradients of their sum: dhidden, ditems, dbias."""
+    """The sum or mean of the losses (), what a row counts in it (), and the gradients of their sum:
+    dhidden, ditems, dbias.
+    """
     loss, dhidden, lse = softmax_loss(hidden, items, bias, targets)
-    gradients = softmax_loss_backward(torch.ones_like(loss), hidden, items, bias, targets, loss, lse)
+    gradients = softmax_loss_backward(
+        torch.ones_like(loss), hidden, items, bias, targets, loss, lse
+    )
     return *reduce_loss(loss, targets, mean), dhidden, *gradients
 
 

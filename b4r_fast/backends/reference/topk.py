@@ -1,6 +1,8 @@
-"""The k best items of each row by z_ij = h_i . C_j + b_j, best first, ties by the lower item row. docs/topk.md.
+"""The k best items of each row by z_ij = h_i . C_j + b_j, best first, ties by the lower item row.
+docs/topk.md.
 
-Excluded rows and what is not a candidate are left out; where fewer than k remain, score -inf and row -1.
+Excluded rows and what is not a candidate are left out; where fewer than k remain, score -inf and
+row -1.
 """
 
 from __future__ import annotations
@@ -11,8 +13,12 @@ from torch import Tensor
 from .softmax_loss import logits, row_blocks
 
 
-def exclude_from(z: Tensor, block: slice, exclude: Tensor | None, exclude_offsets: Tensor | None, value: float) -> Tensor:
-    """Overwrite the logits of each row's excluded item rows: row i excludes exclude[exclude_offsets[i]:exclude_offsets[i + 1]]."""
+def exclude_from(
+    z: Tensor, block: slice, exclude: Tensor | None, exclude_offsets: Tensor | None, value: float
+) -> Tensor:
+    """Overwrite the logits of each row's excluded item rows: row i excludes
+    exclude[exclude_offsets[i]:exclude_offsets[i + 1]].
+    """
     if exclude is None or exclude_offsets is None:
         return z
     offsets = exclude_offsets[block.start : block.stop + 1].long()
@@ -22,8 +28,15 @@ def exclude_from(z: Tensor, block: slice, exclude: Tensor | None, exclude_offset
 
 
 def sorted_lists(exclude: Tensor, offsets: Tensor, num_items: int) -> Tensor:
-    """row * num_items + item for every entry of the rows' lists, ascending: sorted within the rows, which stay where they are."""
-    row = torch.searchsorted(offsets, torch.arange(exclude.shape[0], device=exclude.device), right=True) - 1
+    """row * num_items + item for every entry of the rows' lists, ascending: sorted within the rows,
+    which stay where they are.
+    """
+    row = (
+        torch.searchsorted(
+            offsets, torch.arange(exclude.shape[0], device=exclude.device), right=True
+        )
+        - 1
+    )
     return (row * num_items + exclude).sort()[0]
 
 
@@ -40,7 +53,9 @@ def topk(
     scores = hidden.new_full((n, k), -torch.inf)
     rows = torch.full((n, k), -1, device=hidden.device)
     for block in row_blocks(n, items.shape[0]):
-        z = exclude_from(logits(hidden[block], items, bias), block, exclude, exclude_offsets, -torch.inf)
+        z = exclude_from(
+            logits(hidden[block], items, bias), block, exclude, exclude_offsets, -torch.inf
+        )
         if candidates is not None:
             allowed = candidates.expand(n, -1)[block]
             z = torch.full_like(z, -torch.inf).scatter_(1, allowed, z.gather(1, allowed))

@@ -1,4 +1,6 @@
-"""Triton kernels: for GPUs, and under Triton's interpreter (TRITON_INTERPRET=1) for CPU tensors, which is how they are tested."""
+"""Triton kernels: for GPUs, and under Triton's interpreter (TRITON_INTERPRET=1) for CPU tensors,
+which is how they are tested.
+"""
 
 from __future__ import annotations
 

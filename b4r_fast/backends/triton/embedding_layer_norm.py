@@ -1,11 +1,14 @@
-"""y = Dropout(n weight + bias) with z = items[values] + position_table[positions], n = (z - mean) rstd for each row of D numbers.
+"""y = Dropout(n weight + bias) with z = items[values] + position_table[positions], n = (z - mean)
+rstd for each row of D numbers.
 
-Backward, with dn = dy factor and g = dn weight: dz = rstd (g - avg(g) - n avg(g n)), ditems[v] and dposition_table[p] the sums of dz over
-the tokens of item v and of position p, dweight = sum of dn n, dbias = sum of dn.
+Backward, with dn = dy factor and g = dn weight: dz = rstd (g - avg(g) - n avg(g n)), ditems[v] and
+dposition_table[p] the sums of dz over the tokens of item v and of position p, dweight = sum of dn
+n, dbias = sum of dn.
 
-values, positions: (T,) int64. items: (V, D), position_table: (P, D), contiguous. y, dy: (T, D). mean, rstd: (T,) fp32. Statistics and all
-gradients in fp32. dz goes through memory once, in fp32, and is added up by the rows of both tables, sorted: no atomics. Bytes a number of
-(T, D), fp32: forward 12, backward 12, and 12 more for the tables; the memory is the limit.
+values, positions: (T,) int64. items: (V, D), position_table: (P, D), contiguous. y, dy: (T, D).
+mean, rstd: (T,) fp32. Statistics and all gradients in fp32. dz goes through memory once, in fp32,
+and is added up by the rows of both tables, sorted: no atomics. Bytes a number of (T, D), fp32:
+forward 12, backward 12, and 12 more for the tables; the memory is the limit.
 """
 
 from __future__ import annotations
@@ -26,21 +29,31 @@ def _embedded(p_values, p_positions, p_items, p_positions_table, rows, T, D, BLO
     """z of a block of tokens, fp32, zeros around."""
     columns = tl.arange(0, BLOCK_D)
     m_block = (rows[:, None] < T) & (columns[None, :] < D)
-    value, position = tl.load(p_values + rows, rows < T, other=0), tl.load(p_positions + rows, rows < T, other=0)
-    item = tl.load(p_items + value[:, None] * D + columns[None, :], m_block, other=0.0).to(tl.float32)
-    return item + tl.load(p_positions_table + position[:, None] * D + columns[None, :], m_block, other=0.0).to(tl.float32)
+    value, position = (
+        tl.load(p_values + rows, rows < T, other=0),
+        tl.load(p_positions + rows, rows < T, other=0),
+    )
+    item = tl.load(p_items + value[:, None] * D + columns[None, :], m_block, other=0.0).to(
+        tl.float32
+    )
+    return item + tl.load(
+        p_positions_table + position[:, None] * D + columns[None, :], m_block, other=0.0
+    ).to(tl.float32)
 
 
 @triton.jit(do_not_specialize=("T",))
 def _forward_kernel(
-    p_values, p_positions, p_items, p_positions_table, p_weight, p_bias, p_y, p_mean, p_rstd, p_seed, T, D, eps, threshold, scale,
+    p_values, p_positions, p_items, p_positions_table, p_weight, p_bias, p_y, p_mean, p_rstd,
+    p_seed, T, D, eps, threshold, scale,
     ROWS: tl.constexpr, BLOCK_D: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     z = _embedded(p_values, p_positions, p_items, p_positions_table, rows, T, D, BLOCK_D)
     y, mean, rstd = normalise(z, p_weight, p_bias, D, eps, BLOCK_D)
     if DROPOUT:
-        y *= dropout_factors(tl.load(p_seed), threshold, scale, rows[:, None], tl.arange(0, BLOCK_D // 8)[None, :], 0)
+        y *= dropout_factors(
+            tl.load(p_seed), threshold, scale, rows[:, None], tl.arange(0, BLOCK_D // 8)[None, :], 0
+        )
     store_rows(p_y, y, rows, T, D, BLOCK_D)
     tl.store(p_mean + rows, mean, rows < T)
     tl.store(p_rstd + rows, rstd, rows < T)
@@ -48,8 +61,10 @@ def _forward_kernel(
 
 @triton.jit(do_not_specialize=("T", "num_rows"))
 def _backward_kernel(
-    p_dy, p_values, p_positions, p_items, p_positions_table, p_weight, p_mean, p_rstd, p_value_rows, p_dz, p_rows, p_partials, p_seed,
-    T, D, num_rows, threshold, scale, ROWS: tl.constexpr, BLOCK_D: tl.constexpr, DROPOUT: tl.constexpr,
+    p_dy, p_values, p_positions, p_items, p_positions_table, p_weight, p_mean, p_rstd,
+    p_value_rows, p_dz, p_rows, p_partials, p_seed,
+    T, D, num_rows, threshold, scale, ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
+    DROPOUT: tl.constexpr,
 ):  # fmt: skip
     """rows (2 T,): where each token's dz belongs among the rows of one table after the other."""
     program, columns = tl.program_id(0), tl.arange(0, BLOCK_D)
@@ -61,13 +76,23 @@ def _backward_kernel(
         z = _embedded(p_values, p_positions, p_items, p_positions_table, rows, T, D, BLOCK_D)
         dy = load_rows(p_dy, rows, T, D, BLOCK_D).to(tl.float32)
         if DROPOUT:
-            dy *= dropout_factors(tl.load(p_seed), threshold, scale, rows[:, None], tl.arange(0, BLOCK_D // 8)[None, :], 0)
+            dy *= dropout_factors(
+                tl.load(p_seed),
+                threshold,
+                scale,
+                rows[:, None],
+                tl.arange(0, BLOCK_D // 8)[None, :],
+                0,
+            )
         mean = tl.load(p_mean + rows, rows < T, other=0.0)
         rstd = tl.load(p_rstd + rows, rows < T, other=0.0)
         _, m_block = block_offsets(rows, T, D, BLOCK_D)
         dz, n = gradient(dy, z, weight, mean, rstd, m_block, D)
         store_rows(p_dz, dz, rows, T, D, BLOCK_D)
-        value_row, position = tl.load(p_value_rows + rows, rows < T, other=0), tl.load(p_positions + rows, rows < T, other=0)
+        value_row, position = (
+            tl.load(p_value_rows + rows, rows < T, other=0),
+            tl.load(p_positions + rows, rows < T, other=0),
+        )
         tl.store(p_rows + rows, value_row.to(p_rows.dtype.element_ty), rows < T)
         tl.store(p_rows + T + rows, (num_rows + position).to(p_rows.dtype.element_ty), rows < T)
         dweight += tl.sum(dy * n, 0)
@@ -97,7 +122,9 @@ def embedding_layer_norm(
     extents = blocks(d, FORWARD_ELEMENTS)
     if tokens:
         grid = (triton.cdiv(tokens, extents["ROWS"]),)
-        _forward_kernel[grid](*inputs, y, mean, rstd, seed, tokens, d, eps, threshold, scale, **extents, DROPOUT=drops)
+        _forward_kernel[grid](
+            *inputs, y, mean, rstd, seed, tokens, d, eps, threshold, scale, **extents, DROPOUT=drops
+        )
     return y, mean, rstd
 
 
@@ -115,7 +142,10 @@ def embedding_layer_norm_backward(
     value_rows: Tensor,
     num_rows: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    inputs = tuple(t.contiguous() for t in (dy, values, positions, items, position_table, weight, mean, rstd, value_rows))
+    inputs = tuple(
+        t.contiguous()
+        for t in (dy, values, positions, items, position_table, weight, mean, rstd, value_rows)
+    )
     tokens, d = values.shape[0], items.shape[1]
     both_tables = num_rows + position_table.shape[0]
     dz = items.new_empty((tokens, d), dtype=torch.float32)
@@ -123,10 +153,13 @@ def embedding_layer_norm_backward(
     extents = backward_blocks(d)
     programs = min(PROGRAMS, triton.cdiv(tokens, extents["ROWS"]))
     partials = items.new_empty((programs, 2 * d), dtype=torch.float32)
-    rows = values.new_empty(2 * tokens, dtype=torch.int32 if both_tables < 2**31 else torch.int64)  # half as wide, half the sorting
+    rows = values.new_empty(
+        2 * tokens, dtype=torch.int32 if both_tables < 2**31 else torch.int64
+    )  # half as wide, half the sorting
     if tokens:
         _backward_kernel[(programs,)](
-            *inputs, dz, rows, partials, seed, tokens, d, num_rows, threshold, scale, **extents, DROPOUT=drops
+            *inputs, dz, rows, partials, seed, tokens, d, num_rows, threshold, scale, **extents,
+            DROPOUT=drops
         )  # fmt: skip
     tables = segment_sum(dz, rows.sort(stable=True), both_tables, items.dtype)
     dweight, dbias = sum_partials(partials, dtype=weight.dtype).view(2, d)

@@ -1,18 +1,21 @@
-"""y = GELU(u) w2^T + b2 with u = x w1^T + b1. Backward, u computed again: a = GELU(u), du = (dy w2) GELU'(u),
+"""y = GELU(u) w2^T + b2 with u = x w1^T + b1. Backward, u computed again: a = GELU(u), du = (dy w2)
+GELU'(u),
   dx = du w1, dw1 = du^T x, db1 = sum du, dw2 = dy^T a, db2 = sum dy.
 
-x, y, dy, dx: (T, d) contiguous. w1, dw1: (f, d). b1: (f,). w2, dw2: (d, f). b2: (d,). Sums, bias and GELU are fp32; the operands of the
-products have the tensors' dtype.
+x, y, dy, dx: (T, d) contiguous. w1, dw1: (f, d). b1: (f,). w2, dw2: (d, f). b2: (d,). Sums, bias
+and GELU are fp32; the operands of the products have the tensors' dtype.
 
-Where the table of tiles has a block, up to d = 128, the hidden layer is never stored. A program of the forward and of dx holds a block
-of rows and walks over the hidden
-layer in panels; one of the weights' gradient holds a panel of the hidden layer and walks over a range of rows, and the ranges are added up
-in order: the same bits every time. Operations: forward 4 T d f, backward 14 T d f, as u and dy w2 are computed once for dx and once for the
-weights. Bytes, bf16: forward 4 T d, backward 10 T d, and the weights for every block of rows, which L2 serves. At d = 64, f = 256, a layer
+Where the table of tiles has a block, up to d = 128, the hidden layer is never stored. A program of
+the forward and of dx holds a block of rows and walks over the hidden layer in panels; one of the
+weights' gradient holds a panel of the hidden layer and walks over a range of rows, and the ranges
+are added up in order: the same bits every time. Operations: forward 4 T d f, backward 14 T d f, as
+u and dy w2 are computed once for dx and once for the weights. Bytes, bf16: forward 4 T d, backward
+10 T d, and the weights for every block of rows, which L2 serves. At d = 64, f = 256, a layer
 between libraries' products moves 4 T (d + 2 f) forward: nine times as much.
 
-Beyond that the products are the libraries': a product of T x d x f then does some d / 2 operations a byte even with the hidden
-layer stored and read, so the tensor cores decide and not the memory, and a tile of d columns no longer fits into a program's registers.
+Beyond that the products are the libraries': a product of T x d x f then does some d / 2 operations
+a byte even with the hidden layer stored and read, so the tensor cores decide and not the memory,
+and a tile of d columns no longer fits into a program's registers.
 """
 
 from __future__ import annotations
@@ -71,11 +74,16 @@ def _load_out(p_w2, hidden, f, d, BLOCK_D: tl.constexpr):
 @triton.jit
 def _hidden(x, w1, p_b1, hidden, f):
     """u (rows, hidden), fp32."""
-    return tl.dot(x, tl.trans(w1), input_precision="ieee") + tl.load(p_b1 + hidden, hidden < f, other=0.0).to(tl.float32)[None, :]
+    return (
+        tl.dot(x, tl.trans(w1), input_precision="ieee")
+        + tl.load(p_b1 + hidden, hidden < f, other=0.0).to(tl.float32)[None, :]
+    )
 
 
 @triton.jit
-def feed(x, p_w1, p_b1, p_w2, p_b2, d, f, BLOCK_D: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr):
+def feed(
+    x, p_w1, p_b1, p_w2, p_b2, d, f, BLOCK_D: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr
+):
     """y of a block of rows, fp32."""
     columns = tl.arange(0, BLOCK_D)
     y = tl.zeros((x.shape[0], BLOCK_D), tl.float32)
@@ -87,7 +95,10 @@ def feed(x, p_w1, p_b1, p_w2, p_b2, d, f, BLOCK_D: tl.constexpr, HIDDEN: tl.cons
 
 
 @triton.jit
-def feed_back(dx, dy, x, p_w1, p_b1, p_w2, d, f, BLOCK_D: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr):
+def feed_back(
+    dx, dy, x, p_w1, p_b1, p_w2, d, f, BLOCK_D: tl.constexpr, HIDDEN: tl.constexpr,
+    TANH: tl.constexpr,
+):  # fmt: skip
     """dx, fp32, and what comes to it from dy, of a block of rows."""
     for start in range(0, f, HIDDEN):
         hidden = start + tl.arange(0, HIDDEN)
@@ -104,7 +115,9 @@ def _forward_kernel(
     BLOCK_D: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    y = feed(load_rows(p_x, rows, R, d, BLOCK_D), p_w1, p_b1, p_w2, p_b2, d, f, BLOCK_D, HIDDEN, TANH)
+    y = feed(
+        load_rows(p_x, rows, R, d, BLOCK_D), p_w1, p_b1, p_w2, p_b2, d, f, BLOCK_D, HIDDEN, TANH
+    )
     store_rows(p_y, y, rows, R, d, BLOCK_D)
 
 
@@ -116,8 +129,14 @@ def _dx_kernel(
     """Partials of db2: a block of rows each."""
     rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK_D)
     x, dy = load_rows(p_x, rows, R, d, BLOCK_D), load_rows(p_dy, rows, R, d, BLOCK_D)
-    tl.store(p_db2_partials + tl.program_id(0).to(tl.int64) * d + columns, tl.sum(dy.to(tl.float32), 0), columns < d)
-    dx = feed_back(tl.zeros((ROWS, BLOCK_D), tl.float32), dy, x, p_w1, p_b1, p_w2, d, f, BLOCK_D, HIDDEN, TANH)
+    tl.store(
+        p_db2_partials + tl.program_id(0).to(tl.int64) * d + columns,
+        tl.sum(dy.to(tl.float32), 0),
+        columns < d,
+    )
+    dx = feed_back(
+        tl.zeros((ROWS, BLOCK_D), tl.float32), dy, x, p_w1, p_b1, p_w2, d, f, BLOCK_D, HIDDEN, TANH
+    )
     store_rows(p_dx, dx, rows, R, d, BLOCK_D)
 
 
@@ -126,8 +145,13 @@ def _dweight_kernel(
     p_dy, p_x, p_w1, p_b1, p_w2, p_partials, R, d, f, panels, rows_of_range,
     BLOCK_D: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr, TANH: tl.constexpr,
 ):  # fmt: skip
-    """One panel of the hidden layer and one range of rows. Partials of a range: dw1 (f, d), dw2 (d, f), db1 (f,)."""
-    part, hidden = tl.program_id(0) // panels, tl.program_id(0) % panels * HIDDEN + tl.arange(0, HIDDEN)
+    """One panel of the hidden layer and one range of rows. Partials of a range: dw1 (f, d), dw2 (d,
+    f), db1 (f,).
+    """
+    part, hidden = (
+        tl.program_id(0) // panels,
+        tl.program_id(0) % panels * HIDDEN + tl.arange(0, HIDDEN),
+    )
     begin = part * rows_of_range
     end = tl.minimum(begin + rows_of_range, R)
     w1, w2 = load_rows(p_w1, hidden, f, d, BLOCK_D), _load_out(p_w2, hidden, f, d, BLOCK_D)
@@ -152,13 +176,21 @@ def _dweight_kernel(
 def constants(kernel: str, w1: Tensor, approximate: str) -> dict[str, int | bool]:
     f, d = w1.shape
     block = tiles.tile(kernel, d, w1.dtype, f)
-    return {"BLOCK_D": block_columns(d), "ROWS": block.rows, "HIDDEN": block.columns, "TANH": approximate == "tanh"} | block.options
+    return {
+        "BLOCK_D": block_columns(d),
+        "ROWS": block.rows,
+        "HIDDEN": block.columns,
+        "TANH": approximate == "tanh",
+    } | block.options
 
 
 def fits(w1: Tensor) -> bool:
     """Whether the kernels hold so many columns."""
     f, d = w1.shape
-    return all(tiles.fits(kernel, d, w1.dtype, f) for kernel in ("gelu_ffn forward", "gelu_ffn dx", "gelu_ffn weights"))
+    return all(
+        tiles.fits(kernel, d, w1.dtype, f)
+        for kernel in ("gelu_ffn forward", "gelu_ffn dx", "gelu_ffn weights")
+    )
 
 
 @held_if(lambda x, w1, *_: fits(w1))
@@ -168,11 +200,15 @@ def gelu_ffn(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, approxim
     y = torch.empty_like(x)
     if rows:
         extents = constants("gelu_ffn forward", w1, approximate)
-        _forward_kernel[(triton.cdiv(rows, extents["ROWS"]),)](x, w1, b1, w2, b2, y, rows, d, w1.shape[0], **extents)
+        _forward_kernel[(triton.cdiv(rows, extents["ROWS"]),)](
+            x, w1, b1, w2, b2, y, rows, d, w1.shape[0], **extents
+        )
     return y
 
 
-def weight_partials(dy: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, approximate: str) -> Tensor:
+def weight_partials(
+    dy: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, approximate: str
+) -> Tensor:
     """(ranges, 2 f d + f): what ranges of rows add to dw1, dw2 and db1."""
     (rows, d), f = x.shape, w1.shape[0]
     extents = constants("gelu_ffn weights", w1, approximate)
@@ -180,7 +216,9 @@ def weight_partials(dy: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, a
     ranges, blocks = cut(triton.cdiv(rows, extents["ROWS"]), panels)
     partials = x.new_empty((ranges, 2 * f * d + f), dtype=torch.float32)
     if f:
-        _dweight_kernel[(panels * ranges,)](dy, x, w1, b1, w2, partials, rows, d, f, panels, blocks * extents["ROWS"], **extents)
+        _dweight_kernel[(panels * ranges,)](
+            dy, x, w1, b1, w2, partials, rows, d, f, panels, blocks * extents["ROWS"], **extents
+        )
     return partials
 
 

@@ -1,9 +1,10 @@
-"""Backward of y = x w^T + b: dx = dy w, dw = dy^T x, db = sum of dy. x, dx: (R, in). dy: (R, out). w, dw: (out, in). The forward is the
-libraries' product.
+"""Backward of y = x w^T + b: dx = dy w, dw = dy^T x, db = sum of dy. x, dx: (R, in). dy: (R, out).
+w, dw: (out, in). The forward is the libraries' product.
 
-One pass: a program walks over blocks of rows, holds w, and adds up its parts of dw and db, which are added up in the programs' order: the
-same bits every time. Operations 4 R in out. Bytes: x, dy and dx once each, where two products and a sum read dy three times, and a launch
-instead of three. Where a program cannot hold dw in registers (tiles.py), the libraries' products serve.
+One pass: a program walks over blocks of rows, holds w, and adds up its parts of dw and db, which
+are added up in the programs' order: the same bits every time. Operations 4 R in out. Bytes: x, dy
+and dx once each, where two products and a sum read dy three times, and a launch instead of three.
+Where a program cannot hold dw in registers (tiles.py), the libraries' products serve.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ WEIGHT_PROGRAMS = PROGRAMS // 2
 
 @triton.jit(do_not_specialize=("R",))
 def _backward_kernel(
-    p_dy, p_x, p_w, p_dx, p_dw, p_db, R, IN, OUT, BLOCK_OUT: tl.constexpr, BLOCK_IN: tl.constexpr, ROWS: tl.constexpr,
+    p_dy, p_x, p_w, p_dx, p_dw, p_db, R, IN, OUT, BLOCK_OUT: tl.constexpr, BLOCK_IN: tl.constexpr,
+    ROWS: tl.constexpr,
 ):  # fmt: skip
     """Partials dw (programs, OUT, IN), db (programs, OUT)."""
     program, columns = tl.program_id(0), tl.arange(0, BLOCK_OUT)
@@ -53,11 +55,15 @@ def partial_gradients(dy: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor,
     block = tiles.tile("linear backward", size_out, x.dtype, size_in)
     programs = min(WEIGHT_PROGRAMS, triton.cdiv(n, block.rows))
     dx = x.new_empty(x.shape)
-    dw, db = (x.new_empty((programs, size), dtype=torch.float32) for size in (size_out * size_in, size_out))
+    dw, db = (
+        x.new_empty((programs, size), dtype=torch.float32)
+        for size in (size_out * size_in, size_out)
+    )
     if n:
         _backward_kernel[(programs,)](
             dy, x, w, dx, dw, db, n, size_in, size_out,
-            BLOCK_OUT=block_columns(size_out), BLOCK_IN=block_columns(size_in), ROWS=block.rows, num_stages=1,
+            BLOCK_OUT=block_columns(size_out), BLOCK_IN=block_columns(size_in), ROWS=block.rows,
+            num_stages=1,
             **block.options,
         )  # fmt: skip
     return dx, dw, db

@@ -1,10 +1,11 @@
 """y = n weight + bias with u = x w^T + b, g = GELU(u), n = (g - mean) rstd, for each row.
 
-Backward: dg as dz in residual_layer_norm, du = dg GELU'(u), dx = du w, dw = du^T x, db = sum of du, dweight = sum of dy n,
-dbias = sum of dy.
+Backward: dg as dz in residual_layer_norm, du = dg GELU'(u), dx = du w, dw = du^T x, db = sum of du,
+dweight = sum of dy n, dbias = sum of dy.
 
-x, dx: (R, in). w, dw: (d, in). u, y, dy: (R, d). mean, rstd: (R,) fp32. Programs, sums and limits as in residual_linear_layer_norm.
-Operations: forward 2 R d in, backward 4 R d in. Numbers moved a row: forward in + 2 d, backward 2 in + 2 d.
+x, dx: (R, in). w, dw: (d, in). u, y, dy: (R, d). mean, rstd: (R,) fp32. Programs, sums and limits
+as in residual_linear_layer_norm. Operations: forward 2 R d in, backward 4 R d in. Numbers moved a
+row: forward in + 2 d, backward 2 in + 2 d.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def _forward_kernel(
 ):  # fmt: skip
     rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK_D)
     x, w = load_rows(p_x, rows, R, IN, BLOCK_IN), load_rows(p_w, columns, D, IN, BLOCK_IN)
-    u = (tl.dot(x, tl.trans(w), input_precision="ieee") + load_vector(p_b, columns, D)[None, :]).to(x.dtype)
+    u = (tl.dot(x, tl.trans(w), input_precision="ieee") + load_vector(p_b, columns, D)[None, :]).to(
+        x.dtype
+    )
     store_rows(p_u, u, rows, R, D, BLOCK_D)
     y, mean, rstd = normalise(gelu(u.to(tl.float32), TANH), p_weight, p_bias, D, eps, BLOCK_D)
     store_rows(p_y, y, rows, R, D, BLOCK_D)
@@ -52,8 +55,14 @@ def _backward_kernel(
     for block in range(tl.program_id(0), tl.cdiv(R, ROWS), tl.num_programs(0)):
         rows = block * ROWS + tl.arange(0, ROWS)
         _, m_block = block_offsets(rows, R, D, BLOCK_D)
-        dy, u = load_rows(p_dy, rows, R, D, BLOCK_D).to(tl.float32), load_rows(p_u, rows, R, D, BLOCK_D).to(tl.float32)
-        mean, rstd = tl.load(p_mean + rows, rows < R, other=0.0), tl.load(p_rstd + rows, rows < R, other=0.0)
+        dy, u = (
+            load_rows(p_dy, rows, R, D, BLOCK_D).to(tl.float32),
+            load_rows(p_u, rows, R, D, BLOCK_D).to(tl.float32),
+        )
+        mean, rstd = (
+            tl.load(p_mean + rows, rows < R, other=0.0),
+            tl.load(p_rstd + rows, rows < R, other=0.0),
+        )
         dg, n = gradient(dy, gelu(u, TANH), weight, mean, rstd, m_block, D)
         dweight += tl.sum(dy * n, 0)
         dbias += tl.sum(dy, 0)
@@ -84,7 +93,14 @@ def linear_gelu_layer_norm(
 
 @held_if(lambda dy, x, w, *_: fits(BACKWARD, w))
 def linear_gelu_layer_norm_backward(
-    dy: Tensor, x: Tensor, w: Tensor, u: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor, approximate: str
+    dy: Tensor,
+    x: Tensor,
+    w: Tensor,
+    u: Tensor,
+    weight: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    approximate: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs = contiguous(dy, x, w, u, weight, mean, rstd)
     rows, (d, size_in) = x.shape[0], w.shape
@@ -93,8 +109,12 @@ def linear_gelu_layer_norm_backward(
     programs = min(WEIGHT_PROGRAMS, triton.cdiv(rows, extents["ROWS"]))
     partials = x.new_empty((programs, d * size_in + 3 * d), dtype=torch.float32)
     if rows:
-        _backward_kernel[(programs,)](*inputs, dx, partials, rows, size_in, d, **extents, TANH=approximate == "tanh")
-    dw, db, dweight, dbias = split_sums(sum_partials(partials, dtype=w.dtype), [w.shape, *[(d,)] * 3])
+        _backward_kernel[(programs,)](
+            *inputs, dx, partials, rows, size_in, d, **extents, TANH=approximate == "tanh"
+        )
+    dw, db, dweight, dbias = split_sums(
+        sum_partials(partials, dtype=w.dtype), [w.shape, *[(d,)] * 3]
+    )
     return dx, dw, db, dweight, dbias
 
 

@@ -1,4 +1,6 @@
-"""The running maximum of a softmax that sees its logits a block at a time (Milakov and Gimelshein 2018)."""
+"""The running maximum of a softmax that sees its logits a block at a time (Milakov and Gimelshein
+2018).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The sum of the rows' losses, or the mean over those with a target: one program, as there are few."""
+"""The sum of the rows' losses, or the mean over those with a target: one program, as
+there are few.
+"""
 
 from __future__ import annotations
 

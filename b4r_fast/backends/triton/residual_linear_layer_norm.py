@@ -1,13 +1,15 @@
-"""y = n weight + bias with z = x + factor s, s = a w^T + b, n = (z - mean) rstd, for each row; factor is 0 or 1 / keep rate.
+"""y = n weight + bias with z = x + factor s, s = a w^T + b, n = (z - mean) rstd, for each row;
+factor is 0 or 1 / keep rate.
 
-Backward: dz as in residual_layer_norm, dx = dz, ds = factor dz, da = ds w, dw = ds^T a, db = sum of ds, dweight = sum of dy n,
-dbias = sum of dy.
+Backward: dz as in residual_layer_norm, dx = dz, ds = factor dz, da = ds w, dw = ds^T a, db = sum of
+ds, dweight = sum of dy n, dbias = sum of dy.
 
-a, da: (R, in). w, dw: (d, in). x, s, y and their gradients: (R, d). mean, rstd: (R,) fp32. A program holds w and whole rows; in the
-backward it walks over blocks of rows and adds up its parts of the weights' gradients, which are added up in the programs' order: the same
-bits every time. Operations: forward 2 R d in, backward 4 R d in. Numbers moved a row: forward in + 3 d, backward 2 in + 4 d, where a
-product and a norm apart move 2 d more forward and 4 d backward. Where a program cannot hold all that (tiles.py), the parts serve one by
-one.
+a, da: (R, in). w, dw: (d, in). x, s, y and their gradients: (R, d). mean, rstd: (R,) fp32. A
+program holds w and whole rows; in the backward it walks over blocks of rows and adds up its parts
+of the weights' gradients, which are added up in the programs' order: the same bits every time.
+Operations: forward 2 R d in, backward 4 R d in. Numbers moved a row: forward in + 3 d, backward 2
+in + 4 d, where a product and a norm apart move 2 d more forward and 4 d backward. Where a program
+cannot hold all that (tiles.py), the parts serve one by one.
 """
 
 from __future__ import annotations
@@ -35,11 +37,15 @@ def _forward_kernel(
 ):  # fmt: skip
     rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK_D)
     a, w = load_rows(p_a, rows, R, IN, BLOCK_IN), load_rows(p_w, columns, D, IN, BLOCK_IN)
-    sublayer = (tl.dot(a, tl.trans(w), input_precision="ieee") + load_vector(p_b, columns, D)[None, :]).to(a.dtype)
+    sublayer = (
+        tl.dot(a, tl.trans(w), input_precision="ieee") + load_vector(p_b, columns, D)[None, :]
+    ).to(a.dtype)
     store_rows(p_sublayer, sublayer, rows, R, D, BLOCK_D)
     sublayer = sublayer.to(tl.float32)
     if DROPOUT:
-        sublayer *= dropout_factors(tl.load(p_seed), threshold, scale, rows[:, None], tl.arange(0, BLOCK_D // 8)[None, :], 0)
+        sublayer *= dropout_factors(
+            tl.load(p_seed), threshold, scale, rows[:, None], tl.arange(0, BLOCK_D // 8)[None, :], 0
+        )
     z = load_rows(p_x, rows, R, D, BLOCK_D).to(tl.float32) + sublayer
     y, mean, rstd = normalise(z, p_weight, p_bias, D, eps, BLOCK_D)
     store_rows(p_y, y, rows, R, D, BLOCK_D)
@@ -49,7 +55,8 @@ def _forward_kernel(
 
 @triton.jit(do_not_specialize=("R",))
 def _backward_kernel(
-    p_dy, p_a, p_w, p_x, p_sublayer, p_weight, p_mean, p_rstd, p_da, p_dx, p_partials, p_seed,  # pointers
+    # pointers
+    p_dy, p_a, p_w, p_x, p_sublayer, p_weight, p_mean, p_rstd, p_da, p_dx, p_partials, p_seed,
     R, IN, D, threshold, scale,  # sizes and numbers
     BLOCK_IN: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
@@ -62,8 +69,9 @@ def _backward_kernel(
     for block in range(tl.program_id(0), tl.cdiv(R, ROWS), tl.num_programs(0)):
         rows = block * ROWS + tl.arange(0, ROWS)
         dz, ds, dweight_of_block, dbias_of_block = residual_gradient(
-            p_dy, p_x, p_sublayer, weight, p_mean, p_rstd, p_seed, threshold, scale, rows, R, D, BLOCK_D, DROPOUT
-        )
+            p_dy, p_x, p_sublayer, weight, p_mean, p_rstd, p_seed, threshold, scale, rows, R, D,
+            BLOCK_D, DROPOUT,
+        )  # fmt: skip
         dweight += dweight_of_block
         dbias += dbias_of_block
         db += tl.sum(ds, 0)
@@ -77,7 +85,15 @@ def _backward_kernel(
 
 @held_if(lambda a, w, *_: fits(FORWARD, w))
 def residual_linear_layer_norm(
-    a: Tensor, w: Tensor, b: Tensor, x: Tensor, weight: Tensor, bias: Tensor, eps: float, dropout_p: float, seed: Tensor | None
+    a: Tensor,
+    w: Tensor,
+    b: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    dropout_p: float,
+    seed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     a, w, b, x, weight, bias = contiguous(a, w, b, x, weight, bias)
     rows, (d, size_in) = a.shape[0], w.shape
@@ -89,7 +105,8 @@ def residual_linear_layer_norm(
         _forward_kernel[(triton.cdiv(rows, extents["ROWS"]),)](
             p_a=a, p_w=w, p_b=b, p_x=x, p_weight=weight, p_bias=bias,
             p_y=y, p_sublayer=sublayer, p_mean=mean, p_rstd=rstd, p_seed=seed,
-            R=rows, IN=size_in, D=d, eps=eps, threshold=threshold, scale=scale, **extents, DROPOUT=drops,
+            R=rows, IN=size_in, D=d, eps=eps, threshold=threshold, scale=scale, **extents,
+            DROPOUT=drops,
         )  # fmt: skip
     return y, sublayer, mean, rstd
 
@@ -107,7 +124,9 @@ def residual_linear_layer_norm_backward(
     dropout_p: float,
     seed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    dy, a, w, x, sublayer, weight, mean, rstd = contiguous(dy, a, w, x, sublayer, weight, mean, rstd)
+    dy, a, w, x, sublayer, weight, mean, rstd = contiguous(
+        dy, a, w, x, sublayer, weight, mean, rstd
+    )
     rows, (d, size_in) = a.shape[0], w.shape
     da, dx = a.new_empty(a.shape), a.new_empty(x.shape)
     seed, threshold, scale, drops = dropout_arguments(dropout_p, seed, a)
@@ -116,11 +135,14 @@ def residual_linear_layer_norm_backward(
     partials = a.new_empty((programs, d * size_in + 3 * d), dtype=torch.float32)
     if rows:
         _backward_kernel[(programs,)](
-            p_dy=dy, p_a=a, p_w=w, p_x=x, p_sublayer=sublayer, p_weight=weight, p_mean=mean, p_rstd=rstd,
+            p_dy=dy, p_a=a, p_w=w, p_x=x, p_sublayer=sublayer, p_weight=weight, p_mean=mean,
+            p_rstd=rstd,
             p_da=da, p_dx=dx, p_partials=partials, p_seed=seed,
             R=rows, IN=size_in, D=d, threshold=threshold, scale=scale, **extents, DROPOUT=drops,
         )  # fmt: skip
-    dw, db, dweight, dbias = split_sums(sum_partials(partials, dtype=w.dtype), [w.shape, *[(d,)] * 3])
+    dw, db, dweight, dbias = split_sums(
+        sum_partials(partials, dtype=w.dtype), [w.shape, *[(d,)] * 3]
+    )
     return da, dw, db, dx, dweight, dbias
 
 

@@ -1,9 +1,12 @@
-"""Item rows drawn with replacement from [0, V): uniform, log-uniform, or proportional to counts. docs/sample_negatives.md.
+"""Item rows drawn with replacement from [0, V): uniform, log-uniform, or proportional to counts.
+docs/sample_negatives.md.
 
-Draw n is made of words 2 (n mod 2) and 2 (n mod 2) + 1 of Philox call n div 2. Integers, and doubles each rounded on its own (no fused
-multiply-add), so that every backend draws the same rows. counts are searched for in their running sums.
-A draw writes 8 bytes and has a call of Philox, some 70 integer operations, to itself; by popularity it reads the log2 V running sums on
-the way to its row, from L2; log-uniform it takes 40 operations in fp64, of which GPUs for graphics have one unit to 64 of fp32.
+Draw n is made of words 2 (n mod 2) and 2 (n mod 2) + 1 of Philox call n div 2. Integers, and
+doubles each rounded on its own (no fused multiply-add), so that every backend draws the same rows.
+counts are searched for in their running sums. A draw writes 8 bytes and has a call of Philox, some
+70 integer operations, to itself; by popularity it reads the log2 V running sums on the way to its
+row, from L2; log-uniform it takes 40 operations in fp64, of which GPUs for graphics have one unit
+to 64 of fp32.
 """
 
 from __future__ import annotations
@@ -57,18 +60,24 @@ def _log_uniform_kernel(p_rows, p_seed, p_log2, count, V, BLOCK: tl.constexpr):
     tl.store(p_rows + draws, tl.minimum(tl.maximum(row, 0), V - 1), draws < count)
 
 
-def sample_negatives(shape: list[int], num_items: int, sampler: str, counts: Tensor | None, seed: Tensor) -> tuple[Tensor, Tensor]:
+def sample_negatives(
+    shape: list[int], num_items: int, sampler: str, counts: Tensor | None, seed: Tensor
+) -> tuple[Tensor, Tensor]:
     count = math.prod(shape)
     rows = torch.empty(shape, dtype=torch.int64, device=seed.device)
     grid = (triton.cdiv(count, BLOCK),)
     if sampler == "log_uniform":
         # A double: as an argument of the kernel it would be an fp32.
         log2 = torch.full((), math.log2(num_items + 1), dtype=torch.float64, device=seed.device)
-        _log_uniform_kernel[grid](rows, seed, log2, count, num_items, BLOCK=BLOCK, enable_fp_fusion=False)
+        _log_uniform_kernel[grid](
+            rows, seed, log2, count, num_items, BLOCK=BLOCK, enable_fp_fusion=False
+        )
     elif counts is None:
         _uniform_kernel[grid](rows, seed, count, num_items, BLOCK=BLOCK)
     else:
-        _popularity_kernel[grid](rows, counts.cumsum(0), seed, count, num_items, num_items.bit_length() + 1, BLOCK=BLOCK)
+        _popularity_kernel[grid](
+            rows, counts.cumsum(0), seed, count, num_items, num_items.bit_length() + 1, BLOCK=BLOCK
+        )
     return with_log_q(rows, num_items, sampler, counts)
 
 

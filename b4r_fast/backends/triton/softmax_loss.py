@@ -1,18 +1,23 @@
-"""loss_i = -log softmax(z_i)[t_i], z_ij = h_i . C_j + b_j. With lse_i = log sum_{j != t} e^{z_ij} and x_i = lse_i - z_it:
-loss_i = softplus(x_i), q_i = 1 - p_it = sigmoid(x_i), dloss_i/dh_i = q_i (O_i / s_i - C_t) with s_i, O_i the sums over j != t of e^{z_ij}
-and of e^{z_ij} C_j. dC = dz^T h, db = sum_i dz_i, where dz_ij = p_ij dloss_i for j != t and dz_it = -q_i dloss_i.
+"""loss_i = -log softmax(z_i)[t_i], z_ij = h_i . C_j + b_j. With lse_i = log sum_{j != t} e^{z_ij}
+and x_i = lse_i - z_it: loss_i = softplus(x_i), q_i = 1 - p_it = sigmoid(x_i), dloss_i/dh_i = q_i
+(O_i / s_i - C_t) with s_i, O_i the sums over j != t of e^{z_ij} and of e^{z_ij} C_j. dC = dz^T h,
+db = sum_i dz_i, where dz_ij = p_ij dloss_i for j != t and dz_it = -q_i dloss_i.
 
-hidden, dhidden: (N, d). items, ditems: (V, d). bias: (V,) or None. Columns may be a sample of the items: ids (V,) then says which item each
-is, and a column that is the row's target is left out. Logits, softmax and all sums are fp32; operands of products have the tensors' dtype.
+hidden, dhidden: (N, d). items, ditems: (V, d). bias: (V,) or None. Columns may be a sample of the
+items: ids (V,) then says which item each is, and a column that is the row's target is left out.
+Logits, softmax and all sums are fp32; operands of products have the tensors' dtype.
 
-    forward    a program for a block of rows and a split of the columns: walks over them as attention does over keys, which leaves the
-               running maximum, s and O of the split; split where rows alone are too few programs
+    forward    a program for a block of rows and a split of the columns: walks over them as
+               attention does over keys, which leaves the running maximum, s and O of the split;
+               split where rows alone are too few programs
     merge      a program for a block of rows: joins the splits, and adds the target
-    backward   a program for a block of columns and a range of rows: walks over the rows, computes the logits again; ranges where the
-               columns alone are too few programs, added up in order: no atomics, the same bits every time
+    backward   a program for a block of columns and a range of rows: walks over the rows, computes
+               the logits again; ranges where the columns alone are too few programs, added up in
+               order: no atomics, the same bits every time
 
-Operations: forward 4 N V d, backward 4 N V d, an exp a logit in each. Bytes: C is read once for every block of rows, from L2 where it fits
-there, h once for every block of columns; beyond that (splits) N (d + 2) floats are written and read.
+Operations: forward 4 N V d, backward 4 N V d, an exp a logit in each. Bytes: C is read once for
+every block of rows, from L2 where it fits there, h once for every block of columns; beyond that
+(splits) N (d + 2) floats are written and read.
 """
 
 from __future__ import annotations
@@ -55,13 +60,17 @@ def _ids(p_ids, columns, V, SAMPLED: tl.constexpr):
 @triton.jit
 def expm1(x):
     """e^x - 1 for x <= 0, to all digits also where it is small."""
-    return tl.where(x > -0.01, x * (1.0 + x * (0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0)))), tl.exp(x) - 1.0)
+    return tl.where(
+        x > -0.01, x * (1.0 + x * (0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0)))), tl.exp(x) - 1.0
+    )
 
 
 @triton.jit
 def log1p(x):
     """log(1 + x) for 0 <= x <= 1, to all digits also where it is small."""
-    return tl.where(x < 0.01, x * (1.0 - x * (0.5 - x * (1.0 / 3.0 - x * (0.25 - x * 0.2)))), tl.log(1.0 + x))
+    return tl.where(
+        x < 0.01, x * (1.0 - x * (0.5 - x * (1.0 / 3.0 - x * (0.25 - x * 0.2)))), tl.log(1.0 + x)
+    )
 
 
 @triton.jit
@@ -81,7 +90,8 @@ def join_target(maximum, total, z_target):
 def _forward_kernel(
     p_hidden, p_items, p_bias, p_ids, p_targets, p_maximum, p_total, p_acc,  # pointers
     N, V, d, splits, columns_of_split,  # sizes
-    BLOCK_D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BIAS: tl.constexpr, SAMPLED: tl.constexpr,
+    BLOCK_D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BIAS: tl.constexpr,
+    SAMPLED: tl.constexpr,
 ):  # fmt: skip
     split, rows = tl.program_id(0) % splits, tl.program_id(0) // splits * ROWS + tl.arange(0, ROWS)
     h = load_rows(p_hidden, rows, N, d, BLOCK_D)
@@ -94,7 +104,9 @@ def _forward_kernel(
         columns = start + tl.arange(0, COLUMNS)
         c = load_rows(p_items, columns, V, d, BLOCK_D)
         z = _logits(h, c, p_bias, columns, V, BIAS)
-        out = (columns[None, :] >= V) | (_ids(p_ids, columns, V, SAMPLED)[None, :] == target[:, None])
+        out = (columns[None, :] >= V) | (
+            _ids(p_ids, columns, V, SAMPLED)[None, :] == target[:, None]
+        )
         z = tl.where(out, float("-inf"), z)
         maximum, factor = rescale(maximum, tl.max(z, 1), LOG2E)
         # Exponents turn to base 2 last, when they are near 0 where it counts.
@@ -110,7 +122,8 @@ def _forward_kernel(
 
 @triton.jit(do_not_specialize=("N", "splits"))
 def _merge_kernel(
-    p_hidden, p_items, p_bias, p_targets, p_maximum, p_total, p_acc, p_loss, p_dhidden, p_lse,  # pointers
+    # pointers
+    p_hidden, p_items, p_bias, p_targets, p_maximum, p_total, p_acc, p_loss, p_dhidden, p_lse,
     N, d, splits,  # sizes
     BLOCK_D: tl.constexpr, ROWS: tl.constexpr, BIAS: tl.constexpr,
 ):  # fmt: skip
@@ -126,7 +139,10 @@ def _merge_kernel(
         maximum, factor = rescale(maximum, of_split, LOG2E)
         scale = tl.exp2((of_split - maximum) * LOG2E)
         total = total * factor + tl.load(p_total + o_row, m_rows, other=0.0) * scale
-        acc = acc * factor[:, None] + tl.load(p_acc + o_row[:, None] * d + k[None, :], m_block, other=0.0) * scale[:, None]
+        acc = (
+            acc * factor[:, None]
+            + tl.load(p_acc + o_row[:, None] * d + k[None, :], m_block, other=0.0) * scale[:, None]
+        )
         o_row += N
     target = tl.load(p_targets + rows, m_rows, other=-1)
     valid = target >= 0
@@ -150,13 +166,18 @@ def _backward_kernel(
     p_dloss, p_hidden, p_items, p_bias, p_ids, p_targets, p_loss, p_lse, p_gradients,  # pointers
     dloss_row,  # stride
     N, V, d, size, column_blocks, rows_of_range,  # sizes
-    BLOCK_D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BIAS: tl.constexpr, SAMPLED: tl.constexpr,
+    BLOCK_D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BIAS: tl.constexpr,
+    SAMPLED: tl.constexpr,
 ):  # fmt: skip
-    """gradients (ranges, size): ditems (V, d), then dbias (V,). dloss: dloss_row numbers from row to row, 0 if all have one.
+    """gradients (ranges, size): ditems (V, d), then dbias (V,). dloss: dloss_row numbers from row
+    to row, 0 if all have one.
 
     A target that is a column of a sample is left out: its gradient is added apart.
     """
-    part, columns = tl.program_id(0) // column_blocks, tl.program_id(0) % column_blocks * COLUMNS + tl.arange(0, COLUMNS)
+    part, columns = (
+        tl.program_id(0) // column_blocks,
+        tl.program_id(0) % column_blocks * COLUMNS + tl.arange(0, COLUMNS),
+    )
     c, ids = load_rows(p_items, columns, V, d, BLOCK_D), _ids(p_ids, columns, V, SAMPLED)
     ditems = tl.zeros((COLUMNS, BLOCK_D), tl.float32)
     dbias = tl.zeros((COLUMNS,), tl.float32)
@@ -165,9 +186,14 @@ def _backward_kernel(
         rows = start + tl.arange(0, ROWS)
         target = tl.load(p_targets + rows, rows < N, other=-1)
         valid = target >= 0
-        # Rows without a target are out before anything is computed: what is not finite there would spoil the table.
+        # Rows without a target are out before anything is computed: what is not finite there would
+        # spoil the table.
         k = tl.arange(0, BLOCK_D)
-        h = tl.load(p_hidden + rows[:, None].to(tl.int64) * d + k[None, :], valid[:, None] & (k[None, :] < d), other=0.0)
+        h = tl.load(
+            p_hidden + rows[:, None].to(tl.int64) * d + k[None, :],
+            valid[:, None] & (k[None, :] < d),
+            other=0.0,
+        )
         dloss = tl.load(p_dloss + rows * dloss_row, valid, other=0.0).to(tl.float32)
         lse = tl.load(p_lse + rows, valid, other=0.0).to(tl.float32)
         p = tl.exp2((_logits(h, c, p_bias, columns, V, BIAS) - lse[:, None]) * LOG2E)
@@ -185,12 +211,23 @@ def _backward_kernel(
     o_items = columns[:, None].to(tl.int64) * d + k[None, :]
     tl.store(p_gradients + o_items, ditems.to(p_gradients.dtype.element_ty), m_block)
     if BIAS:
-        tl.store(p_gradients + tl.cast(V, tl.int64) * d + columns, dbias.to(p_gradients.dtype.element_ty), columns < V)
+        tl.store(
+            p_gradients + tl.cast(V, tl.int64) * d + columns,
+            dbias.to(p_gradients.dtype.element_ty),
+            columns < V,
+        )
 
 
-def _operands(hidden: Tensor, columns: Tensor, bias: Tensor | None, targets: Tensor, ids: Tensor | None) -> dict[str, Tensor | int | bool]:
+def _operands(
+    hidden: Tensor, columns: Tensor, bias: Tensor | None, targets: Tensor, ids: Tensor | None
+) -> dict[str, Tensor | int | bool]:
     """What forward and backward take: any tensor stands for a bias or ids that there are not."""
-    pointers = {"p_hidden": hidden, "p_items": columns, "p_bias": hidden if bias is None else bias, "p_targets": targets}
+    pointers = {
+        "p_hidden": hidden,
+        "p_items": columns,
+        "p_bias": hidden if bias is None else bias,
+        "p_targets": targets,
+    }
     pointers |= {"p_ids": targets if ids is None else ids}
     n, d = hidden.shape
     sizes = {"N": n, "V": columns.shape[0], "d": d, "BLOCK_D": block_columns(d)}
@@ -202,14 +239,27 @@ def _blocks(tile: tiles.Tile) -> dict[str, int]:
 
 
 def forward_columns(
-    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, columns: Tensor, column_bias: Tensor | None, ids: Tensor | None
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    columns: Tensor,
+    column_bias: Tensor | None,
+    ids: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """loss (N,) and lse (N,) in fp32 and dhidden (N, d), of targets that are rows of items against columns, a sample if ids are given."""
+    """loss (N,) and lse (N,) in fp32 and dhidden (N, d), of targets that are rows of items against
+    columns, a sample if ids are given.
+    """
     n, d, v = *hidden.shape, columns.shape[0]
     block = tiles.tile("softmax_loss forward", d, hidden.dtype)
-    row_blocks, column_blocks, block_d = triton.cdiv(n, block.rows), triton.cdiv(v, block.columns), block_columns(d)
+    row_blocks, column_blocks, block_d = (
+        triton.cdiv(n, block.rows),
+        triton.cdiv(v, block.columns),
+        block_columns(d),
+    )
     splits, blocks_of_split = cut(column_blocks, row_blocks)
-    # Each for itself: where slices of one tensor lie would depend on n, and Triton compiles for how an address is aligned.
+    # Each for itself: where slices of one tensor lie would depend on n, and Triton compiles for how
+    # an address is aligned.
     maximum, total = (hidden.new_empty((splits, n), dtype=torch.float32) for _ in range(2))
     acc = hidden.new_empty((splits, n, d), dtype=torch.float32)
     loss, lse = (hidden.new_empty(n, dtype=torch.float32) for _ in range(2))
@@ -222,7 +272,8 @@ def forward_columns(
         )  # fmt: skip
         merge_rows = min(MERGE_ROWS, MERGE_ELEMENTS // block_d)
         _merge_kernel[(triton.cdiv(n, merge_rows),)](
-            p_hidden=hidden, p_items=items, p_bias=hidden if bias is None else bias, p_targets=targets, **partials,
+            p_hidden=hidden, p_items=items, p_bias=hidden if bias is None else bias,
+            p_targets=targets, **partials,
             p_loss=loss, p_dhidden=dhidden, p_lse=lse, N=n, d=d, splits=splits,
             BLOCK_D=block_d, ROWS=merge_rows, BIAS=bias is not None, **all_registers(),
         )  # fmt: skip
@@ -249,20 +300,29 @@ def backward_columns(
     row_blocks, column_blocks = triton.cdiv(n, block.rows), triton.cdiv(v, block.columns)
     ranges, blocks_of_range = cut(row_blocks, column_blocks)
     shapes = [(v, d)] if bias is None else [(v, d), (v,)]
-    size = 16 * triton.cdiv(v * d + (0 if bias is None else v), 16)  # so that every range begins at an address for wide stores
+    size = 16 * triton.cdiv(
+        v * d + (0 if bias is None else v), 16
+    )  # so that every range begins at an address for wide stores
     gradients = hidden.new_empty((ranges, size), dtype=dtype if ranges == 1 else torch.float32)
     if v:
         _backward_kernel[(column_blocks * ranges,)](
-            **_operands(hidden, columns, bias, targets, ids), p_dloss=dloss, p_loss=loss, p_lse=lse, p_gradients=gradients,
+            **_operands(hidden, columns, bias, targets, ids), p_dloss=dloss, p_loss=loss,
+            p_lse=lse, p_gradients=gradients,
             dloss_row=dloss.stride(0) if dloss.dim() else 0,
-            size=size, column_blocks=column_blocks, rows_of_range=blocks_of_range * block.rows, **_blocks(block),
+            size=size, column_blocks=column_blocks, rows_of_range=blocks_of_range * block.rows,
+            **_blocks(block),
         )  # fmt: skip
-    ditems, *dbias = split_sums(gradients[0] if ranges == 1 else sum_partials(gradients, dtype=dtype), shapes)
+    ditems, *dbias = split_sums(
+        gradients[0] if ranges == 1 else sum_partials(gradients, dtype=dtype), shapes
+    )
     return ditems, dbias[0] if dbias else None
 
 
 def fits(hidden: Tensor, *_) -> bool:
-    return all(tiles.fits(f"softmax_loss {which}", hidden.shape[1], hidden.dtype) for which in ("forward", "backward"))
+    return all(
+        tiles.fits(f"softmax_loss {which}", hidden.shape[1], hidden.dtype)
+        for which in ("forward", "backward")
+    )
 
 
 def fits_backward(dloss: Tensor, *inputs) -> bool:
@@ -270,14 +330,22 @@ def fits_backward(dloss: Tensor, *inputs) -> bool:
 
 
 @held_if(fits)
-def softmax_loss(hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def softmax_loss(
+    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     hidden, items, bias, targets = contiguous(hidden, items, bias, targets)
     return forward_columns(hidden, items, bias, targets, items, bias, None)
 
 
 @held_if(fits_backward)
 def softmax_loss_backward(
-    dloss: Tensor, hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, loss: Tensor, lse: Tensor
+    dloss: Tensor,
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    loss: Tensor,
+    lse: Tensor,
 ) -> tuple[Tensor, Tensor | None]:
     hidden, items, bias, targets, loss, lse = contiguous(hidden, items, bias, targets, loss, lse)
     return backward_columns(dloss, hidden, items, bias, targets, loss, lse, None, items.dtype)
@@ -290,7 +358,12 @@ def reduced_softmax_loss(
     hidden, items, bias, targets = contiguous(hidden, items, bias, targets)
     losses, dhidden, lse = forward_columns(hidden, items, bias, targets, items, bias, None)
     loss, weight, one = totals(losses, targets, mean).unbind()
-    return loss, weight, dhidden, *backward_columns(one, hidden, items, bias, targets, losses, lse, None, items.dtype)
+    return (
+        loss,
+        weight,
+        dhidden,
+        *backward_columns(one, hidden, items, bias, targets, losses, lse, None, items.dtype),
+    )
 
 
 OPERATORS = (softmax_loss, softmax_loss_backward, reduced_softmax_loss)

@@ -12,7 +12,9 @@ def on_amd() -> bool:
 
 
 def all_registers(warps: int = 4) -> dict[str, int]:
-    """For a launch: all the registers that a thread can have, where ptxas else spills some to fit another program beside it."""
+    """For a launch: all the registers that a thread can have, where ptxas else spills some to fit
+    another program beside it.
+    """
     return {} if on_amd() else {"maxnreg": min(255, 65536 // (32 * warps))}
 
 

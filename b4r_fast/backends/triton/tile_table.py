@@ -1,11 +1,13 @@
-"""The blocks that were screened to be without spills, by GPU, dtype, kernel and columns, as tiles.Tile: docs/gpu.md says how.
+"""The blocks that were screened to be without spills, by GPU, dtype, kernel and columns, as
+tiles.Tile: docs/gpu.md says how.
 
 Rows, columns (0: all there are), warps, and whether a thread may have all registers.
 """
 
 from __future__ import annotations
 
-# Unaligned is what has a size that 16 does not divide: addresses and masks of single numbers take registers. What stands there comes first.
+# Unaligned is what has a size that 16 does not divide: addresses and masks of single numbers take
+# registers. What stands there comes first.
 TABLE: dict[str, dict[str, dict[str, dict[int, tuple]]]] = {
     "NVIDIA": {
         "half": {
@@ -43,8 +45,16 @@ TABLE: dict[str, dict[str, dict[str, dict[int, tuple]]]] = {
             "topk": {64: (16, 128, 8), 128: (16, 64, 4), 256: (16, 128, 8, True)},
         },
         "single": {
-            "attention forward": {32: (128, 64, 8, True), 64: (128, 16, 8, True), 128: (64, 32, 8, True)},
-            "attention whole": {32: (64, 16, 8, True), 64: (64, 32, 8, True), 128: (32, 16, 8, True)},
+            "attention forward": {
+                32: (128, 64, 8, True),
+                64: (128, 16, 8, True),
+                128: (64, 32, 8, True),
+            },
+            "attention whole": {
+                32: (64, 16, 8, True),
+                64: (64, 32, 8, True),
+                128: (32, 16, 8, True),
+            },
             "attention tiled": {32: (64, 64, 8), 64: (64, 16, 8), 128: (16, 16, 8)},
             "gelu_ffn forward": {32: (128, 32, 8), 64: (128, 16, 8), 128: (32, 64, 8)},
             "gelu_ffn dx": {32: (64, 64, 8), 64: (64, 32, 8), 128: (64, 16, 8)},
@@ -121,9 +131,17 @@ TABLE: dict[str, dict[str, dict[str, dict[int, tuple]]]] = {
             "gelu_ffn forward": {32: (128, 32, 8), 64: (128, 16, 8), 128: (64, 16, 8)},
             "gelu_ffn dx": {32: (64, 64, 8), 64: (64, 32, 8), 128: (32, 16, 8)},
             "gelu_ffn weights": {32: (64, 32, 8), 64: (64, 16, 8), 128: (16, 16, 4)},
-            "layer_norm of product, backward": {32: (128, 0, 8, True), 64: (32, 0, 8), 128: (16, 0, 16)},
+            "layer_norm of product, backward": {
+                32: (128, 0, 8, True),
+                64: (32, 0, 8),
+                128: (16, 0, 16),
+            },
             "residual_ffn dx": {32: (128, 32, 8), 64: (128, 16, 16, True), 128: (32, 16, 8, True)},
-            "softmax_loss backward": {64: (64, 64, 16, True), 128: (32, 32, 8), 256: (32, 32, 16, True)},
+            "softmax_loss backward": {
+                64: (64, 64, 16, True),
+                128: (32, 32, 8),
+                256: (32, 32, 16, True),
+            },
             "topk": {64: (16, 64, 4, True), 128: (16, 64, 8), 256: (16, 32, 8)},
         },
         "single, unaligned": {

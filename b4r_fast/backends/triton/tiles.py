@@ -15,10 +15,11 @@ from .tile_table import TABLE
 
 
 class Tile(NamedTuple):
-    """Rows and columns of a block of products (logits, scores, hidden activations), and how many warps share it.
+    """Rows and columns of a block of products (logits, scores, hidden activations), and how many
+    warps share it.
 
-    columns: 0 where a block has all there are. all_registers: a thread may have all that there are for one, where ptxas else spills some
-    to fit another program beside it.
+    columns: 0 where a block has all there are. all_registers: a thread may have all that there are
+    for one, where ptxas else spills some to fit another program beside it.
     """
 
     rows: int
@@ -42,7 +43,9 @@ class Form(NamedTuple):
 
 
 TUNED: dict[Form, Tile] = {}  # what comes before the table (tuning.py)
-ASKED: ContextVar[dict[Form, Tile] | None] = ContextVar("ASKED", default=None)  # notes which tiles an op asks for
+ASKED: ContextVar[dict[Form, Tile] | None] = ContextVar(
+    "ASKED", default=None
+)  # notes which tiles an op asks for
 
 
 def _families() -> tuple[str, ...]:
@@ -62,19 +65,27 @@ def _sizes(kernel: str, dtype: torch.dtype, sizes: Sequence[int]) -> dict[int, t
     for form, family in product([*forms, precision], _families()):
         if kernel in TABLE[family].get(form, {}):
             return TABLE[family][form][kernel]
-    raise KeyError(f"the table of tiles has no {kernel!r}; it has {', '.join(TABLE['NVIDIA'][precision])}")
+    raise KeyError(
+        f"the table of tiles has no {kernel!r}; it has {', '.join(TABLE['NVIDIA'][precision])}"
+    )
 
 
 def fits(kernel: str, d: int, dtype: torch.dtype, *others: int) -> bool:
-    """Whether there is a block of the kernel, for operands of these sizes (as for tile), that does not spill."""
+    """Whether there is a block of the kernel, for operands of these sizes (as for tile), that does
+    not spill.
+    """
     return block_columns(d) <= max(_sizes(kernel, dtype, (d, *others)))
 
 
 def tile(kernel: str, d: int, dtype: torch.dtype, *others: int) -> Tile:
-    """kernel: as in TABLE. d: columns of the operands. others: what else separates numbers that lie one below the other."""
+    """kernel: as in TABLE. d: columns of the operands. others: what else separates numbers that lie
+    one below the other.
+    """
     sizes = (d, *others)
     form = Form(kernel, block_columns(d), dtype, not any(size % 16 for size in sizes))
-    chosen = TUNED.get(form) or next(Tile(*t) for most, t in _sizes(kernel, dtype, sizes).items() if form.columns <= most)
+    chosen = TUNED.get(form) or next(
+        Tile(*t) for most, t in _sizes(kernel, dtype, sizes).items() if form.columns <= most
+    )
     if (asked := ASKED.get()) is not None:
         asked[form] = chosen
     return chosen

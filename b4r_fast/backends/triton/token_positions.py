@@ -1,4 +1,6 @@
-"""Token t of sequence b has place t - cu_seqlens[b]. A program a sequence; 8 bytes written a token."""
+"""Token t of sequence b has place t - cu_seqlens[b]. A program a sequence; 8 bytes
+written a token.
+"""
 
 from __future__ import annotations
 

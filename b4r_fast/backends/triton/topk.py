@@ -1,14 +1,18 @@
-"""The k best items of each row by z_ij = h_i . C_j + b_j, best first, NaN before all numbers, ties by the lower item row. docs/topk.md.
+"""The k best items of each row by z_ij = h_i . C_j + b_j, best first, NaN before all numbers, ties
+by the lower item row. docs/topk.md.
 
-hidden: (N, d). items: (V, d). A score and its item are one int64, the score's bits in an order of integers above the item's complement, so
-that the larger is the better and no two are equal: however candidates are joined, the answer is one.
+hidden: (N, d). items: (V, d). A score and its item are one int64, the score's bits in an order of
+integers above the item's complement, so that the larger is the better and no two are equal: however
+candidates are joined, the answer is one.
 
-A program for a block of rows and a split of the items walks over its items and keeps the k best of a row, in no order. A block of items
-in which none is better than its row's worst costs a comparison; in others, excluded items are looked up, and the best of each row takes
-the place of its worst until none is better. torch joins the splits. Bytes beside h and C: 8 k for a row and split: nothing grows with N V.
-2 N V d operations; C is read once for every block of rows.
+A program for a block of rows and a split of the items walks over its items and keeps the k best of
+a row, in no order. A block of items in which none is better than its row's worst costs a
+comparison; in others, excluded items are looked up, and the best of each row takes the place of its
+worst until none is better. torch joins the splits. Bytes beside h and C: 8 k for a row and split:
+nothing grows with N V. 2 N V d operations; C is read once for every block of rows.
 
-More than KEPT[-1] best, and lists of candidates, are left to the next backend: the reference sorts a block of logits.
+More than KEPT[-1] best, and lists of candidates, are left to the next backend: the reference sorts
+a block of logits.
 """
 
 from __future__ import annotations
@@ -40,17 +44,22 @@ def _keys(z, item):
 
 @triton.jit
 def _listed(p_exclude, first, end, item, steps):
-    """Which items (rows, items) stand in the sorted list of their row, from first (rows,) to end (rows,)."""
+    """Which items (rows, items) stand in the sorted list of their row, from first (rows,) to end
+    (rows,).
+    """
     none = (item * 0)[None, :]
     low = lower_bound(p_exclude, item[None, :], first[:, None] + none, end[:, None] + none, steps)
-    return (low < end[:, None]) & (tl.load(p_exclude + low, low < end[:, None], other=-1) == item[None, :])
+    return (low < end[:, None]) & (
+        tl.load(p_exclude + low, low < end[:, None], other=-1) == item[None, :]
+    )
 
 
 @triton.jit(do_not_specialize=("N", "splits", "items_of_split", "steps", "k"))
 def _best_kernel(
     p_hidden, p_items, p_bias, p_exclude, p_offsets, p_best,  # pointers
     N, V, d, splits, items_of_split, steps, k,  # sizes
-    ROWS: tl.constexpr, ITEMS: tl.constexpr, KEPT: tl.constexpr, BLOCK_D: tl.constexpr, EXCLUDE: tl.constexpr,
+    ROWS: tl.constexpr, ITEMS: tl.constexpr, KEPT: tl.constexpr, BLOCK_D: tl.constexpr,
+    EXCLUDE: tl.constexpr,
 ):  # fmt: skip
     split, rows = tl.program_id(0) % splits, tl.program_id(0) // splits * ROWS + tl.arange(0, ROWS)
     h = load_rows(p_hidden, rows, N, d, BLOCK_D)
@@ -82,8 +91,18 @@ def _best_kernel(
     tl.store(p_best + o_best, best, (rows < N)[:, None] & (slot < k)[None, :])
 
 
-def _has_kernel(hidden: Tensor, items: Tensor, bias: Tensor | None, k: int, exclude, exclude_offsets, candidates: Tensor | None) -> bool:
-    return candidates is None and k <= KEPT[-1] and tiles.fits("topk", hidden.shape[1], hidden.dtype)
+def _has_kernel(
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    k: int,
+    exclude,
+    exclude_offsets,
+    candidates: Tensor | None,
+) -> bool:
+    return (
+        candidates is None and k <= KEPT[-1] and tiles.fits("topk", hidden.shape[1], hidden.dtype)
+    )
 
 
 @held_if(_has_kernel)
@@ -109,7 +128,8 @@ def topk(
     if n:
         _best_kernel[(row_blocks * splits,)](
             hidden, items, bias_or_zeros(bias, items), lists, offsets, best, n, v, d, splits,
-            blocks_of_split * block.columns, steps, k, ROWS=block.rows, ITEMS=block.columns, BLOCK_D=block_columns(d),
+            blocks_of_split * block.columns, steps, k, ROWS=block.rows, ITEMS=block.columns,
+            BLOCK_D=block_columns(d),
             KEPT=next(most for most in KEPT if k <= most), EXCLUDE=steps > 0, **block.options,
         )  # fmt: skip
     keys = best.topk(k, dim=1)[0]

@@ -1,8 +1,9 @@
 """B4R_FAST_AUTOTUNE=1: tiles by their time on the GPU that is there, not from the table.
 
-The first call of an op that asks for a tile, for its kernel, dtype and number of columns, times the table's and its neighbours: half or
-twice the rows, columns or warps, or the other limit of registers. It goes on from the fastest until no neighbour is faster, and keeps that
-for the process, for all numbers of tokens. What was compiled once Triton finds on disk again.
+The first call of an op that asks for a tile, for its kernel, dtype and number of columns, times the
+table's and its neighbours: half or twice the rows, columns or warps, or the other limit of
+registers. It goes on from the fastest until no neighbour is faster, and keeps that for the process,
+for all numbers of tokens. What was compiled once Triton finds on disk again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ _one_at_a_time = threading.RLock()  # as backward runs in threads of its own
 def neighbours(tile: Tile) -> Iterator[Tile]:
     for name, (least, most) in LIMITS.items():
         size = getattr(tile, name)  # 0 columns are all there are
-        yield from (tile._replace(**{name: other}) for other in (size // 2, 2 * size) if least <= other <= most)
+        yield from (
+            tile._replace(**{name: other})
+            for other in (size // 2, 2 * size)
+            if least <= other <= most
+        )
     yield tile._replace(all_registers=not tile.all_registers)
 
 
@@ -53,12 +58,22 @@ def tune(form: Form, table: Tile, call: Callable[[], object]) -> None:
             break
         best = fastest
     TUNED[form] = best
-    said = f"{form.kernel}, {form.columns} columns of {form.dtype}{'' if form.aligned else ', unaligned'}"
-    print(f"b4r_fast: {said}: {best}, {times[best]:.4f} ms; the table's {table}, {times[table]:.4f} ms", file=sys.stderr, flush=True)
+    said = (
+        f"{form.kernel}, {form.columns} columns of"
+        f" {form.dtype}{'' if form.aligned else ', unaligned'}"
+    )
+    print(
+        f"b4r_fast: {said}: {best}, {times[best]:.4f} ms; the table's {table}, {times[table]:.4f}"
+        " ms",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def tuned(operator: Callable) -> Callable:
-    """The operator, which must not change its arguments, with the tiles that it asks for tuned when it first asks."""
+    """The operator, which must not change its arguments, with the tiles that it asks for tuned when
+    it first asks.
+    """
 
     @functools.wraps(operator)
     def run(*args):

@@ -7,7 +7,9 @@ struct __nv_bfloat16 {
   uint16_t bits;
 };
 
-inline float __bfloat162float(__nv_bfloat16 x) { return on_cpu::bits<float>(uint32_t{x.bits} << 16); }
+inline float __bfloat162float(__nv_bfloat16 x) {
+  return on_cpu::bits<float>(uint32_t{x.bits} << 16);
+}
 
 // To the nearest, ties to even.
 inline __nv_bfloat16 __float2bfloat16_rn(float x) {

@@ -8,4 +8,6 @@ struct __half {
 };
 
 inline float __half2float(__half x) { return static_cast<float>(on_cpu::bits<_Float16>(x.bits)); }
-inline __half __float2half_rn(float x) { return {on_cpu::bits<uint16_t>(static_cast<_Float16>(x))}; }
+inline __half __float2half_rn(float x) {
+  return {on_cpu::bits<uint16_t>(static_cast<_Float16>(x))};
+}

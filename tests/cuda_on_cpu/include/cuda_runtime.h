@@ -27,8 +27,10 @@ struct Coordinate {
 };
 }  // namespace on_cpu
 
-inline constexpr on_cpu::Coordinate threadIdx = {{&on_cpu::Place::thread}}, blockIdx = {{&on_cpu::Place::block}};
-inline constexpr on_cpu::Coordinate blockDim = {{&on_cpu::Place::block_size}}, gridDim = {{&on_cpu::Place::grid_size}};
+inline constexpr on_cpu::Coordinate threadIdx = {{&on_cpu::Place::thread}},
+                                    blockIdx = {{&on_cpu::Place::block}};
+inline constexpr on_cpu::Coordinate blockDim = {{&on_cpu::Place::block_size}},
+                                    gridDim = {{&on_cpu::Place::grid_size}};
 
 using std::isnan;
 using std::max;
@@ -93,13 +95,15 @@ T __shfl_xor_sync(unsigned mask, T value, int offset) {
 }
 template <class T>
 T __shfl_up_sync(unsigned mask, T value, int offset) {
-  return on_cpu::shuffle(mask, value, on_cpu::lane() < offset ? on_cpu::lane() : on_cpu::lane() - offset);
+  return on_cpu::shuffle(mask, value,
+                         on_cpu::lane() < offset ? on_cpu::lane() : on_cpu::lane() - offset);
 }
 inline unsigned __ballot_sync(unsigned mask, bool vote) {
   on_cpu::check_mask(mask);
   const unsigned char* slots = on_cpu::meet(on_cpu::Collective::vote, &vote, sizeof vote);
   unsigned votes = 0;
-  for (int lane = 0; lane < 32; ++lane) votes |= unsigned{on_cpu::left_by<bool>(slots, lane)} << lane;
+  for (int lane = 0; lane < 32; ++lane)
+    votes |= unsigned{on_cpu::left_by<bool>(slots, lane)} << lane;
   return votes;
 }
 inline unsigned __reduce_min_sync(unsigned mask, unsigned value) {
@@ -115,7 +119,9 @@ inline int __float_as_int(float x) { return on_cpu::bits<int>(x); }
 inline float __int_as_float(int x) { return on_cpu::bits<float>(x); }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(unsigned x) { return __builtin_ffs(static_cast<int>(x)); }
-inline int __clzll(long long x) { return x == 0 ? 64 : __builtin_clzll(static_cast<unsigned long long>(x)); }
+inline int __clzll(long long x) {
+  return x == 0 ? 64 : __builtin_clzll(static_cast<unsigned long long>(x));
+}
 // Compiled with -ffp-contract=off.
 inline double __dmul_rn(double a, double b) { return a * b; }
 inline double __dadd_rn(double a, double b) { return a + b; }
@@ -144,12 +150,16 @@ inline cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, i
 }
 
 template <class... Parameters, class... Arguments>
-cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments... arguments) {
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Arguments... arguments) {
   const auto limit = on_cpu::shared_limits.find(reinterpret_cast<const void*>(kernel));
-  if (config->dynamicSmemBytes > (limit == on_cpu::shared_limits.end() ? on_cpu::kSharedByDefault : limit->second))
+  if (config->dynamicSmemBytes >
+      (limit == on_cpu::shared_limits.end() ? on_cpu::kSharedByDefault : limit->second))
     return cudaErrorInvalidValue;
-  if (on_cpu::only_noted(reinterpret_cast<const void*>(kernel), config->gridDim, config->blockDim, config->dynamicSmemBytes))
+  if (on_cpu::only_noted(reinterpret_cast<const void*>(kernel), config->gridDim, config->blockDim,
+                         config->dynamicSmemBytes))
     return cudaSuccess;
-  on_cpu::launch(config->gridDim, config->blockDim, config->dynamicSmemBytes, [&] { kernel(arguments...); });
+  on_cpu::launch(config->gridDim, config->blockDim, config->dynamicSmemBytes,
+                 [&] { kernel(arguments...); });
   return cudaSuccess;
 }
