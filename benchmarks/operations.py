@@ -15,25 +15,25 @@ EXP = 10  # 5 fused multiply-adds
 BACKWARD = 2  # products in the backward pass for each in the forward pass: one for either operand
 
 
+def products_of_attention(pairs: float, hidden_size: int) -> dict[str, float]:
+    """pairs: of a query and a key. Q K^T and P V are 2 products of 2 d operations a pair."""
+    return {"forward": 4 * hidden_size * pairs, "backward": BACKWARD * 4 * hidden_size * pairs}
+
+
 def attention(queries: Tensor, keys: Tensor, hidden_size: int, num_heads: int) -> dict[str, int]:
-    """queries, keys: (batch,), rows of Q and of K of each sequence. Q K^T and P V are 2 products of
-    2 d operations a pair.
-    """
+    """queries, keys: (batch,), rows of Q and of K of each sequence."""
     pairs = int((queries * keys).sum())
-    return {
-        "forward": (4 * hidden_size + EXP * num_heads) * pairs,
-        "backward": BACKWARD * 4 * hidden_size * pairs,
-    }
+    return add(products_of_attention(pairs, hidden_size), {"forward": EXP * num_heads * pairs})
 
 
-def linear(rows: int, inputs: int, outputs: int) -> dict[str, int]:
+def linear(rows: float, inputs: int, outputs: int) -> dict[str, float]:
     return {
         "forward": 2 * rows * inputs * outputs,
         "backward": BACKWARD * 2 * rows * inputs * outputs,
     }
 
 
-def gelu_ffn(rows: int, hidden_size: int) -> dict[str, int]:
+def gelu_ffn(rows: float, hidden_size: int) -> dict[str, float]:
     return add(*[linear(rows, hidden_size, 4 * hidden_size)] * 2)
 
 
@@ -42,7 +42,7 @@ def softmax_loss(rows: int, columns: int, hidden_size: int) -> dict[str, int]:
     return add(linear(rows, hidden_size, columns), {"forward": EXP * rows * columns})
 
 
-def scores(rows: int, columns: int, hidden_size: int) -> dict[str, int]:
+def scores(rows: float, columns: int, hidden_size: int) -> dict[str, float]:
     return {"forward": 2 * rows * columns * hidden_size}
 
 

@@ -30,6 +30,7 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import operations
 from benchmarks.workloads import LENGTHS
 
 from . import compiler
@@ -125,8 +126,11 @@ def works() -> dict[str, Pass]:
 
     def attention(rows: float, pairs: float) -> None:
         q, kv, statistics = rows * d * e, 2 * T * d * e, 4 * rows * H
-        forward = Work(4 * pairs * d, pairs * H, 2 * q + kv + statistics)
-        backward = Work(10 * pairs * d, pairs * H, 4 * q + 2 * kv + statistics)
+        products = operations.products_of_attention(pairs, d)
+        forward = Work(products["forward"], pairs * H, 2 * q + kv + statistics)
+        # The scores are computed again.
+        again = products["backward"] + products["forward"] / 2
+        backward = Work(again, pairs * H, 4 * q + 2 * kv + statistics)
         # Reads o and do once before, for a sum of each row, and adds up dq in fp32, which is set to
         # 0, added to and rounded.
         theirs = backward + Work(0, 0, 2 * q + 2 * statistics + 3 * 4 * rows * d)
@@ -134,8 +138,9 @@ def works() -> dict[str, Pass]:
 
     def linear(rows: float, size_in: float, size_out: float) -> tuple[Pass, Pass]:
         x, y = rows * size_in * e, rows * size_out * e
-        products = 2 * rows * size_in * size_out
-        forward, backward = Work(products, 0, x + y), Work(2 * products, 0, y + 2 * x)
+        products = operations.linear(rows, size_in, size_out)
+        forward = Work(products["forward"], 0, x + y)
+        backward = Work(products["backward"], 0, y + 2 * x)
         return Pass(forward, forward), Pass(backward, backward + Work(0, 0, 2 * y))
 
     def norm_of_torch(rows: float) -> tuple[Work, Work]:
@@ -154,22 +159,16 @@ def works() -> dict[str, Pass]:
         )
 
     def residual_ffn(rows: float) -> None:
-        x, hidden, products, norm = (
-            rows * d * e,
-            rows * f * e,
-            4 * rows * d * f,
-            norm_of_torch(rows),
-        )
-        forward = Pass(
-            Work(products, rows * f, 3 * x), Work(products, rows * f, 2 * x + 4 * hidden) + norm[0]
-        )
-        # Ours computes the hidden layer and its gradient in both of its kernels.
-        theirs = Work(2 * products, rows * f, 8 * x + 7 * hidden) + norm[1]
-        add(
-            "residual_ffn_layer_norm",
-            forward,
-            Pass(Work(14 * rows * d * f, 4 * rows * f, 7 * x), theirs),
-        )
+        x, gelus, hidden, norm = rows * d * e, rows * f, rows * f * e, norm_of_torch(rows)
+        products = operations.gelu_ffn(rows, d)
+        forward = Work(products["forward"], gelus, 3 * x)
+        forward_of_theirs = Work(products["forward"], gelus, 2 * x + 4 * hidden) + norm[0]
+        # Ours computes the hidden layer and its gradient in both of its kernels: three of the
+        # products of a forward, which has two.
+        backward = Work(products["backward"] + 1.5 * products["forward"], 4 * gelus, 7 * x)
+        backward_of_theirs = Work(products["backward"], gelus, 8 * x + 7 * hidden) + norm[1]
+        ours, theirs = Pass(forward, forward_of_theirs), Pass(backward, backward_of_theirs)
+        add("residual_ffn_layer_norm", ours, theirs)
 
     def head() -> None:
         x, gelus, (forward, backward) = R * d * e, R * d, linear(R, d, d)
@@ -185,14 +184,16 @@ def works() -> dict[str, Pass]:
 
     def softmax() -> None:
         h, table, logits = R * d * e, V * d * e, R * V
+        one = operations.scores(R, V, d)["forward"]
+        # Ours has the gradient of h in the forward, and computes the logits again in the backward.
         ours = (
-            Work(4 * logits * d, logits, 2 * h + table),
-            Work(4 * logits * d, logits, h + 2 * table + 2 * 4 * V * d),
+            Work(2 * one, logits, 2 * h + table),
+            Work(2 * one, logits, h + 2 * table + 2 * 4 * V * d),
         )
         # Logits are written as bf16; read, and written as fp32; log softmax. Then its gradient,
         # rounded to bf16, and read twice.
-        forward = Work(2 * logits * d, logits, h + table + logits * (e + e + 4 + 8))
-        backward = Work(4 * logits * d, logits, 2 * h + 2 * table + logits * (8 + 4 + e + 2 * e))
+        forward = Work(one, logits, h + table + logits * (e + e + 4 + 8))
+        backward = Work(2 * one, logits, 2 * h + 2 * table + logits * (8 + 4 + e + 2 * e))
         add("softmax_loss", Pass(ours[0], forward), Pass(ours[1], backward))
 
     def embedding() -> None:
