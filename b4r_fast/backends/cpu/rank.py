@@ -18,9 +18,9 @@ def rank(
     exclude_offsets: Tensor | None,
 ) -> Tensor:
     inputs = contiguous(hidden, items, bias, targets, exclude, exclude_offsets)
-    users, d = hidden.shape
-    ranks = torch.empty(users, dtype=torch.int64)
-    native.rank(*addresses(*inputs, ranks), users, items.shape[0], d, torch.get_num_threads())
+    n, d = hidden.shape
+    ranks = torch.empty(n, dtype=torch.int64)
+    native.rank(*addresses(*inputs, ranks), n, items.shape[0], d, torch.get_num_threads())
     return ranks
 
 

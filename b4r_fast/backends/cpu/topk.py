@@ -19,11 +19,11 @@ def topk(
     candidates: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     inputs = contiguous(hidden, items, bias, exclude, exclude_offsets, candidates)
-    users, d = hidden.shape
-    lists = 0 if candidates is None else 1 if candidates.dim() == 1 else users
+    n, d = hidden.shape
+    lists = 0 if candidates is None else 1 if candidates.dim() == 1 else n
     chosen = 0 if candidates is None else candidates.shape[-1]
-    scores, rows = hidden.new_empty(users, k), torch.empty(users, k, dtype=torch.int64)
-    sizes = (users, items.shape[0], d, k)
+    scores, rows = hidden.new_empty(n, k), torch.empty(n, k, dtype=torch.int64)
+    sizes = (n, items.shape[0], d, k)
     native.topk(
         *addresses(*inputs),
         lists,
