@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -36,10 +37,11 @@ class PackedSequences:
 
     @classmethod
     def from_lists(cls, sequences: Iterable[Sequence[int]]) -> PackedSequences:
-        """From one list of item ids per sequence; empty lists are sequences of length 0."""
-        tensors = [
-            torch.as_tensor(sequence, dtype=torch.int64).reshape(-1) for sequence in sequences
-        ]
+        """From one list of item ids per sequence; empty lists are sequences of length 0.
+
+        Raises ValueError where a sequence is no list of integers.
+        """
+        tensors = [_item_ids(sequence, place) for place, sequence in enumerate(sequences)]
         values = torch.cat(tensors) if tensors else torch.empty(0, dtype=torch.int64)
         return cls.from_lengths(
             values, torch.tensor([t.numel() for t in tensors], dtype=torch.int64)
@@ -136,3 +138,19 @@ class PackedSequences:
     def to_lists(self) -> list[list[int]]:
         """One Python list per sequence."""
         return [part.tolist() for part in torch.split(self.values, self.lengths.tolist())]
+
+
+def _item_ids(sequence: Sequence[int], place: int) -> Tensor:
+    """(length,) int64, as from_lists takes one."""
+    try:
+        ids = torch.as_tensor(sequence)
+    except (TypeError, ValueError, RuntimeError):
+        ids = None
+    if ids is not None and ids.numel() == 0 and ids.dim() == 1:
+        return ids.long()
+    if ids is None or ids.dim() != 1 or ids.is_floating_point() or ids.dtype == torch.bool:
+        raise ValueError(
+            "sequences must be lists of integers, one for each user, as [[3, 7], [5]];"
+            f" sequence {place} is {reprlib.repr(sequence)}"
+        )
+    return ids.long()

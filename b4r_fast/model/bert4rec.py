@@ -16,8 +16,9 @@ from ..ops.checks import check_range, check_seed, readable
 from ..packed import IGNORED_LABEL, PADDING_ID, PackedSequences
 from . import pretrained
 from .config import BERT4RecConfig
+from .fused import only_read
 from .layer import SelectedTokens, TransformerLayer
-from .seeds import StepSeeds, seed_steps
+from .seeds import StepSeeds
 
 Histories = Sequence[Sequence[int]] | Tensor | PackedSequences
 
@@ -53,6 +54,8 @@ class ProjectionHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         dense, norm = self.dense, self.norm
+        if not only_read(dense, norm):
+            return norm(nn.functional.gelu(dense(x), approximate=self.approximate))
         return ops.linear_gelu_layer_norm(
             x,
             dense.weight,
@@ -112,18 +115,18 @@ class BERT4Rec(nn.Module):
             nn.Parameter(torch.zeros(config.num_items)) if config.output_bias else None
         )
         self.item_counts: Tensor | None
-        self.seed_steps: Tensor
         by_popularity = config.loss == "sampled" and config.sampler == "popularity"
         self.register_buffer(
             "item_counts",
             torch.ones(config.num_items, dtype=torch.int64) if by_popularity else None,
         )
-        self.register_buffer("seed_steps", seed_steps(config.num_layers), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weights as the paper does (section 4.3): truncated normal of deviation
-        initializer_range, biases 0, padding row 0.
+        """Make all of the model's state anew, as the paper does (section 4.3).
+
+        Weights are of a truncated normal of deviation initializer_range; biases, and padding's row
+        of the item table, 0; norms 1. Each item's count for the "popularity" sampler is 1 again.
         """
         deviation = self.config.initializer_range
         for module in self.modules():
@@ -133,9 +136,14 @@ class BERT4Rec(nn.Module):
                 )
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
+            if isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
         with torch.no_grad():
             self.item_embedding.weight[PADDING_ID] = 0
-            self.seed_steps.copy_(seed_steps(self.config.num_layers))
+            if self.output_bias is not None:
+                self.output_bias.zero_()
+            if self.item_counts is not None:
+                self.item_counts.fill_(1)
 
     @property
     def item_embeddings(self) -> Tensor:
@@ -191,7 +199,7 @@ class BERT4Rec(nn.Module):
             index, targets, cu_seqlens = ops.select_labelled(labels, batch.cu_seqlens, rows)
             selected = SelectedTokens(index, cu_seqlens)
         seeds = (
-            StepSeeds.of(check_seed(seed, batch.values.device), self.seed_steps)
+            StepSeeds.of(check_seed(seed, batch.values.device), self.config.num_layers)
             if self.training
             else None
         )
@@ -365,13 +373,11 @@ class BERT4Rec(nn.Module):
                 + (self.config.max_length - batch.lengths.long())[batch.sequence_of_token()]
             )
         dropout_p = 0.0 if seed is None else self.config.hidden_dropout
-        if self.embedding_norm is None:
-            items = nn.functional.embedding(
-                batch.values, self.item_embedding.weight, sparse=self.config.sparse_gradients
-            )
-            x = items + self.position_embedding(positions)
-            return ops.dropout(x, dropout_p=dropout_p, seed=seed)
         norm = self.embedding_norm
+        if norm is None or not only_read(self.item_embedding, self.position_embedding, norm):
+            x = self._item_vectors(batch.values) + self.position_embedding(positions)
+            x = x if norm is None else norm(x)
+            return ops.dropout(x, dropout_p=dropout_p, seed=seed)
         return ops.embedding_layer_norm(
             batch.values,
             positions,
@@ -384,6 +390,12 @@ class BERT4Rec(nn.Module):
             seed=seed,
             sparse=self.config.sparse_gradients,
         )
+
+    def _item_vectors(self, values: Tensor) -> Tensor:
+        table = self.item_embedding
+        if not only_read(table):
+            return table(values)
+        return nn.functional.embedding(values, table.weight, sparse=self.config.sparse_gradients)
 
     def _loss(self, hidden: Tensor, targets: Tensor, seed: Tensor | None) -> Tensor:
         items, bias, config = self.item_embeddings, self.output_bias, self.config

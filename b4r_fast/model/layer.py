@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .. import ops
 from ..packed import PackedSequences
 from .config import BERT4RecConfig
+from .fused import only_read
 from .seeds import LayerSeeds
 
 
@@ -42,6 +43,7 @@ class TransformerLayer(nn.Module):
         super().__init__()
         d, f = config.hidden_size, config.intermediate_size
         self.config = config
+        self.approximate = "tanh" if config.activation == "gelu_tanh" else "none"
         self.qkv = nn.Linear(d, 3 * d)
         self.attention_output = nn.Linear(d, d)
         self.attention_norm = nn.LayerNorm(d, eps=config.layer_norm_eps)
@@ -61,23 +63,31 @@ class TransformerLayer(nn.Module):
         """
         attention_seed, residual_seed, ffn_seed = seeds or (None, None, None)
         dropout_p = 0.0 if seeds is None else self.config.hidden_dropout
-        projection, norm = self.attention_output, self.attention_norm
-        approximate = "tanh" if self.config.activation == "gelu_tanh" else "none"
-        feed_forward = (
-            self.ffn_in.weight,
-            self.ffn_in.bias,
-            self.ffn_out.weight,
-            self.ffn_out.bias,
-        )
         if self.config.norm == "pre":
-            _, attended = self._attend(norm(x), batch, selected, attention_seed)
+            _, attended = self._attend(self.attention_norm(x), batch, selected, attention_seed)
             x = x if selected is None else x[selected.index]
-            attended = ops.linear(attended, projection.weight, projection.bias)
+            attended = self._project(attended)
             x = x + ops.dropout(attended, dropout_p=dropout_p, seed=residual_seed)
-            fed = ops.gelu_ffn(self.ffn_norm(x), *feed_forward, approximate=approximate)
+            fed = self._feed(self.ffn_norm(x))
             return x + ops.dropout(fed, dropout_p=dropout_p, seed=ffn_seed)
         x, attended = self._attend(x, batch, selected, attention_seed)
-        x = ops.residual_linear_layer_norm(
+        x = self._project_and_add(x, attended, dropout_p, residual_seed)
+        return self._feed_and_add(x, dropout_p, ffn_seed)
+
+    def _project(self, attended: Tensor) -> Tensor:
+        projection = self.attention_output
+        if not only_read(projection):
+            return projection(attended)
+        return ops.linear(attended, projection.weight, projection.bias)
+
+    def _project_and_add(
+        self, x: Tensor, attended: Tensor, dropout_p: float, seed: Tensor | None
+    ) -> Tensor:
+        """LN(x + Dropout(attended W + b))."""
+        projection, norm = self.attention_output, self.attention_norm
+        if not only_read(projection, norm):
+            return _add_and_norm(x, self._project(attended), norm, dropout_p, seed)
+        return ops.residual_linear_layer_norm(
             attended,
             projection.weight,
             projection.bias,
@@ -86,19 +96,34 @@ class TransformerLayer(nn.Module):
             norm.bias,
             eps=norm.eps,
             dropout_p=dropout_p,
-            seed=residual_seed,
+            seed=seed,
         )
+
+    def _feed(self, x: Tensor) -> Tensor:
+        """FFN(x)."""
+        if not only_read(self.ffn_in, self.ffn_out):
+            hidden = nn.functional.gelu(self.ffn_in(x), approximate=self.approximate)
+            return self.ffn_out(hidden)
+        return ops.gelu_ffn(x, *self._feed_forward(), approximate=self.approximate)
+
+    def _feed_and_add(self, x: Tensor, dropout_p: float, seed: Tensor | None) -> Tensor:
+        """LN(x + Dropout(FFN(x)))."""
         norm = self.ffn_norm
+        if not only_read(self.ffn_in, self.ffn_out, norm):
+            return _add_and_norm(x, self._feed(x), norm, dropout_p, seed)
         return ops.residual_ffn_layer_norm(
             x,
-            *feed_forward,
+            *self._feed_forward(),
             norm.weight,
             norm.bias,
             eps=norm.eps,
-            approximate=approximate,
+            approximate=self.approximate,
             dropout_p=dropout_p,
-            seed=ffn_seed,
+            seed=seed,
         )
+
+    def _feed_forward(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.ffn_in.weight, self.ffn_in.bias, self.ffn_out.weight, self.ffn_out.bias
 
     def _attend(
         self,
@@ -110,15 +135,7 @@ class TransformerLayer(nn.Module):
         """The tokens that ask, (rows, hidden), all or the selected ones, and what they attend to,
         (rows, hidden).
         """
-        heads, size = self.config.num_heads, self.config.head_size
-        if selected is None:
-            queries, q = x, None
-            joint = ops.linear(x, self.qkv.weight, self.qkv.bias).view(-1, 3, heads, size)
-        else:
-            queries, q, joint = ops.selected_projection(
-                x, self.qkv.weight, self.qkv.bias, selected.index
-            )
-            q, joint = q.view(-1, heads, size), joint.view(-1, 2, heads, size)
+        asking, q, joint = self._queries_keys_values(x, selected)
         out = ops.joint_attention(
             joint,
             batch.cu_seqlens,
@@ -128,4 +145,31 @@ class TransformerLayer(nn.Module):
             dropout_p=0.0 if seed is None else self.config.attention_dropout,
             seed=seed,
         )
-        return queries, out.flatten(1)
+        return asking, out.flatten(1)
+
+    def _queries_keys_values(
+        self, x: Tensor, selected: SelectedTokens | None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The tokens that ask, and q and joint as ops.joint_attention takes them."""
+        heads, size = self.config.num_heads, self.config.head_size
+        if not only_read(self.qkv):
+            joint = self.qkv(x).view(-1, 3, heads, size)
+            if selected is None:
+                return x, None, joint
+            return x[selected.index], joint[selected.index, 0], joint[:, 1:].contiguous()
+        weight, bias = self.qkv.weight, self.qkv.bias
+        if selected is None:
+            return x, None, ops.linear(x, weight, bias).view(-1, 3, heads, size)
+        asking, q, joint = ops.selected_projection(x, weight, bias, selected.index)
+        return asking, q.view(-1, heads, size), joint.view(-1, 2, heads, size)
+
+
+def _add_and_norm(
+    x: Tensor, sublayer: Tensor, norm: nn.LayerNorm, dropout_p: float, seed: Tensor | None
+) -> Tensor:
+    """LN(x + Dropout(sublayer)), with the masks of the fused ops."""
+    if not only_read(norm):
+        return norm(x + ops.dropout(sublayer, dropout_p=dropout_p, seed=seed))
+    return ops.residual_layer_norm(
+        x, sublayer, norm.weight, norm.bias, eps=norm.eps, dropout_p=dropout_p, seed=seed
+    )

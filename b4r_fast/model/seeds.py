@@ -31,18 +31,16 @@ class StepSeeds(NamedTuple):
     negatives: Tensor
 
     @classmethod
-    def of(cls, seed: Tensor, steps: Tensor) -> StepSeeds:
-        """seed: int64 scalar. steps: those of seed_steps, on the same device. Nothing is read back,
-        so a step can be recorded.
+    def of(cls, seed: Tensor, num_layers: int) -> StepSeeds:
+        """seed: int64 scalar. Nothing is read back from its device, so a step can be recorded.
+
+        How far they are apart is no state of the model: what stands in a buffer would be averaged
+        with the weights, or be whatever memory held after to_empty.
         """
-        embedding, *each, negatives = (seed + steps).unbind()
+        places = torch.arange(2 + 3 * num_layers, device=seed.device)
+        embedding, *each, negatives = torch.add(seed, places, alpha=SEED_STEP).unbind()
         return cls(
             embedding,
             [LayerSeeds(*seeds) for seeds in zip(each[0::3], each[1::3], each[2::3])],
             negatives,
         )
-
-
-def seed_steps(num_layers: int) -> Tensor:
-    """(2 + 3 num_layers,) int64: how far each seed of a step is from the step's own."""
-    return torch.arange(2 + 3 * num_layers) * SEED_STEP

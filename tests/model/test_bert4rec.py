@@ -342,3 +342,56 @@ def test_a_full_disk_while_saving_leaves_the_model_that_was_there(tmp_path, monk
         BERT4Rec.from_pretrained(tmp_path).item_embedding.weight, first.item_embedding.weight
     )
     assert {file.name for file in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+
+
+def test_parameters_that_are_reset_are_those_of_a_new_model():
+    """Norms, the output's bias and item counts were left as they were."""
+    model = small(loss="sampled", sampler="popularity")
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.fill_(7)
+    torch.manual_seed(5)
+    model.reset_parameters()
+    torch.manual_seed(5)
+    new = small(loss="sampled", sampler="popularity")
+    torch.manual_seed(5)
+    new.reset_parameters()
+    for name, tensor in new.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_a_model_made_on_the_meta_device_starts_where_it_is_reset():
+    """Seeds and norms were what memory held: ops shared a seed, and the loss was NaN."""
+    with torch.device("meta"):
+        model = small()
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.fill_(torch.nan)
+    torch.manual_seed(5)
+    model.reset_parameters()
+    new = small()
+    new.load_state_dict(model.state_dict())
+    seed = torch.tensor(3)
+    assert torch.equal(*(m(*batch_and_labels(), seed=seed).loss for m in (model, new)))
+
+
+def test_averaging_buffers_leaves_the_seeds_of_a_step_alone():
+    model = small()
+    averaged = torch.optim.swa_utils.AveragedModel(model, use_buffers=True)
+    for _ in range(3):
+        averaged.update_parameters(model)
+    seed = torch.tensor(3)
+    losses = [m(*batch_and_labels(), seed=seed).loss for m in (model, averaged.module)]
+    torch.testing.assert_close(*losses)
+
+
+@pytest.mark.parametrize(
+    "histories", [[1, 2, 3], [[[1, 2], [3, 4]]], [[1.7, 2.2]], [[True]], ["12"]]
+)
+def test_histories_that_are_no_lists_of_integers_are_refused(histories):
+    """One flat history was taken for three users, nested ones were flattened, 1.7 was item 1."""
+    with pytest.raises(
+        ValueError, match=r"one for each user, as \[\[3, 7\], \[5\]\]; sequence 0 is"
+    ):
+        small().eval().recommend(histories)

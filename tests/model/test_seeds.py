@@ -3,12 +3,12 @@
 import torch
 
 from b4r_fast import BERT4Rec, BERT4RecConfig, PackedSequences
-from b4r_fast.model.seeds import StepSeeds, seed_steps
+from b4r_fast.model.seeds import StepSeeds
 
 
 def test_the_seeds_of_a_step_are_golden_ratios_apart_in_the_order_of_the_ops():
     """They are part of what a run is: other ones, and a resumed run has other bits than before."""
-    seeds = StepSeeds.of(torch.tensor(5), seed_steps(2))
+    seeds = StepSeeds.of(torch.tensor(5), 2)
     flat = [seeds.embedding, *(seed for layer in seeds.layers for seed in layer), seeds.negatives]
     wrapped = ((5 + n * 0x9E3779B97F4A7C15 + 2**63) % 2**64 - 2**63 for n in range(8))
     assert [int(seed) for seed in flat] == list(wrapped)
