@@ -150,8 +150,8 @@ MUTATIONS = (
     Mutation(
         "dropout by the wrong key",
         attention,
-        "octets[None, :], head)\n        acc",
-        "octets[None, :] + 1, head)\n        acc",
+        "octets[None, :], head\n            )\n        acc",
+        "octets[None, :] + 1, head\n            )\n        acc",
     ),
     Mutation(
         "rows read that do not exist",
@@ -178,8 +178,8 @@ MUTATIONS = (
     Mutation(
         "the target counted twice",
         softmax_loss,
-        "== target[:, None])\n        z",
-        "== target[:, None] - 1)\n        z",
+        "== target[:, None]\n        )\n        z",
+        "== target[:, None] - 1\n        )\n        z",
     ),
     Mutation(
         "ranges of rows that overlap",

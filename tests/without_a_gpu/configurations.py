@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from b4r_fast.backends.packing import Packing
 from b4r_fast.backends.triton import (
     attention,
     gelu_ffn,
@@ -76,14 +77,10 @@ def _attend(d: int, dtype: torch.dtype) -> None:
 
 def _attend_back(d: int, dtype: torch.dtype, lengths: tuple[int, ...]) -> None:
     for n, dropout_p in _forms(dtype, lengths, DROPOUTS):
-        q, lse, cu_seqlens = (
-            torch.empty(n, 2, d, dtype=dtype),
-            torch.empty(2, n),
-            torch.tensor([0, n], dtype=torch.int32),
-        )
-        attention.attention_backward(
-            q, q, q, q, q, lse, cu_seqlens, cu_seqlens, n, n, 0.1, dropout_p, torch.tensor(1)
-        )
+        q, lse = torch.empty(n, 2, d, dtype=dtype), torch.empty(2, n)
+        cu_seqlens = torch.tensor([0, n], dtype=torch.int32)
+        packing = Packing(cu_seqlens, cu_seqlens, n, n, 0.1, dropout_p, torch.tensor(1))
+        attention.attention_gradients(q, q, q, q, q, lse, q, q, q, *packing)
 
 
 def _network(d: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
