@@ -181,6 +181,7 @@ def train(
     if preset not in PRESETS:
         raise InputError(f"--preset must be one of {', '.join(PRESETS)}, got {preset!r}")
     file = None
+    folder = data_folder(data).resolve()
     if resume:
         if given or preset != "fast" or overwrite or threads:
             names = [*given] or [
@@ -193,7 +194,6 @@ def train(
     else:
         if given.get("patience") == 0:
             given["patience"] = None
-        folder = data_folder(data).resolve()
         file = RunFile(
             str(folder),
             preset,
@@ -207,7 +207,12 @@ def train(
     console = Console(stderr=True)
     try:
         best = run_training(
-            out, file, overwrite=overwrite, checkpoint_every=checkpoint_every, console=console
+            out,
+            file,
+            data=folder if resume else None,
+            overwrite=overwrite,
+            checkpoint_every=checkpoint_every,
+            console=console,
         )
     except Interrupted:
         console.print(

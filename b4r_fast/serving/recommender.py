@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 
-from ..data import PreparedData, RawIds
+from ..data import PreparedData
 from ..errors import InputError
 from ..model import BERT4Rec
 from ..packed import PackedSequences
 from ..training import RunFile
+from ..training.origin import open_data, open_item_ids
 
 USERS_AT_A_TIME = 256
 
@@ -38,7 +39,7 @@ class Recommender:
         self.run = Path(run)
         self.file = RunFile.read(self.run)
         self.model = BERT4Rec.from_pretrained(self.run)
-        self.item_ids = RawIds(self.run / "items.parquet", "item", first=1)
+        self.item_ids = open_item_ids(self.run, self.file)
         if len(self.item_ids) != self.model.config.num_items:
             raise InputError(
                 f"{self.run}: items.parquet has {len(self.item_ids)} items, the model"
@@ -47,8 +48,8 @@ class Recommender:
 
     @cached_property
     def data(self) -> PreparedData:
-        """The data that the run was trained on."""
-        return PreparedData.open(self.file.data)
+        """The data that the run was trained on. Raises InputError where other data is there now."""
+        return open_data(self.run, self.file)
 
     def history_of(self, raw_user: str) -> list[str]:
         """All items of a user of the training data, oldest first. Raises InputError for an unknown

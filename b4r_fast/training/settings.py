@@ -124,13 +124,15 @@ class RunFile:
     """run.json: what a run folder was made from, so that it can be resumed, evaluated and served.
 
     data: the prepared folder, absolute. threads: of the CPU; torch's own products give other bits
-    for another number.
+    for another number. fingerprint: of the data (data/fingerprint.py), which `train` fills in; None
+    in a run of a version that kept none.
     """
 
     data: str
     preset: str
     threads: int
     settings: TrainSettings
+    fingerprint: dict[str, str] | None = None
 
     NAME = "run.json"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
@@ -19,12 +20,14 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
 from ..data import ClozeBatches, PreparedData, leave_one_out
+from ..data.fingerprint import fingerprint
 from ..errors import InputError
 from ..files import atomic_write
 from ..model import BERT4Rec
 from .checkpoints import LAST, AtomicCheckpointIO, Interrupted, KeepBest, KeepLast
 from .curves import draw_curves
 from .module import MONITOR, ClozeModule, Validate
+from .origin import ITEMS, open_data
 from .progress import RunProgress
 from .restore import best_if_stopped, read_checkpoint, restore
 from .settings import RunFile, TrainSettings
@@ -36,6 +39,7 @@ def train(
     run: str | Path,
     file: RunFile | None = None,
     *,
+    data: str | Path | None = None,
     overwrite: bool = False,
     checkpoint_every: int = CHECKPOINT_EVERY,
     console: Console | None = None,
@@ -43,7 +47,8 @@ def train(
     """Train into a run folder and return the best validation NDCG@10.
 
     file: what to train from; None resumes the run where its last checkpoint is, bit for bit as if
-    it had never stopped. Raises InputError for a folder that holds a run already (unless overwrite)
+    it had never stopped. data: of a run that is resumed, where its data lies now, when not where
+    run.json says. Raises InputError for a folder that holds a run already (unless overwrite)
     or none to resume, and for data or settings that do not work; Interrupted after Ctrl-C, when the
     checkpoint is written.
     """
@@ -52,15 +57,19 @@ def train(
     if file is None:
         file = RunFile.read(run)
         checkpoint = read_checkpoint(run / LAST)
-    elif run.exists():
-        _check_room(run, overwrite)
+        prepared = open_data(run, file, data)
+    else:
+        if run.exists():
+            _check_room(run, overwrite)
+        prepared = PreparedData.open(file.data)
     torch.set_num_threads(file.threads)
-    data = PreparedData.open(file.data)
-    module, batches = build(data, file.settings)
+    module, batches = build(prepared, file.settings)
     if checkpoint is None:
-        _start_folder(run, file, data, overwrite)
+        _start_folder(run, replace(file, fingerprint=fingerprint(prepared)), prepared, overwrite)
     else:
         restore(checkpoint, module, batches, run / LAST)
+        if data is not None:
+            _write_run_file(run, replace(file, data=str(prepared.folder.resolve())))
         if (best := best_if_stopped(checkpoint)) is not None:
             return best
     return fit(
@@ -168,9 +177,13 @@ def _start_folder(run: Path, file: RunFile, data: PreparedData, overwrite: bool)
     """
     if overwrite and run.exists():
         shutil.rmtree(run)
+    _write_run_file(run, file)
+    data.item_ids.copy_to(run / ITEMS)
+
+
+def _write_run_file(run: Path, file: RunFile) -> None:
     with atomic_write(run / RunFile.NAME) as path:
         path.write_text(file.to_json())
-    data.item_ids.copy_to(run / "items.parquet")
 
 
 __all__ = ["Interrupted", "build", "fit", "train"]
