@@ -97,7 +97,8 @@ def recommend(
                         "user": name,
                         "items": result.items,
                         "scores": [round(score, 6) for score in result.scores],
-                    }
+                    },
+                    allow_nan=False,
                 )
             )
             continue

@@ -14,6 +14,7 @@ from ..data import DATASETS, PreparedData, prepare_dataset
 from ..data.datasets import cache_folder
 from ..errors import InputError
 from ..training import PRESETS, RunFile, TrainSettings
+from . import print_error
 
 MODEL, TASK, OPTIMISER, RUNNING = "Model", "Cloze task and batches", "Optimiser", "Run"
 
@@ -201,7 +202,7 @@ def train(
             replace(PRESETS[preset], **given),
         )
     # Lightning takes seconds to import: not before the arguments are known to be good.
-    from ..training.train import Interrupted
+    from ..training.train import Diverged, Interrupted
     from ..training.train import train as run_training
 
     console = Console(stderr=True)
@@ -214,6 +215,9 @@ def train(
             checkpoint_every=checkpoint_every,
             console=console,
         )
+    except Diverged as error:
+        print_error(str(error))
+        raise typer.Exit(1) from None
     except Interrupted:
         console.print(
             f"stopped, nothing is lost: `b4r-fast train {data} --out {out} --resume` continues",

@@ -39,12 +39,20 @@ class Recommender:
         self.run = Path(run)
         self.file = RunFile.read(self.run)
         self.model = BERT4Rec.from_pretrained(self.run)
+        if not all(torch.isfinite(weight).all() for weight in self.model.parameters()):
+            raise self._not_finite("weights")
         self.item_ids = open_item_ids(self.run, self.file)
         if len(self.item_ids) != self.model.config.num_items:
             raise InputError(
                 f"{self.run}: items.parquet has {len(self.item_ids)} items, the model"
                 f" {self.model.config.num_items}"
             )
+
+    def _not_finite(self, what: str) -> InputError:
+        return InputError(
+            f"{self.run}: its model has {what} that are not finite numbers: its training diverged;"
+            " `train` anew with a lower `learning_rate`"
+        )
 
     @cached_property
     def data(self) -> PreparedData:
@@ -88,6 +96,8 @@ class Recommender:
                 [self.item_ids.to_internal(history).tolist() for history in known]
             )
             ids, scores = self.model.recommend(packed, k, exclude_seen, allowed)
+            if not torch.isfinite(scores[ids > 0]).all():
+                raise self._not_finite("scores")
             for history, seen, row, row_scores in zip(part, known, ids, scores):
                 found = row > 0
                 skipped = sorted(set(map(str, history)) - set(map(str, seen)))

@@ -46,6 +46,48 @@ class Interrupted(Exception):
     """Ctrl-C came, and the last checkpoint is written."""
 
 
+class Diverged(Exception):
+    """The loss or a weight is no finite number any more, and nothing of that is saved."""
+
+
+class StopWhereDiverged(lightning.Callback):
+    """Stops at a loss that is no finite number, and before a model with such a weight is ranked.
+
+    The first of all callbacks, so that none keeps what came of it.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.path = run / LAST
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        if not torch.isfinite(outputs["loss"]):
+            raise diverged(f"the loss is {float(outputs['loss'])}", trainer.global_step, self.path)
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        check_weights(module, trainer.global_step, self.path)
+
+
+def check_weights(module: lightning.LightningModule, step: int, path: Path) -> None:
+    """Raises Diverged for weights that the last step left not finite: its loss was that of the
+    weights before it.
+    """
+    for name, weight in module.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise diverged(f"{name} holds numbers that are not finite", step, path)
+
+
+def diverged(what: str, step: int, path: Path) -> Diverged:
+    kept = (
+        f"{path} is the last checkpoint before it"
+        if path.exists()
+        else "there was no checkpoint yet"
+    )
+    return Diverged(
+        f"training diverged: {what} at step {step}; {kept}; `train` anew with a lower"
+        " `learning_rate`, a larger `warmup_steps` or a smaller `clip`"
+    )
+
+
 class KeepLast(Checkpoint):
     """Writes last.ckpt every so many steps, after every epoch's validation, and on Ctrl-C, at the
     end of the step that is running.
@@ -76,6 +118,7 @@ class KeepLast(Checkpoint):
             # the epoch's end comes next; a run resumed between the two would miss its validation
             return
         if self.interrupted or trainer.global_step % self.every_steps == 0:
+            check_weights(module, trainer.global_step, self.path)
             trainer.save_checkpoint(self.path)
         if self.interrupted:
             raise Interrupted

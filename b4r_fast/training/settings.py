@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -58,8 +59,8 @@ class TrainSettings:
         }
         for name, least in at_least.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"`{name}` must be at least {least}, got {value}")
+            if value is not None and not (math.isfinite(value) and value >= least):
+                raise InputError(f"`{name}` must be a number of at least {least}, got {value}")
         for name in ("mask_prob", "last_only"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise InputError(f"`{name}` must lie in [0, 1], got {getattr(self, name)}")

@@ -24,7 +24,15 @@ from ..data.fingerprint import fingerprint
 from ..errors import InputError
 from ..files import atomic_write
 from ..model import BERT4Rec
-from .checkpoints import LAST, AtomicCheckpointIO, Interrupted, KeepBest, KeepLast
+from .checkpoints import (
+    LAST,
+    AtomicCheckpointIO,
+    Diverged,
+    Interrupted,
+    KeepBest,
+    KeepLast,
+    StopWhereDiverged,
+)
 from .curves import draw_curves
 from .module import MONITOR, ClozeModule, Validate
 from .origin import ITEMS, open_data
@@ -50,7 +58,7 @@ def train(
     it had never stopped. data: of a run that is resumed, where its data lies now, when not where
     run.json says. Raises InputError for a folder that holds a run already (unless overwrite)
     or none to resume, and for data or settings that do not work; Interrupted after Ctrl-C, when the
-    checkpoint is written.
+    checkpoint is written; Diverged where the loss is no finite number.
     """
     run, console = Path(run), console or Console(stderr=True)
     checkpoint = None
@@ -122,7 +130,12 @@ def fit(
     """
     settings = module.settings
     keep_best = KeepBest(run)
-    callbacks: list[lightning.Callback] = [Validate(), keep_best, RunProgress(console, keep_best)]
+    callbacks: list[lightning.Callback] = [
+        StopWhereDiverged(run),
+        Validate(),
+        keep_best,
+        RunProgress(console, keep_best),
+    ]
     if settings.patience is not None:
         callbacks.append(
             EarlyStopping(
@@ -186,4 +199,4 @@ def _write_run_file(run: Path, file: RunFile) -> None:
         path.write_text(file.to_json())
 
 
-__all__ = ["Interrupted", "build", "fit", "train"]
+__all__ = ["Diverged", "Interrupted", "build", "fit", "train"]

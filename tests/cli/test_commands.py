@@ -291,6 +291,15 @@ def test_data_whose_items_are_numbered_otherwise_is_refused(call, run, tmp_path)
     )
 
 
+def test_training_that_diverges_ends_with_one_line_of_advice_and_exit_code_1(call, data, tmp_path):
+    code, output, error = call(
+        "train", data, "--out", tmp_path / "run", *SMALL, "--lr", "1e38", "--warmup-steps", "0"
+    )
+    assert (code, output, error.count("\n")) == (1, "", 1), error
+    assert error.startswith("error: training diverged: ")
+    assert "lower --learning-rate" in error
+
+
 FULL_DISK = """
 import resource, signal, sys
 from b4r_fast.training import train  # what is imported later may not be written to a cache

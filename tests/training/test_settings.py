@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -8,6 +9,13 @@ from b4r_fast.training import PRESETS, RunFile, TrainSettings
 
 from .small_runs import run_file
 
+NUMBERS = (
+    "learning_rate",
+    "weight_decay",
+    "clip",
+    "mask_prob",
+    "last_only",
+)
 # Sun et al. 2019, section 4.3, and the authors' configuration files.
 PAPER = {
     "paper-ml-1m": {
@@ -70,6 +78,7 @@ def test_every_preset_makes_a_model_with_heads_of_32(name):
         ("learning_rate", -1.0),
         ("mask_prob", 1.5),
         ("last_only", -0.1),
+        *((field, value) for field in NUMBERS for value in (math.nan, math.inf)),
     ],
 )
 def test_a_setting_out_of_range_is_named(field, value):
