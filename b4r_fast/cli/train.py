@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -171,7 +172,8 @@ def train(
     The run folder gets the best model, the last checkpoint, logs for CSV and TensorBoard,
     and a plot of the curves.
 
-    Ctrl-C stops after the running step and keeps a checkpoint; --resume continues from it.
+    Ctrl-C, SIGTERM and SIGHUP stop after the running step and keep a checkpoint;
+    --resume continues from it.
     """  # fmt: skip
     arguments = locals()
     given = {
@@ -218,13 +220,20 @@ def train(
     except Diverged as error:
         print_error(str(error))
         raise typer.Exit(1) from None
-    except Interrupted:
-        console.print(
-            f"stopped, nothing is lost: `b4r-fast train {data} --out {out} --resume` continues",
-            highlight=False,
-            soft_wrap=True,
+    except Interrupted as interrupted:
+        model = (
+            "best of the epochs so far"
+            if interrupted.validated
+            else "last step's, no epoch being validated yet"
         )
-        raise typer.Exit(130) from None
+        with suppress(OSError):  # the terminal may be what has gone
+            console.print(
+                f"stopped, nothing is lost: `b4r-fast train {data} --out {out} --resume` continues;"
+                f" until then the model in {out} is the {model}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        raise typer.Exit(128 + interrupted.number) from None
     console.print(
         f"best validation NDCG@10 {best:.4f}; the model and curves.png are in {out}; `b4r-fast"
         f" evaluate {out}` tests it",

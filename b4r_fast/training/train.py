@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,8 +58,8 @@ def train(
     file: what to train from; None resumes the run where its last checkpoint is, bit for bit as if
     it had never stopped. data: of a run that is resumed, where its data lies now, when not where
     run.json says. Raises InputError for a folder that holds a run already (unless overwrite)
-    or none to resume, and for data or settings that do not work; Interrupted after Ctrl-C, when the
-    checkpoint is written; Diverged where the loss is no finite number.
+    or none to resume, and for data or settings that do not work; Interrupted after a signal such
+    as Ctrl-C's, when the checkpoint is written; Diverged where the loss is no finite number.
     """
     run, console = Path(run), console or Console(stderr=True)
     checkpoint = None
@@ -142,7 +143,7 @@ def fit(
                 MONITOR, patience=settings.patience, mode="max", check_on_train_epoch_end=True
             )
         )
-    callbacks.append(KeepLast(run, checkpoint_every))
+    callbacks.append(KeepLast(run, checkpoint_every, keep_best))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -163,9 +164,13 @@ def fit(
         )
         try:
             trainer.fit(module, batches, ckpt_path=run / LAST if resume else None)
-        finally:
-            if any(run.glob("logs/version_*/metrics.csv")):
-                draw_curves(run)
+        except BaseException:
+            # A disk that is full would refuse the picture too, and hide what ended the run.
+            with suppress(Exception):
+                if any(run.glob("logs/version_*/metrics.csv")):
+                    draw_curves(run)
+            raise
+        draw_curves(run)
     return keep_best.best
 
 

@@ -335,4 +335,5 @@ def test_a_disk_that_is_full_ends_training_with_one_line(limit, data, tmp_path):
     assert [line for line in done.stderr.splitlines() if line.startswith("error: cannot write")], (
         done.stderr
     )
+    assert "curves.png" not in done.stderr, "the picture is refused too, and is not the reason"
     assert not list((tmp_path / "run").rglob("*.partial"))

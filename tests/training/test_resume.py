@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from rich.console import Console
 
-from b4r_fast.training.checkpoints import KeepLast
+from b4r_fast import BERT4Rec
+from b4r_fast.training.checkpoints import STOPPING, Interrupted, KeepLast
 from b4r_fast.training.train import train
 
 from .small_runs import EPOCHS, SETTINGS, STEPS, last_checkpoint, train_small
@@ -172,14 +174,16 @@ def test_a_process_killed_at_a_random_moment_resumes_bit_for_bit(data, tmp_path,
     assert_same_bits(run, uninterrupted)
 
 
-def test_ctrl_c_writes_a_checkpoint_says_how_to_go_on_and_loses_nothing(
-    data, tmp_path, uninterrupted
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_writes_a_checkpoint_says_how_to_go_on_and_loses_nothing(
+    number, data, tmp_path, uninterrupted
 ):
+    """After SIGTERM the exit code was 0, and the steps since the last checkpoint were gone."""
     run = tmp_path / "run"
     process = start_training(data, run, epochs=12)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, output = process.communicate(timeout=60)
-    assert process.returncode == 130, output
+    assert process.returncode == 128 + number, output
     assert "Traceback" not in output
     assert f"b4r-fast train {data} --out {run} --resume" in output
     subprocess.run(
@@ -189,6 +193,48 @@ def test_ctrl_c_writes_a_checkpoint_says_how_to_go_on_and_loses_nothing(
         timeout=120,
     )
     assert_same_bits(run, uninterrupted)
+
+
+def test_a_run_stopped_in_its_first_epoch_has_a_model_and_says_whose(
+    monkeypatch, tmp_path, data, whole_run
+):
+    """There was none, so an hour of a long first epoch could not even be looked at."""
+    run = tmp_path / "run"
+    finish_step = KeepLast.on_train_batch_end
+
+    def be_asked_and_finish_step(self, *arguments):
+        signal.raise_signal(signal.SIGTERM)
+        finish_step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeepLast, "on_train_batch_end", be_asked_and_finish_step)
+        with pytest.raises(Interrupted) as stopped:
+            train_small(run, data)
+    assert (stopped.value.number, stopped.value.validated) == (signal.SIGTERM, False)
+    assert last_checkpoint(run)["global_step"] == 1
+    saved = BERT4Rec.from_pretrained(run).output_bias
+    assert torch.equal(saved, last_checkpoint(run)["state_dict"]["model.output_bias"])
+    train(run, None, console=Console(quiet=True))
+    assert_same_bits(run, whole_run)
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path, data, monkeypatch):
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(
+            "b4r_fast.training.train.RunProgress.on_train_epoch_start",
+            lambda *_: signal.raise_signal(signal.SIGHUP),
+        )
+        train_small(tmp_path / "run", data, dataclasses.replace(SETTINGS, epochs=1))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_training_runs_in_a_thread_that_may_not_take_signals(tmp_path, data):
+    with ThreadPoolExecutor(1) as thread:
+        settings = dataclasses.replace(SETTINGS, epochs=1)
+        assert thread.submit(train_small, tmp_path / "run", data, settings).result() > 0
 
 
 def test_a_run_with_sparse_gradients_resumes_as_well(data, tmp_path, monkeypatch):
