@@ -35,6 +35,7 @@ from .checkpoints import (
     StopWhereDiverged,
 )
 from .curves import draw_curves
+from .lock import LOCK, locked
 from .module import MONITOR, ClozeModule, Validate
 from .origin import ITEMS, open_data
 from .progress import RunProgress
@@ -62,32 +63,36 @@ def train(
     as Ctrl-C's, when the checkpoint is written; Diverged where the loss is no finite number.
     """
     run, console = Path(run), console or Console(stderr=True)
-    checkpoint = None
     if file is None:
-        file = RunFile.read(run)
-        checkpoint = read_checkpoint(run / LAST)
-        prepared = open_data(run, file, data)
-    else:
-        if run.exists():
-            _check_room(run, overwrite)
-        prepared = PreparedData.open(file.data)
+        RunFile.read(run)  # a folder that is no run gets no lock
+        with locked(run):
+            return _resume(run, data, checkpoint_every, console)
+    _check_room(run, overwrite)
+    torch.set_num_threads(file.threads)
+    prepared = PreparedData.open(file.data)
+    module, batches = build(prepared, file.settings)
+    file = replace(file, fingerprint=fingerprint(prepared))
+    with locked(run):
+        _check_room(run, overwrite)  # another process may have come first
+        _start_folder(run, file, prepared)
+        return fit(
+            run, module, batches, resume=False, checkpoint_every=checkpoint_every, console=console
+        )
+
+
+def _resume(run: Path, data: str | Path | None, checkpoint_every: int, console: Console) -> float:
+    file = RunFile.read(run)
+    checkpoint = read_checkpoint(run / LAST)
+    prepared = open_data(run, file, data)
     torch.set_num_threads(file.threads)
     module, batches = build(prepared, file.settings)
-    if checkpoint is None:
-        _start_folder(run, replace(file, fingerprint=fingerprint(prepared)), prepared, overwrite)
-    else:
-        restore(checkpoint, module, batches, run / LAST)
-        if data is not None:
-            _write_run_file(run, replace(file, data=str(prepared.folder.resolve())))
-        if (best := best_if_stopped(checkpoint)) is not None:
-            return best
+    restore(checkpoint, module, batches, run / LAST)
+    if data is not None:
+        _write_run_file(run, replace(file, data=str(prepared.folder.resolve())))
+    if (best := best_if_stopped(checkpoint)) is not None:
+        return best
     return fit(
-        run,
-        module,
-        batches,
-        resume=checkpoint is not None,
-        checkpoint_every=checkpoint_every,
-        console=console,
+        run, module, batches, resume=True, checkpoint_every=checkpoint_every, console=console
     )
 
 
@@ -178,7 +183,9 @@ def _check_room(run: Path, overwrite: bool) -> None:
     """A folder that holds a run may be replaced when that is asked for; one that holds something
     else is never touched.
     """
-    if not run.is_dir() or any(run.iterdir()):
+    if not run.exists():
+        return
+    if not run.is_dir() or _contents(run):
         if not (run / RunFile.NAME).is_file():
             raise InputError(
                 f"{run}: exists and is not a training run; it is left alone, choose another `out`"
@@ -189,12 +196,19 @@ def _check_room(run: Path, overwrite: bool) -> None:
             )
 
 
-def _start_folder(run: Path, file: RunFile, data: PreparedData, overwrite: bool) -> None:
+def _contents(run: Path) -> list[Path]:
+    return [path for path in run.iterdir() if path.name != LOCK]
+
+
+def _start_folder(run: Path, file: RunFile, data: PreparedData) -> None:
     """Called when data and settings are known to be good: only then does a run that is overwritten
-    go.
+    go. The folder stays, which is locked, and may be a link to another disk.
     """
-    if overwrite and run.exists():
-        shutil.rmtree(run)
+    for path in _contents(run):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     _write_run_file(run, file)
     data.item_ids.copy_to(run / ITEMS)
 

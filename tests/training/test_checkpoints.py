@@ -2,6 +2,8 @@
 
 import errno
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -100,6 +102,56 @@ def test_overwriting_leaves_nothing_of_the_old_run(run, data):
     (run / "logs" / "old").write_text("of the old run")
     train_small(run, data, overwrite=True)
     assert not (run / "logs" / "old").exists()
+
+
+def test_a_link_to_a_folder_is_overwritten_where_it_leads(run, data):
+    link = run.with_name("link")
+    link.symlink_to(run)
+    (run / "logs" / "old").write_text("of the old run")
+    train_small(link, data, overwrite=True)
+    assert link.is_symlink()
+    assert not (run / "logs" / "old").exists()
+    assert (run / "model.safetensors").exists()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from b4r_fast.training.lock import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def resume(run, data):
+    train(run, None)
+
+
+def overwrite(run, data):
+    train_small(run, data, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("start", "begun"), [(resume, True), (overwrite, True), (train_small, False)]
+)
+def test_a_run_that_another_process_trains_is_left_alone_and_says_who_does(
+    start, begun, run, data, tmp_path
+):
+    """Two trained into one folder, both ended well, and their files were mixed; and a running one
+    could be deleted. begun: whether the other has already written its run.json.
+    """
+    run = run if begun else tmp_path / "new"
+    command = [sys.executable, "-c", HOLD, run]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout.readline() == b"held\n"
+    before = contents(run)
+    with pytest.raises(InputError, match=f"is being trained by process {other.pid} on "):
+        start(run, data)
+    assert contents(run) == before
+    other.kill()
+    other.communicate()
+    start(run, data)  # a process that was killed holds nothing
 
 
 def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path, data):
