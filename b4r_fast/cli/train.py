@@ -64,7 +64,7 @@ def train(
         bool,
         typer.Option(
             "--resume",
-            help="Continue the run where its last checkpoint is, bit for bit.",
+            help="Continue at the last checkpoint, bit for bit; with --epochs, for more of them.",
             rich_help_panel=RUNNING,
         ),
     ] = False,
@@ -186,12 +186,13 @@ def train(
     file = None
     folder = data_folder(data).resolve()
     if resume:
+        more_epochs = given.pop("epochs", None)
         if given or preset != "fast" or overwrite or threads:
             names = [*given] or [
                 name for name in ("overwrite", "threads", "preset") if arguments[name]
             ]
             raise InputError(
-                f"--resume takes all settings from {out / RunFile.NAME}; leave out"
+                f"--resume takes all settings but --epochs from {out / RunFile.NAME}; leave out"
                 f" --{names[0].replace('_', '-')}"
             )
     else:
@@ -213,6 +214,7 @@ def train(
             out,
             file,
             data=folder if resume else None,
+            epochs=more_epochs if resume else None,
             overwrite=overwrite,
             checkpoint_every=checkpoint_every,
             console=console,

@@ -20,7 +20,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     training run.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; start without `resume`")
+        raise InputError(f"{path}: no such checkpoint, it is lost; `overwrite` trains anew")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:

@@ -34,7 +34,7 @@ from .checkpoints import (
     KeepLast,
     StopWhereDiverged,
 )
-from .curves import draw_curves
+from .curves import draw_curves, read_metrics
 from .lock import LOCK, locked
 from .module import MONITOR, ClozeModule, Validate
 from .origin import ITEMS, open_data
@@ -50,6 +50,7 @@ def train(
     file: RunFile | None = None,
     *,
     data: str | Path | None = None,
+    epochs: int | None = None,
     overwrite: bool = False,
     checkpoint_every: int = CHECKPOINT_EVERY,
     console: Console | None = None,
@@ -58,7 +59,8 @@ def train(
 
     file: what to train from; None resumes the run where its last checkpoint is, bit for bit as if
     it had never stopped. data: of a run that is resumed, where its data lies now, when not where
-    run.json says. Raises InputError for a folder that holds a run already (unless overwrite)
+    run.json says; epochs: for how many it goes on, counted from the first, when not for as many as
+    it began with. Raises InputError for a folder that holds a run already (unless overwrite)
     or none to resume, and for data or settings that do not work; Interrupted after a signal such
     as Ctrl-C's, when the checkpoint is written; Diverged where the loss is no finite number.
     """
@@ -66,7 +68,7 @@ def train(
     if file is None:
         RunFile.read(run)  # a folder that is no run gets no lock
         with locked(run):
-            return _resume(run, data, checkpoint_every, console)
+            return _resume(run, data, epochs, checkpoint_every, console)
     _check_room(run, overwrite)
     torch.set_num_threads(file.threads)
     prepared = PreparedData.open(file.data)
@@ -80,20 +82,57 @@ def train(
         )
 
 
-def _resume(run: Path, data: str | Path | None, checkpoint_every: int, console: Console) -> float:
+def _resume(
+    run: Path,
+    data: str | Path | None,
+    epochs: int | None,
+    checkpoint_every: int,
+    console: Console,
+) -> float:
     file = RunFile.read(run)
-    checkpoint = read_checkpoint(run / LAST)
     prepared = open_data(run, file, data)
+    if data is not None:
+        file = replace(file, data=str(prepared.folder.resolve()))
+    if epochs is not None:
+        file = replace(file, settings=replace(file.settings, epochs=epochs))
     torch.set_num_threads(file.threads)
     module, batches = build(prepared, file.settings)
-    restore(checkpoint, module, batches, run / LAST)
-    if data is not None:
-        _write_run_file(run, replace(file, data=str(prepared.folder.resolve())))
-    if (best := best_if_stopped(checkpoint)) is not None:
+    checkpoint = None
+    if (run / LAST).exists() or _has_validated(run):
+        checkpoint = read_checkpoint(run / LAST)
+        restore(checkpoint, module, batches, run / LAST)
+        best = best_if_stopped(checkpoint)
+        if epochs is not None:
+            _check_epochs(run, epochs, batches.epoch, stopped=best is not None)
+    _write_run_file(run, file)
+    if checkpoint is None:
+        console.print("no checkpoint was written yet: training starts at its first step")
+        prepared.item_ids.copy_to(run / ITEMS)
+    elif best is not None:
         return best
     return fit(
-        run, module, batches, resume=True, checkpoint_every=checkpoint_every, console=console
+        run,
+        module,
+        batches,
+        resume=checkpoint is not None,
+        checkpoint_every=checkpoint_every,
+        console=console,
     )
+
+
+def _has_validated(run: Path) -> bool:
+    """Whether there was a checkpoint, which then is lost: such a run is not started over."""
+    return len(read_metrics(run)[1]) > 0
+
+
+def _check_epochs(run: Path, epochs: int, done: int, *, stopped: bool) -> None:
+    if stopped:
+        raise InputError(
+            f"{run}: stopped early, {done} epochs being enough for its `patience`; more `epochs`"
+            " would not be trained: `train` anew with a larger `patience`"
+        )
+    if epochs <= done:
+        raise InputError(f"`epochs` must be more than the {done} that {run} has, got {epochs}")
 
 
 def build(data: PreparedData, settings: TrainSettings) -> tuple[ClozeModule, ClozeBatches]:
