@@ -98,8 +98,8 @@ def evaluate(
     for name, metrics in results.items():
         table.add_row(name, *(f"{value:.4f}" for value in metrics.values()))
     ratios = (
-        ours / theirs if theirs else float("inf")
+        f"{ours / theirs:.2f}" if theirs else "-"
         for ours, theirs in zip(*(metrics.values() for metrics in results.values()))
     )
-    table.add_row("ratio", *(f"{ratio:.2f}" for ratio in ratios), style="dim")
+    table.add_row("ratio", *ratios, style="dim")
     Console().print(table)
