@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import torch
@@ -16,6 +17,7 @@ from ..data.datasets import cache_folder
 from ..errors import InputError
 from ..training import PRESETS, RunFile, TrainSettings
 from . import print_error
+from .verbatim import say
 
 MODEL, TASK, OPTIMISER, RUNNING = "Model", "Cloze task and batches", "Optimiser", "Run"
 
@@ -229,16 +231,15 @@ def train(
             else "last step's, no epoch being validated yet"
         )
         with suppress(OSError):  # the terminal may be what has gone
-            console.print(
-                f"stopped, nothing is lost: `b4r-fast train {data} --out {out} --resume` continues;"
+            say(
+                console,
+                f"stopped, nothing is lost: `b4r-fast train {quote(data)} --out {quote(str(out))}"
+                f" --resume` continues;"
                 f" until then the model in {out} is the {model}",
-                highlight=False,
-                soft_wrap=True,
             )
         raise typer.Exit(128 + interrupted.number) from None
-    console.print(
+    say(
+        console,
         f"best validation NDCG@10 {best:.4f}; the model and curves.png are in {out}; `b4r-fast"
-        f" evaluate {out}` tests it",
-        highlight=False,
-        soft_wrap=True,
+        f" evaluate {quote(str(out))}` tests it",
     )

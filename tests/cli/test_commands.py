@@ -303,6 +303,25 @@ def test_training_that_diverges_ends_with_one_line_of_advice_and_exit_code_1(cal
     assert "lower --learning-rate" in error
 
 
+def test_ids_are_printed_as_they_are_in_the_log(call, tmp_path):
+    """[dvd] vanished, :book: became an emoji, and [/x] was a traceback."""
+    odd = ["[dvd]alien", "urn:book:7", "[/end]of"]
+    lines = [" ".join([*odd, "a", "b"][shift:] + odd[:shift]) for shift in (0, 1, 2, 1, 0)]
+    (tmp_path / "log.txt").write_text("\n".join(lines) + "\n")
+    assert call("prepare", tmp_path / "log.txt", "--out", tmp_path / "data")[0] == 0
+    run = tmp_path / "run [v2]"
+    code, _, error = call("train", tmp_path / "data", "--out", run, *SMALL, "--epochs", "1")
+    assert code == 0, error
+    assert f"curves.png are in {run};" in error
+    assert f"evaluate '{run}'" in error
+    (tmp_path / "histories.txt").write_text("a [/b] :smile:\n")
+    arguments = "recommend", run, "--history", tmp_path / "histories.txt", "--include-seen"
+    code, output, error = call(*arguments)
+    assert code == 0
+    assert all(item in output for item in odd)
+    assert "unknown items left out: :smile:, [/b]" in error
+
+
 FULL_DISK = """
 import resource, signal, sys
 from b4r_fast.training import train  # what is imported later may not be written to a cache
