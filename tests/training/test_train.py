@@ -60,6 +60,17 @@ def test_each_epoch_is_reported_with_loss_validation_and_speed(tmp_path, data, c
         assert all(word in line for word in ("epoch", "loss", "NDCG@10", "tokens/s"))
 
 
+def test_without_a_terminal_a_long_epoch_is_reported_within(tmp_path, data, capsys, monkeypatch):
+    """Nothing was printed until an epoch's end, which may be hours away."""
+    monkeypatch.setattr("b4r_fast.training.progress.LINE_EVERY", 0)
+    settings = dataclasses.replace(SETTINGS, epochs=1)
+    train(tmp_path / "run", run_file(data, settings), console=Console(stderr=True, width=200))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in lines[:STEPS]] == [
+        f"step {step} of {STEPS}" for step in range(1, STEPS + 1)
+    ]
+
+
 def test_a_sampled_loss_by_popularity_trains(tmp_path, data):
     settings = dataclasses.replace(
         SETTINGS, loss="sampled", sampler="popularity", num_negatives=10, epochs=1
