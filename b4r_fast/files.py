@@ -30,7 +30,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     target, temporary = _beside(Path(path))
     try:
         with _named(Path(path), temporary):
+            temporary.touch()
+            mode = temporary.stat().st_mode  # by the umask; safetensors' own would be 0600
             yield temporary
+            os.chmod(temporary, mode)
             _sync(temporary)
             os.replace(temporary, target)
             _sync(target.parent)

@@ -39,6 +39,19 @@ def test_a_file_appears_when_the_block_ends_and_nothing_else_stays(tmp_path):
     assert names(target.parent) == ["file"]
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660)])
+def test_who_may_read_a_file_is_for_the_umask_to_say(tmp_path, umask, mode):
+    """safetensors writes 0600, so a colleague could read all of a run but its model."""
+    before = os.umask(umask)
+    try:
+        with atomic_write(tmp_path / "file") as temporary:
+            os.close(os.open(tmp_path / "private", os.O_CREAT, 0o600))
+            os.replace(tmp_path / "private", temporary)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_block_that_fails_or_is_interrupted_leaves_the_old_file(tmp_path, error):
     (tmp_path / "file").write_text("old")

@@ -28,6 +28,11 @@ def in_options(message: str) -> str:
     return re.sub(r"`(\w+)`", lambda written: spelled.get(written[1], written[0]), message)
 
 
+def print_error(message: str) -> None:
+    """One line on standard error."""
+    print(f"error: {' '.join(in_options(message).split())}", file=sys.stderr)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; what a user can mend is one line on standard error and exit code 2, with
     B4R_FAST_DEBUG=1 a traceback too.
@@ -48,5 +53,5 @@ def main(arguments: list[str] | None = None) -> None:
     except (InputError, OSError) as error:
         if os.environ.get("B4R_FAST_DEBUG") == "1":
             raise
-        print(f"error: {' '.join(in_options(str(error)).split())}", file=sys.stderr)
+        print_error(str(error))
         sys.exit(2)

@@ -6,17 +6,18 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ..data import PreparedData, RawIds, leave_one_out
+from ..data import leave_one_out
+from ..data.fingerprint import PARTS
 from ..errors import InputError
 from ..evaluation import PROTOCOLS, Ranker, metrics_from_ranks, rank_held_out
 from ..model import BERT4Rec
 from ..training import RunFile
+from ..training.origin import open_data
 
 EXPLANATIONS = {
     "full": "all items ranked, those of the user's history left out",
@@ -53,14 +54,8 @@ def evaluate(
         raise InputError(f"--stage must be test or validation, got {stage!r}")
     file = RunFile.read(run)
     model = BERT4Rec.from_pretrained(run)
-    prepared = PreparedData.open(data or file.data)
-    if not np.array_equal(
-        prepared.item_ids.raw, RawIds(run / "items.parquet", "item", first=1).raw
-    ):
-        raise InputError(
-            f"{prepared.folder}: its items are not those of {run}, or are numbered otherwise; it"
-            f" was trained on {file.data}"
-        )
+    # Data that is named may have other users and actions, so long as the items are the model's.
+    prepared = open_data(run, file, data, PARTS if data is None else ("items",))
     split = leave_one_out(prepared.sequences)
     rankers = {
         "BERT4Rec": Ranker.of_model(model),
@@ -103,8 +98,8 @@ def evaluate(
     for name, metrics in results.items():
         table.add_row(name, *(f"{value:.4f}" for value in metrics.values()))
     ratios = (
-        ours / theirs if theirs else float("inf")
+        f"{ours / theirs:.2f}" if theirs else "-"
         for ours, theirs in zip(*(metrics.values() for metrics in results.values()))
     )
-    table.add_row("ratio", *(f"{ratio:.2f}" for ratio in ratios), style="dim")
+    table.add_row("ratio", *ratios, style="dim")
     Console().print(table)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ..errors import InputError
 from ..serving import Recommender
+from .verbatim import say, verbatim
 
 
 def read_lines(path: str) -> list[list[str]]:
@@ -85,11 +86,7 @@ def recommend(
     found = recommender.recommend(histories, k, exclude_seen=not include_seen, candidates=allowed)
     for name, result in zip(names, found):
         if result.skipped:
-            warnings.print(
-                f"warning: {name}: unknown items left out: {', '.join(result.skipped)}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            say(warnings, f"warning: {name}: unknown items left out: {', '.join(result.skipped)}")
         if as_json:
             print(
                 json.dumps(
@@ -97,11 +94,12 @@ def recommend(
                         "user": name,
                         "items": result.items,
                         "scores": [round(score, 6) for score in result.scores],
-                    }
+                    },
+                    allow_nan=False,
                 )
             )
             continue
-        table = Table("rank", "item", "score", title=name, title_justify="left")
+        table = Table("rank", "item", "score", title=verbatim(name), title_justify="left")
         for place, (item, score) in enumerate(zip(result.items, result.scores), start=1):
-            table.add_row(str(place), item, f"{score:.3f}")
+            table.add_row(str(place), verbatim(item), f"{score:.3f}")
         console.print(table)

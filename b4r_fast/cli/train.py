@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import torch
@@ -14,6 +16,8 @@ from ..data import DATASETS, PreparedData, prepare_dataset
 from ..data.datasets import cache_folder
 from ..errors import InputError
 from ..training import PRESETS, RunFile, TrainSettings
+from . import print_error
+from .verbatim import say
 
 MODEL, TASK, OPTIMISER, RUNNING = "Model", "Cloze task and batches", "Optimiser", "Run"
 
@@ -62,7 +66,7 @@ def train(
         bool,
         typer.Option(
             "--resume",
-            help="Continue the run where its last checkpoint is, bit for bit.",
+            help="Continue at the last checkpoint, bit for bit; with --epochs, for more of them.",
             rich_help_panel=RUNNING,
         ),
     ] = False,
@@ -170,7 +174,8 @@ def train(
     The run folder gets the best model, the last checkpoint, logs for CSV and TensorBoard,
     and a plot of the curves.
 
-    Ctrl-C stops after the running step and keeps a checkpoint; --resume continues from it.
+    Ctrl-C, SIGTERM and SIGHUP stop after the running step and keep a checkpoint;
+    --resume continues from it.
     """  # fmt: skip
     arguments = locals()
     given = {
@@ -181,19 +186,20 @@ def train(
     if preset not in PRESETS:
         raise InputError(f"--preset must be one of {', '.join(PRESETS)}, got {preset!r}")
     file = None
+    folder = data_folder(data).resolve()
     if resume:
+        more_epochs = given.pop("epochs", None)
         if given or preset != "fast" or overwrite or threads:
             names = [*given] or [
                 name for name in ("overwrite", "threads", "preset") if arguments[name]
             ]
             raise InputError(
-                f"--resume takes all settings from {out / RunFile.NAME}; leave out"
+                f"--resume takes all settings but --epochs from {out / RunFile.NAME}; leave out"
                 f" --{names[0].replace('_', '-')}"
             )
     else:
         if given.get("patience") == 0:
             given["patience"] = None
-        folder = data_folder(data).resolve()
         file = RunFile(
             str(folder),
             preset,
@@ -201,24 +207,39 @@ def train(
             replace(PRESETS[preset], **given),
         )
     # Lightning takes seconds to import: not before the arguments are known to be good.
-    from ..training.train import Interrupted
+    from ..training.train import Diverged, Interrupted
     from ..training.train import train as run_training
 
     console = Console(stderr=True)
     try:
         best = run_training(
-            out, file, overwrite=overwrite, checkpoint_every=checkpoint_every, console=console
+            out,
+            file,
+            data=folder if resume else None,
+            epochs=more_epochs if resume else None,
+            overwrite=overwrite,
+            checkpoint_every=checkpoint_every,
+            console=console,
         )
-    except Interrupted:
-        console.print(
-            f"stopped, nothing is lost: `b4r-fast train {data} --out {out} --resume` continues",
-            highlight=False,
-            soft_wrap=True,
+    except Diverged as error:
+        print_error(str(error))
+        raise typer.Exit(1) from None
+    except Interrupted as interrupted:
+        model = (
+            "best of the epochs so far"
+            if interrupted.validated
+            else "last step's, no epoch being validated yet"
         )
-        raise typer.Exit(130) from None
-    console.print(
+        with suppress(OSError):  # the terminal may be what has gone
+            say(
+                console,
+                f"stopped, nothing is lost: `b4r-fast train {quote(data)} --out {quote(str(out))}"
+                f" --resume` continues;"
+                f" until then the model in {out} is the {model}",
+            )
+        raise typer.Exit(128 + interrupted.number) from None
+    say(
+        console,
         f"best validation NDCG@10 {best:.4f}; the model and curves.png are in {out}; `b4r-fast"
-        f" evaluate {out}` tests it",
-        highlight=False,
-        soft_wrap=True,
+        f" evaluate {quote(str(out))}` tests it",
     )

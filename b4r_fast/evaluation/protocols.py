@@ -65,6 +65,8 @@ def rank_held_out(
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"`protocol` must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    if seed < 0:
+        raise InputError(f"`seed` must be at least 0, got {seed}")
     # Popularity is counted over all actions, as the authors' code does.
     weights = (
         split.sequences.counts()

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 
-from ..data import PreparedData, RawIds
+from ..data import PreparedData
 from ..errors import InputError
 from ..model import BERT4Rec
 from ..packed import PackedSequences
 from ..training import RunFile
+from ..training.origin import open_data, open_item_ids
 
 USERS_AT_A_TIME = 256
 
@@ -38,17 +39,25 @@ class Recommender:
         self.run = Path(run)
         self.file = RunFile.read(self.run)
         self.model = BERT4Rec.from_pretrained(self.run)
-        self.item_ids = RawIds(self.run / "items.parquet", "item", first=1)
+        if not all(torch.isfinite(weight).all() for weight in self.model.parameters()):
+            raise self._not_finite("weights")
+        self.item_ids = open_item_ids(self.run, self.file)
         if len(self.item_ids) != self.model.config.num_items:
             raise InputError(
                 f"{self.run}: items.parquet has {len(self.item_ids)} items, the model"
                 f" {self.model.config.num_items}"
             )
 
+    def _not_finite(self, what: str) -> InputError:
+        return InputError(
+            f"{self.run}: its model has {what} that are not finite numbers: its training diverged;"
+            " `train` anew with a lower `learning_rate`"
+        )
+
     @cached_property
     def data(self) -> PreparedData:
-        """The data that the run was trained on."""
-        return PreparedData.open(self.file.data)
+        """The data that the run was trained on. Raises InputError where other data is there now."""
+        return open_data(self.run, self.file)
 
     def history_of(self, raw_user: str) -> list[str]:
         """All items of a user of the training data, oldest first. Raises InputError for an unknown
@@ -87,6 +96,8 @@ class Recommender:
                 [self.item_ids.to_internal(history).tolist() for history in known]
             )
             ids, scores = self.model.recommend(packed, k, exclude_seen, allowed)
+            if not torch.isfinite(scores[ids > 0]).all():
+                raise self._not_finite("scores")
             for history, seen, row, row_scores in zip(part, known, ids, scores):
                 found = row > 0
                 skipped = sorted(set(map(str, history)) - set(map(str, seen)))

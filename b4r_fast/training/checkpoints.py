@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -42,48 +43,114 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
+# What asks a run to stop: Ctrl-C, kill and schedulers of clusters, a terminal that closes.
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class Interrupted(Exception):
-    """Ctrl-C came, and the last checkpoint is written."""
+    """A signal asked the run to stop, and the last checkpoint is written.
+
+    validated: whether the model that the run folder has is the best of an epoch, or else that of
+    the checkpoint.
+    """
+
+    def __init__(self, number: int, validated: bool) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number, self.validated = number, validated
+
+
+class Diverged(Exception):
+    """The loss or a weight is no finite number any more, and nothing of that is saved."""
+
+
+class StopWhereDiverged(lightning.Callback):
+    """Stops at a loss that is no finite number, and before a model with such a weight is ranked.
+
+    The first of all callbacks, so that none keeps what came of it.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.path = run / LAST
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        if not torch.isfinite(outputs["loss"]):
+            raise diverged(f"the loss is {float(outputs['loss'])}", trainer.global_step, self.path)
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        check_weights(module, trainer.global_step, self.path)
+
+
+def check_weights(module: lightning.LightningModule, step: int, path: Path) -> None:
+    """Raises Diverged for weights that the last step left not finite: its loss was that of the
+    weights before it.
+    """
+    for name, weight in module.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise diverged(f"{name} holds numbers that are not finite", step, path)
+
+
+def diverged(what: str, step: int, path: Path) -> Diverged:
+    kept = (
+        f"{path} is the last checkpoint before it"
+        if path.exists()
+        else "there was no checkpoint yet"
+    )
+    return Diverged(
+        f"training diverged: {what} at step {step}; {kept}; `train` anew with a lower"
+        " `learning_rate`, a larger `warmup_steps` or a smaller `clip`"
+    )
 
 
 class KeepLast(Checkpoint):
-    """Writes last.ckpt every so many steps, after every epoch's validation, and on Ctrl-C, at the
-    end of the step that is running.
+    """Writes last.ckpt every so many steps, after every epoch's validation, and when a signal asks
+    the run to stop, at the end of the step that is running. Until an epoch is validated the model
+    of the run folder is that of the checkpoint.
 
     A Checkpoint, because those come after all other callbacks at an epoch's end, early stopping
     included, and so save what they have noted.
     """
 
-    def __init__(self, run: Path, every_steps: int) -> None:
-        self.path, self.every_steps = run / LAST, every_steps
-        self.interrupted = False
+    def __init__(self, run: Path, every_steps: int, keep_best: KeepBest) -> None:
+        self.run, self.path, self.every_steps = run, run / LAST, every_steps
+        self.keep_best = keep_best
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer, module) -> None:
-        self._before = signal.signal(signal.SIGINT, self._on_interrupt)
+        if threading.current_thread() is not threading.main_thread():
+            return  # only there may a program take signals
+        for number in STOPPING:
+            # What is ignored stays so: nohup relies on it.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._on_signal)
 
     def teardown(self, trainer, module, stage) -> None:
-        if hasattr(self, "_before"):
-            signal.signal(signal.SIGINT, self._before)
-            del self._before
+        while self._before:
+            signal.signal(*self._before.popitem())
 
-    def _on_interrupt(self, *_) -> None:
-        if self.interrupted:
+    def _on_signal(self, number: int, _) -> None:
+        if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt  # the second time: now
-        self.interrupted = True
+        self.signal = number
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         if trainer.is_last_batch:
             # the epoch's end comes next; a run resumed between the two would miss its validation
             return
-        if self.interrupted or trainer.global_step % self.every_steps == 0:
+        if self.signal or trainer.global_step % self.every_steps == 0:
+            check_weights(module, trainer.global_step, self.path)
             trainer.save_checkpoint(self.path)
-        if self.interrupted:
-            raise Interrupted
+            if not self.keep_best.validated:
+                module.model.save_pretrained(self.run)
+        self._stop_if_asked()
 
     def on_train_epoch_end(self, trainer, module) -> None:
         trainer.save_checkpoint(self.path)
-        if self.interrupted:
-            raise Interrupted
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self.signal:
+            raise Interrupted(self.signal, self.keep_best.validated)
 
 
 class KeepBest(lightning.Callback):
@@ -93,6 +160,11 @@ class KeepBest(lightning.Callback):
 
     def __init__(self, run: Path) -> None:
         self.run, self.best, self.best_epoch = run, -1.0, -1
+
+    @property
+    def validated(self) -> bool:
+        """Whether an epoch has been."""
+        return self.best_epoch >= 0
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_epoch": self.best_epoch}

@@ -62,6 +62,14 @@ class ClozeModule(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        """A run that goes on for more epochs than it began with has the rate of the longer schedule
+        from its first step on, not the 0 that the shorter one ended with.
+        """
+        schedule = self.lr_schedulers()
+        for group, rate in zip(self.optimizers().param_groups, schedule.base_lrs):  # type: ignore[union-attr]
+            group["lr"] = rate * self._rate(schedule.last_epoch)  # type: ignore[union-attr]
+
     def configure_gradient_clipping(
         self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None
     ) -> None:

@@ -20,9 +20,14 @@ from rich.progress import (
 from .checkpoints import KeepBest
 from .module import MONITOR
 
+LINE_EVERY = 60  # seconds, where there is no terminal for a bar
+
 
 class RunProgress(lightning.Callback):
-    """Loss, tokens/s and the time left; tokens/s over the epoch so far, validation left out."""
+    """Loss, tokens/s and the time left; tokens/s over the epoch so far, validation left out.
+
+    Without a terminal, as in a job's log, a line every minute.
+    """
 
     def __init__(self, console: Console, keep_best: KeepBest) -> None:
         self.console, self.keep_best = console, keep_best
@@ -44,7 +49,7 @@ class RunProgress(lightning.Callback):
             "training", total=module.total_steps, completed=trainer.global_step, loss="-", rate="-"
         )
         self.bar.start()
-
+        self.printed = time.monotonic()
         self._start_epoch(
             trainer.current_epoch
         )  # a run that resumes within an epoch does not start it
@@ -71,6 +76,13 @@ class RunProgress(lightning.Callback):
             loss=f"{self.losses[-1]:.3f}",
             rate=f"{self.tokens / self.seconds:,.0f}",
         )
+        if not self.console.is_terminal and time.monotonic() - self.printed >= LINE_EVERY:
+            self.printed = time.monotonic()
+            self.console.print(
+                f"step {trainer.global_step:,} of {module.total_steps:,}  loss"
+                f" {self.losses[-1]:.4f}  {self.tokens / self.seconds:,.0f} tokens/s",
+                highlight=False,
+            )
 
     def on_train_epoch_end(self, trainer, module) -> None:
         value = float(trainer.callback_metrics[MONITOR])

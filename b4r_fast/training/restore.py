@@ -4,7 +4,7 @@ here an upgrade of it is mended.
 
 from __future__ import annotations
 
-import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     training run.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; start without `resume`")
+        raise InputError(f"{path}: no such checkpoint, it is lost; `overwrite` trains anew")
     try:
+        # torch does not look at the checksums that it writes
+        with zipfile.ZipFile(path) as archive:
+            if (member := archive.testzip()) is not None:
+                raise ValueError(f"{member} has another checksum than it was written with")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a byte that is wrong may end anywhere in torch and pickle
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{path}: not a readable checkpoint, it may be truncated: {str(error).splitlines()[0]}"
+            f"{path}: not a readable checkpoint, it may be truncated or damaged: {reason}"
         ) from None
     if (
         not isinstance(checkpoint, dict)
@@ -44,8 +49,12 @@ def restore(
 
     Raises InputError for the checkpoint of another model.
     """
+    try:
+        theirs = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
+        place = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]
+    except (LookupError, TypeError, AttributeError):
+        raise InputError(f"{path}: not the checkpoint of a training run") from None
     shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    theirs = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
     if shapes != theirs:
         name = next(iter(sorted(shapes.items() ^ theirs.items())))[0]
         raise InputError(
@@ -54,7 +63,7 @@ def restore(
         )
     # Lightning restores a loader within an epoch only; after an epoch's end it would start with the
     # batches of the first.
-    batches.load_state_dict(checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"][0])
+    batches.load_state_dict(place)
 
 
 def best_if_stopped(checkpoint: dict[str, Any]) -> float | None:

@@ -3,11 +3,42 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
+from ..data.fingerprint import PARTS
 from ..errors import InputError
 from ..model import BERT4RecConfig
+
+SIZES, SEEDS = 2**31, 2**64  # kernels count in 32 bits; a generator is seeded with 64
+THREADS = 1024  # with many more OpenMP dies of the system's limits
+KINDS: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+    "None": type(None),
+}
+
+
+def check_types(values: Any) -> None:
+    """Of a dataclass that JSON may have filled. Raises InputError that names a field of another
+    type than it is declared with.
+    """
+    for field in fields(values):
+        value, declared = getattr(values, field.name), str(field.type).split(" | ")
+        if not any(_is(value, kind) for kind in declared):
+            raise InputError(f"`{field.name}` must be {' or '.join(declared)}, got {value!r}")
+
+
+def _is(value: object, kind: str) -> bool:
+    if kind == "dict[str, str]":
+        return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+    if isinstance(value, bool) and kind != "bool":
+        return False  # to Python it is an int
+    return isinstance(value, KINDS.get(kind, TrainSettings))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +67,7 @@ class TrainSettings:
     mask_prob: float = 0.2
     last_only: float = 0.5
     window_stride: int | None = 10
-    batch_size: int = 64
+    batch_size: int | None = 64
     max_tokens: int | None = None
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
@@ -47,6 +78,7 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self)
         at_least = {
             "epochs": 1,
             "batch_size": 1,
@@ -58,8 +90,15 @@ class TrainSettings:
         }
         for name, least in at_least.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"`{name}` must be at least {least}, got {value}")
+            if value is not None and not (math.isfinite(value) and value >= least):
+                raise InputError(f"`{name}` must be a number of at least {least}, got {value}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            limit = SEEDS if field.name == "seed" else SIZES
+            if isinstance(value, int) and not value < limit:
+                raise InputError(f"`{field.name}` must be below {limit}, got {value}")
+        if self.seed < 0:
+            raise InputError(f"`seed` must be at least 0, got {self.seed}")
         for name in ("mask_prob", "last_only"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise InputError(f"`{name}` must lie in [0, 1], got {getattr(self, name)}")
@@ -124,15 +163,24 @@ class RunFile:
     """run.json: what a run folder was made from, so that it can be resumed, evaluated and served.
 
     data: the prepared folder, absolute. threads: of the CPU; torch's own products give other bits
-    for another number.
+    for another number. fingerprint: of the data (data/fingerprint.py), which `train` fills in; None
+    in a run of a version that kept none.
     """
 
     data: str
     preset: str
     threads: int
     settings: TrainSettings
+    fingerprint: dict[str, str] | None = None
 
-    NAME = "run.json"
+    NAME: ClassVar = "run.json"
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if not 1 <= self.threads <= THREADS:
+            raise InputError(f"`threads` must lie in [1, {THREADS}], got {self.threads}")
+        if self.fingerprint is not None and set(self.fingerprint) != set(PARTS):
+            raise InputError(f"`fingerprint` must be of {', '.join(PARTS)}")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -147,7 +195,7 @@ class RunFile:
             raise InputError(
                 f"{run}: not a training run (no {cls.NAME}); `train` makes one"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{run / cls.NAME}: not readable as a run's settings: {error}"
             ) from None

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
@@ -19,12 +21,23 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
 from ..data import ClozeBatches, PreparedData, leave_one_out
+from ..data.fingerprint import fingerprint
 from ..errors import InputError
 from ..files import atomic_write
 from ..model import BERT4Rec
-from .checkpoints import LAST, AtomicCheckpointIO, Interrupted, KeepBest, KeepLast
-from .curves import draw_curves
+from .checkpoints import (
+    LAST,
+    AtomicCheckpointIO,
+    Diverged,
+    Interrupted,
+    KeepBest,
+    KeepLast,
+    StopWhereDiverged,
+)
+from .curves import draw_curves, read_metrics
+from .lock import LOCK, locked
 from .module import MONITOR, ClozeModule, Validate
+from .origin import ITEMS, open_data
 from .progress import RunProgress
 from .restore import best_if_stopped, read_checkpoint, restore
 from .settings import RunFile, TrainSettings
@@ -36,6 +49,8 @@ def train(
     run: str | Path,
     file: RunFile | None = None,
     *,
+    data: str | Path | None = None,
+    epochs: int | None = None,
     overwrite: bool = False,
     checkpoint_every: int = CHECKPOINT_EVERY,
     console: Console | None = None,
@@ -43,26 +58,58 @@ def train(
     """Train into a run folder and return the best validation NDCG@10.
 
     file: what to train from; None resumes the run where its last checkpoint is, bit for bit as if
-    it had never stopped. Raises InputError for a folder that holds a run already (unless overwrite)
-    or none to resume, and for data or settings that do not work; Interrupted after Ctrl-C, when the
-    checkpoint is written.
+    it had never stopped. data: of a run that is resumed, where its data lies now, when not where
+    run.json says; epochs: for how many it goes on, counted from the first, when not for as many as
+    it began with. Raises InputError for a folder that holds a run already (unless overwrite)
+    or none to resume, and for data or settings that do not work; Interrupted after a signal such
+    as Ctrl-C's, when the checkpoint is written; Diverged where the loss is no finite number.
     """
     run, console = Path(run), console or Console(stderr=True)
-    checkpoint = None
     if file is None:
-        file = RunFile.read(run)
-        checkpoint = read_checkpoint(run / LAST)
-    elif run.exists():
-        _check_room(run, overwrite)
+        RunFile.read(run)  # a folder that is no run gets no lock
+        with locked(run):
+            return _resume(run, data, epochs, checkpoint_every, console)
+    _check_room(run, overwrite)
     torch.set_num_threads(file.threads)
-    data = PreparedData.open(file.data)
-    module, batches = build(data, file.settings)
-    if checkpoint is None:
-        _start_folder(run, file, data, overwrite)
-    else:
+    prepared = PreparedData.open(file.data)
+    module, batches = build(prepared, file.settings)
+    file = replace(file, fingerprint=fingerprint(prepared))
+    with locked(run):
+        _check_room(run, overwrite)  # another process may have come first
+        _start_folder(run, file, prepared)
+        return fit(
+            run, module, batches, resume=False, checkpoint_every=checkpoint_every, console=console
+        )
+
+
+def _resume(
+    run: Path,
+    data: str | Path | None,
+    epochs: int | None,
+    checkpoint_every: int,
+    console: Console,
+) -> float:
+    file = RunFile.read(run)
+    prepared = open_data(run, file, data)
+    if data is not None:
+        file = replace(file, data=str(prepared.folder.resolve()))
+    if epochs is not None:
+        file = replace(file, settings=replace(file.settings, epochs=epochs))
+    torch.set_num_threads(file.threads)
+    module, batches = build(prepared, file.settings)
+    checkpoint = None
+    if (run / LAST).exists() or _has_validated(run):
+        checkpoint = read_checkpoint(run / LAST)
         restore(checkpoint, module, batches, run / LAST)
-        if (best := best_if_stopped(checkpoint)) is not None:
-            return best
+        best = best_if_stopped(checkpoint)
+        if epochs is not None:
+            _check_epochs(run, epochs, batches.epoch, stopped=best is not None)
+    _write_run_file(run, file)
+    if checkpoint is None:
+        console.print("no checkpoint was written yet: training starts at its first step")
+        prepared.item_ids.copy_to(run / ITEMS)
+    elif best is not None:
+        return best
     return fit(
         run,
         module,
@@ -71,6 +118,21 @@ def train(
         checkpoint_every=checkpoint_every,
         console=console,
     )
+
+
+def _has_validated(run: Path) -> bool:
+    """Whether there was a checkpoint, which then is lost: such a run is not started over."""
+    return len(read_metrics(run)[1]) > 0
+
+
+def _check_epochs(run: Path, epochs: int, done: int, *, stopped: bool) -> None:
+    if stopped:
+        raise InputError(
+            f"{run}: stopped early, {done} epochs being enough for its `patience`; more `epochs`"
+            " would not be trained: `train` anew with a larger `patience`"
+        )
+    if epochs <= done:
+        raise InputError(f"`epochs` must be more than the {done} that {run} has, got {epochs}")
 
 
 def build(data: PreparedData, settings: TrainSettings) -> tuple[ClozeModule, ClozeBatches]:
@@ -113,14 +175,19 @@ def fit(
     """
     settings = module.settings
     keep_best = KeepBest(run)
-    callbacks: list[lightning.Callback] = [Validate(), keep_best, RunProgress(console, keep_best)]
+    callbacks: list[lightning.Callback] = [
+        StopWhereDiverged(run),
+        Validate(),
+        keep_best,
+        RunProgress(console, keep_best),
+    ]
     if settings.patience is not None:
         callbacks.append(
             EarlyStopping(
                 MONITOR, patience=settings.patience, mode="max", check_on_train_epoch_end=True
             )
         )
-    callbacks.append(KeepLast(run, checkpoint_every))
+    callbacks.append(KeepLast(run, checkpoint_every, keep_best))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -141,9 +208,13 @@ def fit(
         )
         try:
             trainer.fit(module, batches, ckpt_path=run / LAST if resume else None)
-        finally:
-            if any(run.glob("logs/version_*/metrics.csv")):
-                draw_curves(run)
+        except BaseException:
+            # A disk that is full would refuse the picture too, and hide what ended the run.
+            with suppress(Exception):
+                if any(run.glob("logs/version_*/metrics.csv")):
+                    draw_curves(run)
+            raise
+        draw_curves(run)
     return keep_best.best
 
 
@@ -151,7 +222,9 @@ def _check_room(run: Path, overwrite: bool) -> None:
     """A folder that holds a run may be replaced when that is asked for; one that holds something
     else is never touched.
     """
-    if not run.is_dir() or any(run.iterdir()):
+    if not run.exists():
+        return
+    if not run.is_dir() or _contents(run):
         if not (run / RunFile.NAME).is_file():
             raise InputError(
                 f"{run}: exists and is not a training run; it is left alone, choose another `out`"
@@ -162,15 +235,26 @@ def _check_room(run: Path, overwrite: bool) -> None:
             )
 
 
-def _start_folder(run: Path, file: RunFile, data: PreparedData, overwrite: bool) -> None:
+def _contents(run: Path) -> list[Path]:
+    return [path for path in run.iterdir() if path.name != LOCK]
+
+
+def _start_folder(run: Path, file: RunFile, data: PreparedData) -> None:
     """Called when data and settings are known to be good: only then does a run that is overwritten
-    go.
+    go. The folder stays, which is locked, and may be a link to another disk.
     """
-    if overwrite and run.exists():
-        shutil.rmtree(run)
+    for path in _contents(run):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    _write_run_file(run, file)
+    data.item_ids.copy_to(run / ITEMS)
+
+
+def _write_run_file(run: Path, file: RunFile) -> None:
     with atomic_write(run / RunFile.NAME) as path:
         path.write_text(file.to_json())
-    data.item_ids.copy_to(run / "items.parquet")
 
 
-__all__ = ["Interrupted", "build", "fit", "train"]
+__all__ = ["Diverged", "Interrupted", "build", "fit", "train"]

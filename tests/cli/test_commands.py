@@ -248,6 +248,9 @@ def test_a_folder_that_is_not_what_it_should_be_is_named(arguments, call, data, 
         (("recommend", "{run}", "--user", "u1", "-k", "0"), ["-k", "at least 1"]),
         (("evaluate", "{run}", "--protocol", "pop1000"), ["--protocol", *PROTOCOLS]),
         (("evaluate", "{run}", "--protocol", "pop100"), ["too small"]),
+        (("evaluate", "{run}", "--protocol", "uni100", "--seed", "-1"), ["--seed", "at least 0"]),
+        (("train", "{data}", "--out", "{run}2", "--threads", "100000"), ["--threads", "1024"]),
+        (("train", "{data}", "--out", "{run}2", "--seed", str(2**70)), ["--seed", str(2**64)]),
         (("evaluate", "{run}", "--stage", "tset"), ["--stage", "test or validation"]),
         (("train", "{data}", "--out", "{run}"), ["--resume", "--overwrite"]),
         (
@@ -291,6 +294,34 @@ def test_data_whose_items_are_numbered_otherwise_is_refused(call, run, tmp_path)
     )
 
 
+def test_training_that_diverges_ends_with_one_line_of_advice_and_exit_code_1(call, data, tmp_path):
+    code, output, error = call(
+        "train", data, "--out", tmp_path / "run", *SMALL, "--lr", "1e38", "--warmup-steps", "0"
+    )
+    assert (code, output, error.count("\n")) == (1, "", 1), error
+    assert error.startswith("error: training diverged: ")
+    assert "lower --learning-rate" in error
+
+
+def test_ids_are_printed_as_they_are_in_the_log(call, tmp_path):
+    """[dvd] vanished, :book: became an emoji, and [/x] was a traceback."""
+    odd = ["[dvd]alien", "urn:book:7", "[/end]of"]
+    lines = [" ".join([*odd, "a", "b"][shift:] + odd[:shift]) for shift in (0, 1, 2, 1, 0)]
+    (tmp_path / "log.txt").write_text("\n".join(lines) + "\n")
+    assert call("prepare", tmp_path / "log.txt", "--out", tmp_path / "data")[0] == 0
+    run = tmp_path / "run [v2]"
+    code, _, error = call("train", tmp_path / "data", "--out", run, *SMALL, "--epochs", "1")
+    assert code == 0, error
+    assert f"curves.png are in {run};" in error
+    assert f"evaluate '{run}'" in error
+    (tmp_path / "histories.txt").write_text("a [/b] :smile:\n")
+    arguments = "recommend", run, "--history", tmp_path / "histories.txt", "--include-seen"
+    code, output, error = call(*arguments)
+    assert code == 0
+    assert all(item in output for item in odd)
+    assert "unknown items left out: :smile:, [/b]" in error
+
+
 FULL_DISK = """
 import resource, signal, sys
 from b4r_fast.training import train  # what is imported later may not be written to a cache
@@ -326,4 +357,5 @@ def test_a_disk_that_is_full_ends_training_with_one_line(limit, data, tmp_path):
     assert [line for line in done.stderr.splitlines() if line.startswith("error: cannot write")], (
         done.stderr
     )
+    assert "curves.png" not in done.stderr, "the picture is refused too, and is not the reason"
     assert not list((tmp_path / "run").rglob("*.partial"))

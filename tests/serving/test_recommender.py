@@ -140,11 +140,25 @@ def test_truncated_weights_are_named_in_one_line(run, tmp_path, size):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "what"), [(np.nan, "weights"), (1e38, "scores")]
+)  # the second overflows in the product of bias and score
+def test_a_model_of_a_training_that_diverged_is_refused(run, tmp_path, value, what):
+    """NaN came out as a score, which is no JSON either."""
+    copy = shutil.copytree(run, tmp_path / "copy")
+    model = BERT4Rec.from_pretrained(copy)
+    model.output_bias.data.fill_(value)
+    model.item_embedding.weight.data.fill_(value)
+    model.save_pretrained(copy)
+    with pytest.raises(InputError, match=f"{what} that are not finite"):
+        list(Recommender(copy).recommend([["i1"]]))
+
+
 def test_an_item_map_of_another_catalogue_is_refused(run, tmp_path):
     (tmp_path / "other.txt").write_text("a b c\nb c d\n")
     from b4r_fast.data import prepare
 
     copy = shutil.copytree(run, tmp_path / "copy")
     prepare(tmp_path / "other.txt", tmp_path / "other").item_ids.copy_to(copy / "items.parquet")
-    with pytest.raises(InputError, match="4 items, the model 30"):
+    with pytest.raises(InputError, match=r"items\.parquet: is not the map of items"):
         Recommender(copy)

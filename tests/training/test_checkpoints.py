@@ -2,6 +2,8 @@
 
 import errno
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from b4r_fast.training.checkpoints import AtomicCheckpointIO
 from b4r_fast.training.restore import read_checkpoint
 from b4r_fast.training.train import train
 
-from .small_runs import train_small
+from .small_runs import last_checkpoint, train_small
 
 
 def contents(folder):
@@ -32,6 +34,26 @@ def test_a_truncated_checkpoint_is_named_in_one_line(run):
     with pytest.raises(InputError, match=r"last\.ckpt: .*truncated") as error:
         train(run, None)
     assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_with_a_byte_that_is_wrong_is_refused_or_reads_as_it_was(run):
+    """In a tensor nobody noticed; elsewhere it was a traceback out of pickle. The rest is between
+    the files of the archive.
+    """
+    path = run / "checkpoints" / "last.ckpt"
+    good, weights = path.read_bytes(), last_checkpoint(run)["state_dict"]
+    messages = []
+    places = range(0, len(good), len(good) // 40)
+    for place in places:
+        path.write_bytes(good[:place] + bytes([good[place] ^ 0x10]) + good[place + 1 :])
+        try:
+            found = read_checkpoint(path)["state_dict"]
+        except InputError as error:
+            messages.append(str(error))
+            continue
+        assert all(torch.equal(found[name], weight) for name, weight in weights.items()), place
+    assert len(messages) > len(places) // 3
+    assert all("damaged" in message and "\n" not in message for message in messages)
 
 
 @pytest.mark.parametrize("foreign", [{"weights": torch.zeros(2)}, [1, 2], torch.zeros(3)])
@@ -100,6 +122,56 @@ def test_overwriting_leaves_nothing_of_the_old_run(run, data):
     (run / "logs" / "old").write_text("of the old run")
     train_small(run, data, overwrite=True)
     assert not (run / "logs" / "old").exists()
+
+
+def test_a_link_to_a_folder_is_overwritten_where_it_leads(run, data):
+    link = run.with_name("link")
+    link.symlink_to(run)
+    (run / "logs" / "old").write_text("of the old run")
+    train_small(link, data, overwrite=True)
+    assert link.is_symlink()
+    assert not (run / "logs" / "old").exists()
+    assert (run / "model.safetensors").exists()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from b4r_fast.training.lock import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def resume(run, data):
+    train(run, None)
+
+
+def overwrite(run, data):
+    train_small(run, data, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("start", "begun"), [(resume, True), (overwrite, True), (train_small, False)]
+)
+def test_a_run_that_another_process_trains_is_left_alone_and_says_who_does(
+    start, begun, run, data, tmp_path
+):
+    """Two trained into one folder, both ended well, and their files were mixed; and a running one
+    could be deleted. begun: whether the other has already written its run.json.
+    """
+    run = run if begun else tmp_path / "new"
+    command = [sys.executable, "-c", HOLD, run]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout.readline() == b"held\n"
+    before = contents(run)
+    with pytest.raises(InputError, match=f"is being trained by process {other.pid} on "):
+        start(run, data)
+    assert contents(run) == before
+    other.kill()
+    other.communicate()
+    start(run, data)  # a process that was killed holds nothing
 
 
 def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path, data):

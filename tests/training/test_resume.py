@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from rich.console import Console
 
-from b4r_fast.training.checkpoints import KeepLast
+from b4r_fast import BERT4Rec, InputError
+from b4r_fast.training import RunFile
+from b4r_fast.training.checkpoints import STOPPING, Interrupted, KeepLast
 from b4r_fast.training.train import train
 
 from .small_runs import EPOCHS, SETTINGS, STEPS, last_checkpoint, train_small
@@ -172,14 +175,16 @@ def test_a_process_killed_at_a_random_moment_resumes_bit_for_bit(data, tmp_path,
     assert_same_bits(run, uninterrupted)
 
 
-def test_ctrl_c_writes_a_checkpoint_says_how_to_go_on_and_loses_nothing(
-    data, tmp_path, uninterrupted
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_writes_a_checkpoint_says_how_to_go_on_and_loses_nothing(
+    number, data, tmp_path, uninterrupted
 ):
+    """After SIGTERM the exit code was 0, and the steps since the last checkpoint were gone."""
     run = tmp_path / "run"
     process = start_training(data, run, epochs=12)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, output = process.communicate(timeout=60)
-    assert process.returncode == 130, output
+    assert process.returncode == 128 + number, output
     assert "Traceback" not in output
     assert f"b4r-fast train {data} --out {run} --resume" in output
     subprocess.run(
@@ -189,6 +194,100 @@ def test_ctrl_c_writes_a_checkpoint_says_how_to_go_on_and_loses_nothing(
         timeout=120,
     )
     assert_same_bits(run, uninterrupted)
+
+
+def test_a_run_stopped_in_its_first_epoch_has_a_model_and_says_whose(
+    monkeypatch, tmp_path, data, whole_run
+):
+    """There was none, so an hour of a long first epoch could not even be looked at."""
+    run = tmp_path / "run"
+    finish_step = KeepLast.on_train_batch_end
+
+    def be_asked_and_finish_step(self, *arguments):
+        signal.raise_signal(signal.SIGTERM)
+        finish_step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeepLast, "on_train_batch_end", be_asked_and_finish_step)
+        with pytest.raises(Interrupted) as stopped:
+            train_small(run, data)
+    assert (stopped.value.number, stopped.value.validated) == (signal.SIGTERM, False)
+    assert last_checkpoint(run)["global_step"] == 1
+    saved = BERT4Rec.from_pretrained(run).output_bias
+    assert torch.equal(saved, last_checkpoint(run)["state_dict"]["model.output_bias"])
+    train(run, None, console=Console(quiet=True))
+    assert_same_bits(run, whole_run)
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path, data, monkeypatch):
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(
+            "b4r_fast.training.train.RunProgress.on_train_epoch_start",
+            lambda *_: signal.raise_signal(signal.SIGHUP),
+        )
+        train_small(tmp_path / "run", data, dataclasses.replace(SETTINGS, epochs=1))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_training_runs_in_a_thread_that_may_not_take_signals(tmp_path, data):
+    with ThreadPoolExecutor(1) as thread:
+        settings = dataclasses.replace(SETTINGS, epochs=1)
+        assert thread.submit(train_small, tmp_path / "run", data, settings).result() > 0
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_resumed_from_its_first_step(
+    monkeypatch, tmp_path, data, whole_run
+):
+    """`resume` said to start without it, and without it that the run was to be resumed."""
+    run = tmp_path / "run"
+    kill_at(3, monkeypatch, run, data, checkpoint_every=100)
+    assert not (run / "checkpoints").exists()
+    (run / "items.parquet").unlink()  # it may be that early
+    train(run, None, console=Console(quiet=True))
+    assert_same_bits(run, whole_run)
+
+
+def test_a_finished_run_goes_on_for_more_epochs_at_the_rate_of_the_longer_schedule(tmp_path, data):
+    run, settings = tmp_path / "run", dataclasses.replace(SETTINGS, epochs=2, patience=None)
+    train_small(run, data, settings)
+    train(run, None, epochs=4, console=Console(quiet=True))
+    assert RunFile.read(run).settings.epochs == 4
+    assert last_checkpoint(run)["global_step"] == 4 * STEPS
+    assert last_checkpoint(run)["optimizer_states"][0]["param_groups"][0]["lr"] == 0.0
+
+
+def test_prolonged_between_two_epochs_a_run_takes_each_step_at_the_longer_schedule_s_rate(
+    tmp_path, data, monkeypatch
+):
+    rates = []
+    monkeypatch.setattr(
+        KeepLast,
+        "on_train_batch_start",
+        lambda _, trainer, *__: rates.append(trainer.optimizers[0].param_groups[0]["lr"]),
+    )
+    settings = dataclasses.replace(SETTINGS, epochs=2, patience=None)
+    train_small(tmp_path / "short", data, settings)
+    train(tmp_path / "short", None, epochs=4, console=Console(quiet=True))
+    prolonged, rates[:] = list(rates), []
+    train_small(tmp_path / "long", data, dataclasses.replace(settings, epochs=4))
+    assert prolonged[2 * STEPS :] == rates[2 * STEPS :]
+    assert min(rates) > 0
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_run_is_not_prolonged_to_what_it_has(tmp_path, data, epochs):
+    train_small(tmp_path / "run", data, dataclasses.replace(SETTINGS, epochs=2, patience=None))
+    with pytest.raises(InputError, match=r"`epochs` must be more than the 2 that .*run has"):
+        train(tmp_path / "run", None, epochs=epochs)
+
+
+def test_a_run_that_stopped_early_says_that_more_epochs_do_nothing(whole_run):
+    with pytest.raises(InputError, match="stopped early"):
+        train(whole_run, None, epochs=100)
+    assert RunFile.read(whole_run).settings.epochs == EPOCHS
 
 
 def test_a_run_with_sparse_gradients_resumes_as_well(data, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -8,6 +9,14 @@ from b4r_fast.training import PRESETS, RunFile, TrainSettings
 
 from .small_runs import run_file
 
+NUMBERS = (
+    "learning_rate",
+    "weight_decay",
+    "clip",
+    "mask_prob",
+    "last_only",
+)
+GOOD = {"data": "x", "preset": "fast", "threads": 1, "settings": {}}
 # Sun et al. 2019, section 4.3, and the authors' configuration files.
 PAPER = {
     "paper-ml-1m": {
@@ -70,6 +79,15 @@ def test_every_preset_makes_a_model_with_heads_of_32(name):
         ("learning_rate", -1.0),
         ("mask_prob", 1.5),
         ("last_only", -0.1),
+        ("seed", -1),
+        ("seed", 2**64),
+        ("max_length", 2**31),
+        ("hidden_size", "64"),
+        ("epochs", 1.5),
+        ("epochs", True),
+        ("sparse_gradients", 1),
+        ("loss", None),
+        *((field, value) for field in NUMBERS for value in (math.nan, math.inf)),
     ],
 )
 def test_a_setting_out_of_range_is_named(field, value):
@@ -95,7 +113,17 @@ def test_run_json_reads_back_what_was_written(tmp_path):
         "{",
         "[]",
         "{}",
-        json.dumps({"data": "x", "preset": "fast", "threads": 1, "settings": {"lr": 1}}),
+        json.dumps(GOOD | {"settings": {"lr": 1}}),
+        json.dumps(GOOD | {"settings": [1]}),
+        json.dumps(GOOD | {"settings": {"clip": [5]}}),
+        json.dumps(GOOD | {"data": None}),
+        json.dumps(GOOD | {"threads": "1"}),
+        json.dumps(GOOD | {"threads": 100_000}),  # OpenMP died of it
+        json.dumps(GOOD | {"fingerprint": "abc"}),
+        json.dumps(GOOD | {"fingerprint": {"items": 1}}),
+        json.dumps(GOOD | {"fingerprint": {"items": "abc"}}),
+        "[" * 100_000,
+        "\x00\xff",
     ],
 )
 def test_a_run_json_of_something_else_is_named_in_one_line(content, tmp_path):

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from b4r_fast import BERT4Rec
 from b4r_fast.data import PreparedData, RawIds, leave_one_out
 from b4r_fast.evaluation import Ranker, metrics_from_ranks, rank_held_out
+from b4r_fast.training.checkpoints import Diverged, StopWhereDiverged
 from b4r_fast.training.curves import read_metrics
 from b4r_fast.training.module import ClozeModule
 from b4r_fast.training.train import train
@@ -59,6 +60,17 @@ def test_each_epoch_is_reported_with_loss_validation_and_speed(tmp_path, data, c
         assert all(word in line for word in ("epoch", "loss", "NDCG@10", "tokens/s"))
 
 
+def test_without_a_terminal_a_long_epoch_is_reported_within(tmp_path, data, capsys, monkeypatch):
+    """Nothing was printed until an epoch's end, which may be hours away."""
+    monkeypatch.setattr("b4r_fast.training.progress.LINE_EVERY", 0)
+    settings = dataclasses.replace(SETTINGS, epochs=1)
+    train(tmp_path / "run", run_file(data, settings), console=Console(stderr=True, width=200))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in lines[:STEPS]] == [
+        f"step {step} of {STEPS}" for step in range(1, STEPS + 1)
+    ]
+
+
 def test_a_sampled_loss_by_popularity_trains(tmp_path, data):
     settings = dataclasses.replace(
         SETTINGS, loss="sampled", sampler="popularity", num_negatives=10, epochs=1
@@ -67,6 +79,31 @@ def test_a_sampled_loss_by_popularity_trains(tmp_path, data):
     counts = load_file(tmp_path / "run" / "model.safetensors")["item_counts"]
     expected = leave_one_out(PreparedData.open(data).sequences).train.counts()[1:]
     assert counts.tolist() == expected.tolist()
+
+
+def test_a_run_whose_loss_is_nan_stops_at_that_step_and_keeps_no_model(tmp_path, data):
+    """All epochs ran, and the model of NaN was the best so far."""
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e38, warmup_steps=0)
+    with pytest.raises(Diverged, match=r"the loss is .* at step 2; there was no checkpoint yet"):
+        train_small(tmp_path / "run", data, settings)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_step_that_leaves_weights_of_nan_is_not_saved(tmp_path, data, monkeypatch):
+    """Its own loss was that of the weights before it, and good."""
+    finish_step = StopWhereDiverged.on_train_batch_end
+
+    def finish_step_and_spoil(self, trainer, module, *arguments):
+        finish_step(self, trainer, module, *arguments)
+        if trainer.global_step == STEPS + 2:
+            module.model.output_bias.data[3] = math.nan
+
+    monkeypatch.setattr(StopWhereDiverged, "on_train_batch_end", finish_step_and_spoil)
+    with pytest.raises(Diverged, match=r"output_bias .* at step 7; .*last\.ckpt is the last"):
+        train_small(tmp_path / "run", data, checkpoint_every=1)
+    assert last_checkpoint(tmp_path / "run")["global_step"] == STEPS + 1
+    for tensor in load_file(tmp_path / "run" / "model.safetensors").values():
+        assert torch.isfinite(tensor).all()
 
 
 def cloze_module(data, settings, total_steps=100):

@@ -1,0 +1,54 @@
+"""The data that a run was made from, wherever it lies now. All that turns ids of the data into ids
+of the model, or goes on training, opens it here: data that was prepared anew numbers its items
+otherwise, and nothing else would notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..data import PreparedData, RawIds
+from ..data.fingerprint import PARTS, fingerprint, of_ids
+from ..errors import InputError
+from .settings import RunFile
+
+ITEMS = "items.parquet"
+
+
+def open_data(
+    run: Path, file: RunFile, folder: str | Path | None = None, parts: Sequence[str] = PARTS
+) -> PreparedData:
+    """The run's data; folder: where it lies, when not where run.json says. Raises InputError where
+    these parts of it are not those that the run was made from.
+    """
+    data = PreparedData.open(folder or file.data)
+    if differing := [part for part in parts if part in _differing(run, file, data)]:
+        raise InputError(
+            f"{data.folder}: its {' and '.join(differing)} are not those that {run} was trained on:"
+            " it was prepared anew, or from another log; prepare the log of the run there again, or"
+            " `train` a new run"
+        )
+    return data
+
+
+def open_item_ids(run: Path, file: RunFile) -> RawIds:
+    """The run's own map of item ids. Raises InputError where it is another run's."""
+    ids = RawIds(run / ITEMS, "item", first=1)
+    if file.fingerprint is not None and of_ids(ids) != file.fingerprint["items"]:
+        raise InputError(
+            f"{ids.path}: is not the map of items that {run} was trained with; bring back its own,"
+            " or `train` a new run"
+        )
+    return ids
+
+
+def _differing(run: Path, file: RunFile, data: PreparedData) -> list[str]:
+    """A run from before there were fingerprints has the map of its items alone."""
+    if file.fingerprint is None:
+        ours = open_item_ids(run, file).raw
+        return [] if np.array_equal(data.item_ids.raw, ours) else ["items"]
+    found = fingerprint(data)
+    return [part for part in PARTS if found[part] != file.fingerprint[part]]
