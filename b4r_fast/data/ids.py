@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..extras import require
 from ..files import atomic_write
+from .duckdb_files import exactly, table
 
 
 class RawIds:
@@ -33,7 +34,10 @@ class RawIds:
         try:
             columns = (
                 duckdb.connect()
-                .execute("SELECT id, raw FROM read_parquet(?) ORDER BY id", [str(self.path)])
+                .execute(
+                    f"SELECT id, raw FROM {table('read_parquet')} ORDER BY id",
+                    [exactly(self.path)],
+                )
                 .fetchnumpy()
             )
         except duckdb.Error as error:

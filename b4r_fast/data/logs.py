@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 FORMATS = {
     "csv": Format(".csv", read_text, delimiter=","),
-    "tsv": Format(".tsv", read_text, delimiter="\t"),
+    "tsv": Format(".tsv", read_text, delimiter="\t", quote=""),
     "parquet": Format(".parquet", read_parquet),
-    "inter": Format(".inter", read_text, delimiter="\t", typed=True),  # RecBole's
+    "inter": Format(".inter", read_text, delimiter="\t", quote="", typed=True),  # RecBole's
     "dat": Format(
         ".dat", read_text, delimiter="::", quote="", columns=("user", "item", "rating", "time")
     ),  # MovieLens's

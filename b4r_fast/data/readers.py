@@ -5,7 +5,6 @@ the column where it cannot.
 from __future__ import annotations
 
 import csv
-import glob
 import gzip
 import re
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from .duckdb_files import exactly, table
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -61,7 +61,7 @@ KNOWN_NAMES = {
     "rating": ("rating", "ratings", "score", "overall", "stars"),
 }
 NO_DELIMITER = "E'\\x01\\x02\\x03\\x04'"  # in no text
-LONGEST_LINE = 1 << 25  # bytes of a sequence's line: some millions of items
+LONGEST_LINE = 1 << 25  # bytes: some millions of items, or a long review beside them
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,12 @@ def read_sequences(connection: DuckDBPyConnection, log: Log) -> None:
         raise InputError(
             f"{log.path}: text with one sequence a line has no ratings for `min_rating`"
         )
+    lines = table(
+        "read_csv",
+        f"delim = {NO_DELIMITER}, header = false, auto_detect = false, quote = '', escape = ''",
+        f"strict_mode = false, compression = {_compression(log.path)}",
+        f"max_line_size = {LONGEST_LINE}, columns = {{'text': 'VARCHAR'}}",
+    )
     connection.execute(
         f"""
         CREATE TABLE log AS
@@ -123,14 +129,10 @@ def read_sequences(connection: DuckDBPyConnection, log: Log) -> None:
                row_number() OVER () AS "time"
         FROM (SELECT line, unnest(string_split_regex(text, '[ \\t]+')) AS item
               FROM (SELECT row_number() OVER () AS line, trim(text, E' \\t\\r') AS text
-                    FROM read_csv(?, delim = {NO_DELIMITER}, header = false, auto_detect = false,
-                                  quote = '', escape = '',
-                                  strict_mode = false, compression = {_compression(log.path)},
-                                  max_line_size = {LONGEST_LINE},
-                                  columns = {{'text': 'VARCHAR'}}))
+                    FROM {lines})
               WHERE text <> '')
         """,
-        [_exactly(log.path)],
+        [exactly(log.path)],
     )
 
 
@@ -154,16 +156,15 @@ def read_parquet(connection: DuckDBPyConnection, log: Log) -> None:
         plain = log.scratch / "log.parquet"
         with gzip.open(log.path) as packed, open(plain, "wb") as file:
             shutil.copyfileobj(packed, file)
+    function = table("read_parquet")
     described = connection.execute(
-        "DESCRIBE SELECT * FROM read_parquet(?)", [_exactly(plain)]
+        f"DESCRIBE SELECT * FROM {function}", [exactly(plain)]
     ).fetchall()
     names = [row[0] for row in described]
     _read_table(
         connection,
         log,
-        _Table(
-            "read_parquet(?)", plain, names, [_identifier(name) for name in names], lambda row: row
-        ),
+        _Table(function, plain, names, [_identifier(name) for name in names], lambda row: row),
     )
 
 
@@ -177,11 +178,12 @@ def read_text(connection: DuckDBPyConnection, log: Log) -> None:
     identifiers = [f"c{number}" for number in range(1, len(names) + 1)]
     types = ", ".join(f"{identifier}: 'VARCHAR'" for identifier in identifiers)
     delimiter, quote = log.format.delimiter, log.format.quote
-    function = (
-        f"read_csv(?, delim = '{delimiter}', header = false, skip = {first_line if header else 0},"
-        " auto_detect = false,"
-        f" quote = '{quote}', escape = '{quote}', compression = {_compression(log.path)}, columns"
-        f" = {{{types}}})"
+    function = table(
+        "read_csv",
+        f"delim = '{delimiter}', header = false, skip = {first_line if header else 0}",
+        f"auto_detect = false, quote = '{quote}', escape = '{quote}'",
+        f"compression = {_compression(log.path)}, columns = {{{types}}}",
+        f"max_line_size = {LONGEST_LINE}",
     )
 
     def line_of(row: int) -> int:
@@ -205,16 +207,16 @@ def _header(log: Log, line: int, fields: list[str]) -> tuple[bool, list[str]]:
     return True, [field.partition(":")[0] for field in fields] if log.format.typed else fields
 
 
-def _read_table(connection: DuckDBPyConnection, log: Log, table: _Table) -> None:
+def _read_table(connection: DuckDBPyConnection, log: Log, source: _Table) -> None:
     """Everything is read as text first, so that what is wrong can be named."""
-    places = _places(log, table.names)
+    places = _places(log, source.names)
     selected = ", ".join(
-        f'{table.identifiers[place]}::VARCHAR AS "{role}"' for role, place in places.items()
+        f'{source.identifiers[place]}::VARCHAR AS "{role}"' for role, place in places.items()
     )
     connection.execute(
         f'CREATE TABLE text AS SELECT row_number() OVER () AS "row", {selected} FROM'
-        f" {table.function}",
-        [_exactly(table.file)],
+        f" {source.function}",
+        [exactly(source.file)],
     )
 
     def demand(role: str, condition: str, what: str) -> None:
@@ -225,7 +227,7 @@ def _read_table(connection: DuckDBPyConnection, log: Log, table: _Table) -> None
             value = first_value(connection, f'SELECT "{role}" FROM text WHERE "row" = {row}')
             found = f"is {value!r}: {what}" if value and value.strip() else "is empty"
             raise InputError(
-                f"{log.path}: row {table.line_of(row)}: column {table.names[places[role]]!r}, the"
+                f"{log.path}: row {source.line_of(row)}: column {source.names[places[role]]!r}, the"
                 f" {role}, {found}"
             )
 
@@ -332,11 +334,6 @@ def first_value(connection: DuckDBPyConnection, query: str) -> Any:
     """The first value of the first row; None where there is no row."""
     row = connection.execute(query).fetchone()
     return row[0] if row else None
-
-
-def _exactly(path: Path) -> str:
-    """The path as DuckDB takes it: a name with [, * or ? is that file, not a pattern."""
-    return glob.escape(str(path))
 
 
 def _packed(path: Path) -> bool:

@@ -305,3 +305,45 @@ def test_options_that_sequences_cannot_follow_are_refused(tmp_path):
         prepare(log, tmp_path / "out", preprocessing=Preprocessing(min_rating=3))
     with pytest.raises(InputError, match="`file_format` must be one of csv"):
         prepare(log, tmp_path / "out", file_format="xlsx")
+
+
+@pytest.mark.parametrize("folder", ["user_id=jdoe", "item_id=7", "c1=x", "raw=7", "a[1]", "b*c?"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_folder_of_any_name_changes_nothing(tmp_path, folder, suffix):
+    """key=value was a column of DuckDB's, which replaced the file's own."""
+    place = tmp_path / folder
+    place.mkdir()
+    log = place / f"log.{suffix}"
+    if suffix == "csv":
+        log.write_text("user_id,item_id\na,1\na,2\nb,1\n")
+    else:
+        duckdb.connect().execute(
+            "COPY (SELECT * FROM (VALUES ('a', 1), ('a', 2), ('b', 1)) t(user_id, item_id))"
+            f" TO '{tmp_path / 'log.parquet'}' (FORMAT parquet)"
+        )
+        (tmp_path / "log.parquet").rename(log)
+    out = tmp_path if "?" in folder else place  # DuckDB's own files lie beside the output
+    data = prepare(log, out / "data")
+    users, items = data.user_ids.raw, data.item_ids
+    histories = {users[u]: items.to_raw(data.sequences[u]) for u in range(len(users))}
+    assert histories == {"a": ["1", "2"], "b": ["1"]}
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "inter"])
+def test_a_quote_in_text_between_tabs_is_a_character_like_any_other(tmp_path, suffix):
+    """A title that began with one swallowed all rows up to the next that ended with one."""
+    log = tmp_path / f"log.{suffix}"
+    typed = ":token" if suffix == "inter" else ""
+    titles = ['"Heroes', "Low", 'The 7"', '"Weird Al" Yankovic']
+    header = "\t".join(f"{name}{typed}" for name in ("user_id", "item_id", "title"))
+    rows = [f"u1\tt{number}\t{title}" for number, title in enumerate(titles)]
+    log.write_text("\n".join([header, *rows]) + "\n")
+    data = prepare(log, tmp_path / "data")
+    assert data.item_ids.to_raw(data.sequences[0]) == ["t0", "t1", "t2", "t3"]
+
+
+def test_a_long_review_beside_the_ids_is_read_over(tmp_path):
+    """Lines beyond 2 MB were refused, by an error that did not say why."""
+    log = tmp_path / "log.csv"
+    log.write_text("user,item,review\nx,a," + "z" * 3_000_000 + "\nx,b,\n")
+    assert prepare(log, tmp_path / "data").statistics["actions"] == 2
