@@ -194,7 +194,7 @@ TABLE: dict[str, dict[str, dict[str, dict[int, tuple]]]] = {
         },
         "single, unaligned": {
             "attention whole": {32: (64, 32, 4), 64: (64, 32, 4), 128: (64, 16, 8)},
-            "attention tiled": {32: (128, 32, 4), 64: (128, 32, 4), 128: (64, 16, 4)},
+            "attention tiled": {32: (128, 32, 4), 64: (64, 32, 4), 128: (64, 16, 4)},
             "residual_ffn dx": {32: (128, 64, 4), 64: (128, 32, 4), 128: (64, 32, 4)},
         },
     },
