@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from inspect import getdoc
 from typing import Annotated
 
 import typer
@@ -30,28 +32,32 @@ app = typer.Typer(
     " [cyan]b4r-fast train data --out run[/],"
     " [cyan]b4r-fast evaluate run[/], [cyan]b4r-fast recommend run --user 42[/]",
 )
-app.command(
-    epilog=examples(
-        "b4r-fast prepare ratings.csv --out data --min-user-actions 5 --min-item-actions 5",
-        "b4r-fast prepare ml-100k --out data",
-    )
-)(prepare)
-app.command(
-    epilog=examples(
-        "b4r-fast train data --out run",
-        "b4r-fast train ml-1m --out run --preset paper-ml-1m",
-        "b4r-fast train data --out run --resume",
-    )
-)(train)
-app.command(
-    epilog=examples("b4r-fast evaluate run", "b4r-fast evaluate run --protocol pop100 --json")
-)(evaluate)
-app.command(
-    epilog=examples(
-        "b4r-fast recommend run --user 42 -k 5",
-        "b4r-fast recommend run --history histories.txt --json",
-    )
-)(recommend)
+
+
+def _add(command: Callable, *lines: str) -> None:
+    """typer keeps the line breaks of a docstring, which are where the source's width has them."""
+    paragraphs = (getdoc(command) or "").split("\n\n")
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    app.command(help=text, epilog=examples(*lines))(command)
+
+
+_add(
+    prepare,
+    "b4r-fast prepare ratings.csv --out data --min-user-actions 5 --min-item-actions 5",
+    "b4r-fast prepare ml-100k --out data",
+)
+_add(
+    train,
+    "b4r-fast train data --out run",
+    "b4r-fast train ml-1m --out run --preset paper-ml-1m",
+    "b4r-fast train data --out run --resume",
+)
+_add(evaluate, "b4r-fast evaluate run", "b4r-fast evaluate run --protocol pop100 --json")
+_add(
+    recommend,
+    "b4r-fast recommend run --user 42 -k 5",
+    "b4r-fast recommend run --history histories.txt --json",
+)
 
 
 def _version(wanted: bool) -> None:

@@ -14,6 +14,7 @@ from ..data import prepare as prepare_log
 from ..data.logs import FORMATS
 from ..data.preparation import MEMORY_LIMIT
 from ..errors import InputError
+from .verbatim import verbatim
 
 COLUMNS, KEPT = "Columns (a header name, or a number from 1)", "What is kept"
 
@@ -21,7 +22,7 @@ COLUMNS, KEPT = "Columns (a header name, or a number from 1)", "What is kept"
 def statistics_table(data: PreparedData) -> Table:
     """Users, items, actions, average length and density, as the papers print them."""
     found = data.statistics
-    table = Table(title=str(data.folder), title_justify="left")
+    table = Table(title=verbatim(data.folder), title_justify="left")
     lengths = found["shortest"], found["median_length"], found["longest"]
     cells = {
         "users": f"{found['users']:,}",
@@ -115,15 +116,15 @@ def prepare(
 ) -> None:
     """Turn a raw log into a folder of sequences.
 
-    Reads CSV, TSV, Parquet, RecBole .inter, MovieLens ratings.dat,
-    text with one sequence of items a line (.txt) and with one "user item"
-    pair a line (--format pairs), each also as .gz. Memory stays bounded however large the log is.
-    """  # fmt: skip
+    Reads CSV, TSV, Parquet, RecBole .inter, MovieLens ratings.dat, text with one sequence of items
+    a line (.txt) and with one "user item" pair a line (--format pairs), each also as .gz. Memory
+    stays bounded however large the log is.
+    """
     console = Console(stderr=True)
-    with console.status(f"preparing {log}") as status:
+    with console.status(verbatim(f"preparing {log}")) as status:
 
         def progress(step: str) -> None:
-            status.update(step)
+            status.update(verbatim(step))
 
         columns = Columns(user_column, item_column, time_column, rating_column)
         preprocessing = Preprocessing(min_rating, min_user_actions, min_item_actions, deduplicate)

@@ -171,12 +171,12 @@ def train(
 ) -> None:
     """Train a BERT4Rec, with early stopping on the validation NDCG@10 over all items.
 
-    The run folder gets the best model, the last checkpoint, logs for CSV and TensorBoard,
-    and a plot of the curves.
+    The run folder gets the best model, the last checkpoint, logs for CSV and TensorBoard, and a
+    plot of the curves.
 
-    Ctrl-C, SIGTERM and SIGHUP stop after the running step and keep a checkpoint;
-    --resume continues from it.
-    """  # fmt: skip
+    Ctrl-C, SIGTERM and SIGHUP stop after the running step and keep a checkpoint; --resume continues
+    from it.
+    """
     arguments = locals()
     given = {
         field.name: arguments[field.name]

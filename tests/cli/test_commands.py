@@ -10,9 +10,11 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 import b4r_fast
 from b4r_fast.cli import in_options, main
+from b4r_fast.cli.app import app
 from b4r_fast.evaluation import PROTOCOLS
 from b4r_fast.training import RunFile
 
@@ -83,6 +85,22 @@ def test_each_command_has_help(command, call):
     code, output, _ = call(command, "--help")
     assert code == 0
     assert f"b4r-fast {command}" in output or "Usage" in output
+
+
+def test_a_paragraph_of_the_help_is_broken_by_the_terminal_alone():
+    """It had the line breaks of the source's docstrings too, and half of its lines were short."""
+    texts = [command.help for command in get_command(app).commands.values()]
+    assert len(texts) == len(COMMANDS)
+    assert not any(re.search(r"[^\n]\n[^\n]", text) for text in texts)
+
+
+def test_prepare_prints_a_path_with_brackets_as_it_is(call, tmp_path):
+    """[v2] was markup to the terminal's library, and left out."""
+    log, out = tmp_path / "log.csv", tmp_path / "sweep[v2]" / "data"
+    log.write_text("user,item\na,1\na,2\nb,1\n")
+    code, output, _ = call("prepare", log, "--out", out)
+    assert code == 0
+    assert "sweep[v2]/data" in "".join(output.split())
 
 
 @pytest.mark.parametrize(
@@ -331,9 +349,8 @@ main(sys.argv[2:])
 """
 
 
-@pytest.mark.parametrize(
-    "limit", [2_000, 20_000]
-)  # bytes a file may have: too few for the map of items, and for a checkpoint
+# Bytes a file may have: too few for the map of items, and for a checkpoint.
+@pytest.mark.parametrize("limit", [2_000, 20_000])
 def test_a_disk_that_is_full_ends_training_with_one_line(limit, data, tmp_path):
     command = [
         "train",
