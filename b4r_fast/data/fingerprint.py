@@ -5,6 +5,7 @@ prepared anew.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,16 +15,16 @@ from .sequences import PreparedData
 PARTS = ("items", "users", "actions")
 
 
-def fingerprint(data: PreparedData) -> dict[str, str]:
-    """The sha256 of each of PARTS: the numbering of items, that of users, and whose action was on
-    what, in order.
+def fingerprint(data: PreparedData, parts: Iterable[str] = PARTS) -> dict[str, str]:
+    """The sha256 of each part: the numbering of items, that of users, and whose action was on what,
+    in order.
     """
-    sequences = data.sequences
-    return {
-        "items": of_ids(data.item_ids),
-        "users": of_ids(data.user_ids),
-        "actions": _sha256(sequences.ends, sequences.values),
+    digests = {
+        "items": lambda: of_ids(data.item_ids),
+        "users": lambda: of_ids(data.user_ids),
+        "actions": lambda: _sha256(data.sequences.ends, data.sequences.values),
     }
+    return {part: digests[part]() for part in parts}
 
 
 def of_ids(ids: RawIds) -> str:

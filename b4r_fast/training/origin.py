@@ -25,7 +25,7 @@ def open_data(
     these parts of it are not those that the run was made from.
     """
     data = PreparedData.open(folder or file.data)
-    if differing := [part for part in parts if part in _differing(run, file, data)]:
+    if differing := _differing(run, file, data, parts):
         raise InputError(
             f"{data.folder}: its {' and '.join(differing)} are not those that {run} was trained on:"
             " it was prepared anew, or from another log; prepare the log of the run there again, or"
@@ -45,10 +45,10 @@ def open_item_ids(run: Path, file: RunFile) -> RawIds:
     return ids
 
 
-def _differing(run: Path, file: RunFile, data: PreparedData) -> list[str]:
+def _differing(run: Path, file: RunFile, data: PreparedData, parts: Sequence[str]) -> list[str]:
     """A run from before there were fingerprints has the map of its items alone."""
     if file.fingerprint is None:
         ours = open_item_ids(run, file).raw
         return [] if np.array_equal(data.item_ids.raw, ours) else ["items"]
-    found = fingerprint(data)
-    return [part for part in PARTS if found[part] != file.fingerprint[part]]
+    found = fingerprint(data, parts)
+    return [part for part in parts if found[part] != file.fingerprint[part]]
