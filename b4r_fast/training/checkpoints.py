@@ -43,8 +43,10 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-# What asks a run to stop: Ctrl-C, kill and schedulers of clusters, a terminal that closes.
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What asks a run to stop: Ctrl-C, kill and schedulers of clusters, a terminal that closes. Not
+# every system has the last.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+STOPPING = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
 class Interrupted(Exception):
