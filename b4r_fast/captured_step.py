@@ -71,9 +71,8 @@ class CapturedStep:
         self.seeds = torch.from_numpy(
             np.random.SeedSequence(seed).generate_state(2, np.uint64).view(np.int64)
         ).to(device)
-        self.one = torch.ones(
-            (), device=device
-        )  # the loss's gradient, which autograd would fill in at every step
+        # The loss's gradient, which autograd would fill in at every step.
+        self.one = torch.ones((), device=device)
         self.steps, self.loss = 0, torch.empty(())
         self.graph: torch.cuda.CUDAGraph | None = None
 

@@ -145,10 +145,9 @@ def _item_ids(sequence: Sequence[int], place: int) -> Tensor:
     try:
         ids = torch.as_tensor(sequence)
     except (TypeError, ValueError, RuntimeError):
-        ids = None
-    if ids is not None and ids.numel() == 0 and ids.dim() == 1:
-        return ids.long()
-    if ids is None or ids.dim() != 1 or ids.is_floating_point() or ids.dtype == torch.bool:
+        ids = torch.empty(())  # no list of anything
+    is_integers = not (ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool)
+    if ids.dim() != 1 or not (is_integers or ids.numel() == 0):
         raise ValueError(
             "sequences must be lists of integers, one for each user, as [[3, 7], [5]];"
             f" sequence {place} is {reprlib.repr(sequence)}"

@@ -38,9 +38,10 @@ FORMATS = {
     "tsv": Format(".tsv", read_text, delimiter="\t", quote=""),
     "parquet": Format(".parquet", read_parquet),
     "inter": Format(".inter", read_text, delimiter="\t", quote="", typed=True),  # RecBole's
+    # MovieLens's
     "dat": Format(
         ".dat", read_text, delimiter="::", quote="", columns=("user", "item", "rating", "time")
-    ),  # MovieLens's
+    ),
     "sequences": Format(".txt", read_sequences),
     "pairs": Format(None, read_text, delimiter=" ", quote="", columns=("user", "item")),
 }

@@ -334,9 +334,8 @@ class BERT4Rec(nn.Module):
         # Reading values on a GPU would wait for it; there, out-of-range ids are the caller's duty
         # as in torch.nn.Embedding.
         if readable(ids):
-            items = (
-                ids[: int(ids.count_nonzero())] if padded else ids
-            )  # padding lies after all items, or shows as a 0 among them
+            # Padding lies after all items, or shows as a 0 among them.
+            items = ids[: int(ids.count_nonzero())] if padded else ids
             check_range(name, items, 1, highest, "item ids", ignored=ignored)
 
     def _candidate_rows(self, candidates: Tensor, query: Tensor) -> Tensor:

@@ -50,9 +50,8 @@ class RunProgress(lightning.Callback):
         )
         self.bar.start()
         self.printed = time.monotonic()
-        self._start_epoch(
-            trainer.current_epoch
-        )  # a run that resumes within an epoch does not start it
+        # A run that resumes within an epoch does not start it.
+        self._start_epoch(trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer, module) -> None:
         self._start_epoch(trainer.current_epoch)

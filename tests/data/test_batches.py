@@ -177,9 +177,8 @@ def test_a_batch_follows_from_seed_epoch_and_step_alone():
     assert [contents(fresh.batch(0, step)) for step in reversed(range(len(fresh)))] == whole[::-1]
     assert [contents(batch) for batch in batches(prefetch=1)] == whole
     assert contents(batches(seed=8).batch(0, 0)) != whole[0]
-    assert len({int(batch.seed) for batch in made} | {seed for *_, seed in whole}) == 2 * len(
-        made
-    )  # dropout is new each step
+    seeds = {int(batch.seed) for batch in made} | {seed for *_, seed in whole}
+    assert len(seeds) == 2 * len(made)  # dropout is new each step
 
 
 def test_iterating_goes_on_where_the_state_says():

@@ -40,9 +40,8 @@ def test_full_ranking_leaves_out_the_history_of_the_stage():
     split, falling = split_of([[1, 2, 3, 4]], num_items=6), [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
     assert rank_held_out(same_for_all(falling), split, "test").item() == 1  # 1, 2 and 3 are seen
     assert rank_held_out(same_for_all(falling), split, "validation").item() == 1  # 1 and 2 are seen
-    assert (
-        rank_held_out(same_for_all(falling[::-1]), split, "validation").item() == 4
-    )  # 6, 5 and 4 are better
+    rising = same_for_all(falling[::-1])
+    assert rank_held_out(rising, split, "validation").item() == 4  # 6, 5 and 4 are better
 
 
 def test_a_target_that_was_seen_before_is_ranked_all_the_same():
@@ -51,9 +50,8 @@ def test_a_target_that_was_seen_before_is_ranked_all_the_same():
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize(
-    "score", [0.0, float("nan")]
-)  # a constant model, and one that diverged, know nothing
+# A constant model, and one that diverged, know nothing.
+@pytest.mark.parametrize("score", [0.0, float("nan")])
 def test_ties_and_scores_that_are_no_numbers_count_against_the_model(protocol, score):
     ranks = rank_held_out(
         same_for_all([score] * 300), random_split(users=200, num_items=300), "test", protocol

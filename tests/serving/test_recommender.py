@@ -128,9 +128,8 @@ def test_a_folder_that_is_no_run_says_what_makes_one(tmp_path):
         Recommender(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "size", [0, 7, 200]
-)  # nothing, within the length of the header, within the tensors
+# Nothing, within the length of the header, within the tensors.
+@pytest.mark.parametrize("size", [0, 7, 200])
 def test_truncated_weights_are_named_in_one_line(run, tmp_path, size):
     copy = shutil.copytree(run, tmp_path / "copy")
     path = copy / "model.safetensors"
@@ -140,9 +139,8 @@ def test_truncated_weights_are_named_in_one_line(run, tmp_path, size):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("value", "what"), [(np.nan, "weights"), (1e38, "scores")]
-)  # the second overflows in the product of bias and score
+# The second overflows in the product of bias and score.
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "weights"), (1e38, "scores")])
 def test_a_model_of_a_training_that_diverged_is_refused(run, tmp_path, value, what):
     """NaN came out as a score, which is no JSON either."""
     copy = shutil.copytree(run, tmp_path / "copy")
