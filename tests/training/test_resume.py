@@ -117,6 +117,12 @@ def command(*arguments):
     return [sys.executable, "-m", "b4r_fast", *map(str, arguments)]
 
 
+def heed_signals():
+    """In the background, or under nohup, the tests ignore some, and their processes with them."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start_training(data, run, epochs):
     """The command in a process of its own, as soon as it has written its first checkpoint."""
     options = dict(
@@ -143,6 +149,7 @@ def start_training(data, run, epochs):
             *extra,
         ),
         stderr=subprocess.PIPE,
+        preexec_fn=heed_signals,
         text=True,
         env=os.environ | {"COLUMNS": "200"},
     )
