@@ -12,14 +12,21 @@ except ModuleNotFoundError as error:
         name="torch",
     ) from None
 
+from typing import TYPE_CHECKING
+
 from . import convert, ops
-from .backends import backends, use_backend
+from .backends import use_backend
 from .captured_step import CapturedStep
 from .errors import InputError
 from .model import BERT4Rec, BERT4RecConfig
 from .optim import RowwiseAdamW
 from .packed import PackedSequences
 from .version import VERSION
+
+if TYPE_CHECKING:
+    from .backends import backends
+else:
+    from . import backends  # the package, which may be called, so that backends.triton is found too
 
 __version__ = VERSION
 __all__ = [

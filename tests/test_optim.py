@@ -47,6 +47,16 @@ def test_rows_that_are_not_named_stay_as_they_are(device):
     assert (optimizer.state[table]["exp_avg"][same] == 0).all()
 
 
+def test_sparse_gradients_that_torch_cannot_add_are_refused_before_the_step():
+    config = BERT4RecConfig(
+        num_items=9, hidden_size=8, num_heads=2, loss="sampled", sparse_gradients=True
+    )
+    model, labels = BERT4Rec(config).half(), torch.tensor([[3, -100]])
+    with pytest.raises(ValueError, match="use bfloat16 or float32, or tie_embeddings=False"):
+        model(torch.tensor([[10, 2]]), labels)
+    model.bfloat16()(torch.tensor([[10, 2]]), labels).loss.backward()
+
+
 def test_a_row_that_is_named_twice_gets_the_sum():
     """As where the embedding and the loss name the same item: autograd only appends their
     gradients.

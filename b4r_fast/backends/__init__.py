@@ -19,6 +19,7 @@ import functools
 import importlib
 import os
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -118,16 +119,12 @@ def _find(
     raise NotImplementedError(f"no backend holds {operator} for {dtype} on {device}")
 
 
-def _find_for(operator: str, tensor: torch.Tensor, after: str | None = None) -> Callable:
+def implementation(operator: str, tensor: torch.Tensor, after: str | None = None) -> Callable:
+    """The function that runs this operator for tensors like this one, which decides by its device
+    and dtype. after: a backend that has been asked, with all before it.
+    """
     dtype = tensor.dtype if tensor.is_floating_point() else torch.float32
     return _find(operator, tensor.device.type, dtype, _preferred, after)
-
-
-def implementation(operator: str, tensor: torch.Tensor) -> Callable:
-    """The function that runs this operator for tensors like this one, which decides by its device
-    and dtype.
-    """
-    return _find_for(operator, tensor)
 
 
 def held_if(holds: Callable[..., bool]) -> Callable[[Callable], Callable]:
@@ -146,7 +143,7 @@ def held_if(holds: Callable[..., bool]) -> Callable[[Callable], Callable]:
             if holds(*args):
                 return operator(*args)
             tensor = next(x for x in args if isinstance(x, torch.Tensor))
-            return _find_for(name, tensor, after=backend)(*args)
+            return implementation(name, tensor, after=backend)(*args)
 
         run.holds = holds  # type: ignore[attr-defined]  # for the function of that name
         return run
@@ -161,6 +158,15 @@ def holds(backend: str, operator: str, *args) -> bool:
     function = _load(backend).OPERATORS.get(operator)
     return function is not None and getattr(function, "holds", lambda *_: True)(*args)
 
+
+class _Package(ModuleType):
+    """b4r_fast.backends() is the report, b4r_fast.backends.triton a package: one name for both."""
+
+    def __call__(self) -> dict[str, str]:
+        return backends()
+
+
+sys.modules[__name__].__class__ = _Package
 
 if name := os.environ.get("B4R_FAST_BACKEND"):
     _preferred = _require(name)

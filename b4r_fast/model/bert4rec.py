@@ -400,6 +400,12 @@ class BERT4Rec(nn.Module):
         items, bias, config = self.item_embeddings, self.output_bias, self.config
         if config.loss == "full":
             return ops.softmax_loss(hidden, items, bias, targets)
+        on_cpu_in_fp16 = hidden.dtype == torch.float16 and hidden.device.type == "cpu"
+        if config.sparse_gradients and config.tie_embeddings and on_cpu_in_fp16:
+            raise ValueError(
+                "PyTorch adds no sparse gradients of float16 on the CPU, as a tied table needs; use"
+                " bfloat16 or float32, or tie_embeddings=False"
+            )
         negatives, log_q = ops.sample_negatives(
             config.num_negatives,
             config.num_items,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._C import _functorch as functorch
 from torch._subclasses import FakeTensor
+from torch.autograd import forward_ad
 
 Sized = tuple[Tensor | None, str]
 
@@ -23,6 +25,7 @@ def check_tensors(
             continue
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+        refuse_transforms(tensor)
         if like is None:
             like = tensor
         expected = dtype or like.dtype
@@ -47,6 +50,30 @@ def check_tensors(
                 f" {tuple(tensor.shape)}"
             )
     return sizes
+
+
+def refuse_transforms(tensor: Tensor) -> None:
+    """Raise NotImplementedError where a transform that the ops have no rule for differentiates by
+    this tensor: forward mode would give 0 without a word, torch.func.grad an error about our
+    insides.
+    """
+    if torch.compiler.is_compiling():
+        return
+    forward_mode = forward_ad._current_level >= 0
+    if not forward_mode and functorch.peek_interpreter_stack() is None:
+        return
+    while functorch.is_batchedtensor(tensor):
+        tensor = functorch.get_unwrapped(tensor)
+    if forward_mode and forward_ad.unpack_dual(tensor, level=0).tangent is not None:
+        raise NotImplementedError(
+            "b4r_fast has no forward-mode derivatives (torch.func.jvp, jacfwd, dual tensors); use"
+            " torch.autograd.grad or backward()"
+        )
+    if functorch.is_gradtrackingtensor(tensor) and tensor.requires_grad:
+        raise NotImplementedError(
+            "b4r_fast has no derivatives through torch.func (grad, vjp, jacrev, hessian); use"
+            " torch.autograd.grad or backward()"
+        )
 
 
 def readable(tensor: Tensor) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from .checks import check_dropout, check_tensors
@@ -10,7 +9,7 @@ from .registration import define, differentiate
 
 _dropout = define(
     "dropout(Tensor x, float dropout_p, Tensor seed) -> Tensor",
-    lambda x, dropout_p, seed: torch.empty_like(x),
+    lambda x, dropout_p, seed: x.new_empty(x.shape),
 )
 
 

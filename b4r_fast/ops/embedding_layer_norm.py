@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_dropout, check_rows, check_tensors
-from .fakes import fake_statistics
+from .fakes import fake_gradients, fake_statistics
 from .registration import define, differentiate
 from .row_gradients import number_rows, sparse_gradient
 
@@ -32,12 +32,8 @@ def _fake_backward(
     value_rows,
     num_rows,
 ):
-    return (
-        items.new_empty(num_rows, items.shape[1]),
-        torch.empty_like(position_table),
-        torch.empty_like(weight),
-        torch.empty_like(weight),
-    )
+    gradients = fake_gradients(position_table, weight, weight)
+    return items.new_empty(num_rows, items.shape[1]), *gradients
 
 
 def _check_values(values, positions, items, position_table, *_):

@@ -19,5 +19,5 @@ def fake_losses(hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def fake_gradients(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
-    """A gradient for each."""
+    """A gradient for each, contiguous as all outputs of our operators are."""
     return tuple(None if x is None else x.new_empty(x.shape) for x in tensors)

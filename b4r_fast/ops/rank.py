@@ -40,8 +40,8 @@ def rank(
     best. Not differentiable.
 
     hidden: (N, d). items: (V, d). bias: (V,) or None. targets: (N,) int64 rows of items. exclude:
-    as in topk; the target itself always takes part. Ties, and scores that are not numbers, count
-    against the target. Raises ValueError for a wrong shape, dtype, device or row.
+    as in topk; the target itself always takes part. Ties count against the target; a score that is
+    not a number is -inf. Raises ValueError for a wrong shape, dtype, device or row.
     """
     sizes = check_tensors(None, {}, hidden=(hidden, "N d"), items=(items, "V d"), bias=(bias, "V"))
     check_tensors(torch.int64, sizes, hidden, targets=(targets, "N"))

@@ -66,8 +66,8 @@ def topk(
     hidden: (N, d). items: (V, d). bias: (V,) or None. exclude: (rows (E,) int64, offsets (N + 1,)
     int32), row i leaves out rows[offsets[i]:offsets[i + 1]]. candidates: int64 rows of items, (C,)
     for all rows or (N, C) for each; None: all. Returns scores (N, k) and rows (N, k) int64; where
-    fewer than k remain, -inf and -1. Raises ValueError for a wrong shape, dtype, device, row, or k
-    below 1.
+    fewer than k remain, -inf and -1. A score that is not a number is -inf, and left out. Raises
+    ValueError for a wrong shape, dtype, device, row, or k below 1.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")

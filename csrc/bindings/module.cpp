@@ -7,6 +7,7 @@
 #include "bindings/embedding_layer_norm.h"
 #include "bindings/gelu_ffn.h"
 #include "bindings/linear.h"
+#include "bindings/linear_gelu_layer_norm.h"
 #include "bindings/machine_limits.h"
 #include "bindings/rank.h"
 #include "bindings/residual_layer_norm.h"
@@ -47,6 +48,7 @@ PYBIND11_MODULE(B4R_MODULE, m) {
   bind_embedding_layer_norm(m);
   bind_gelu_ffn(m);
   bind_linear(m);
+  bind_linear_gelu_layer_norm(m);
   bind_machine_limits(m);
   bind_rank(m);
   bind_residual_layer_norm(m);

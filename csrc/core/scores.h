@@ -3,7 +3,7 @@
 //
 // h: (N, d). C: (V, d), read where it lies. b: (V,) or null. The form of the product depends on
 // sizes alone, and in either form the order of the sum depends on nothing else, so equal items
-// score equal bits wherever they stand. Two forms:
+// score equal bits wherever they stand. A score that is not a number is -inf, the worst. Two forms:
 //   panels    rows in panels, a tile of items by a panel of rows: 2 d operations a score, in the
 //             order of d
 //   alone     one row, a dot product of vectors: for few rows, where reading C is the limit and
@@ -40,7 +40,9 @@ B4R_NOINLINE void panel_score_tile(const float* items, const float* bias, const 
   set_zero(z);
   multiply_add(z, items, d, 1, rows, d);
   add_column(z, bias);
-  write(z, scores, kPanel, kPanel, false);
+  for_vectors(z, [&](int i, int v, Vec x) {
+    store(scores + i * kPanel + v * kWidth, larger(x, broadcast(-INFINITY)));
+  });
 }
 
 // M items for one row; d is at least kWidth.
@@ -64,7 +66,10 @@ B4R_NOINLINE void lone_score_tile(const float* items, const float* bias, const f
       z[i] = fma(keep_where(fresh, load(items + (i + 1) * d - kWidth)), h, z[i]);
   }
 #pragma GCC unroll 12
-  for (int i = 0; i < M; ++i) scores[i] = sum(z[i]) + bias[i];
+  for (int i = 0; i < M; ++i) {
+    const float score = sum(z[i]) + bias[i];
+    scores[i] = score > -INFINITY ? score : -INFINITY;
+  }
 }
 
 // `count` items that lie one after the other, and which each is. Where more follow: `ahead` floats

@@ -88,18 +88,18 @@ B4R_INLINE float sum(Vec v) {
   return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
 }
 
-// Bit i is set where not a[i] <= b[i]: where it is greater, or either is NaN.
-B4R_INLINE uint32_t not_at_most(Vec a, Vec b) {
+// Bit i is set where a[i] > b[i].
+B4R_INLINE uint32_t above(Vec a, Vec b) {
 #if defined(__AVX512F__)
-  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_NLE_UQ);
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
 #elif defined(__AVX2__)
   return static_cast<uint32_t>(
-      _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_NLE_UQ)));
+      _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ)));
 #elif defined(__SSE2__)
-  return static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpnle_ps((__m128)a, (__m128)b)));
+  return static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpgt_ps((__m128)a, (__m128)b)));
 #else
   uint32_t bits = 0;
-  for (int i = 0; i < kWidth; ++i) bits |= static_cast<uint32_t>(!(a[i] <= b[i])) << i;
+  for (int i = 0; i < kWidth; ++i) bits |= static_cast<uint32_t>(a[i] > b[i]) << i;
   return bits;
 #endif
 }

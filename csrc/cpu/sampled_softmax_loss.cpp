@@ -35,8 +35,8 @@ SoftmaxInput gather(Scratch& scratch, const SampledInput& in) {
     bias[k] = (in.bias != nullptr ? in.bias[in.negatives[k]] : 0.0f) -
               (in.log_q != nullptr ? in.log_q[k] : 0.0f);
   }
-  return {in.hidden, rows,     bias,         in.targets, in.rows,
-          in.d,      in.count, in.negatives, in.items,   in.bias};
+  return {in.hidden, rows, bias,         in.targets, in.rows, in.d,
+          in.count,  true, in.negatives, in.items,   in.bias};
 }
 
 void fill_zero(const ItemGradient& out, int64_t d, int threads) {

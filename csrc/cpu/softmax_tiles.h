@@ -56,8 +56,8 @@ struct ChunkedRows {
                   chunks = blocks_of(all * kPanel, limit);
     for (int64_t c = 0; c <= chunks; ++c)
       row_begin.push_back(std::min(all * c / std::max<int64_t>(chunks, 1) * kPanel, labelled));
-    std::vector<Target> columns;  // with negatives: what each stands for, and which it is
-    if (in.negatives != nullptr) {
+    std::vector<Target> columns;  // where sampled: what each stands for, and which it is
+    if (in.sampled) {
       for (int64_t k = 0; k < in.columns; ++k) columns.push_back({in.negatives[k], k});
       std::stable_sort(columns.begin(), columns.end(), lower_item);
     }
@@ -85,7 +85,7 @@ struct ChunkedRows {
     target_begin.push_back(static_cast<int64_t>(targets.size()));
     for (int64_t i = 0; i < count(c); ++i) {
       const Target target{in.targets[row(c, i)], i};
-      if (in.negatives == nullptr) targets.push_back(target);
+      if (!in.sampled) targets.push_back(target);
       for (auto [hit, end] = std::equal_range(columns.begin(), columns.end(), target, lower_item);
            hit != end; ++hit)
         targets.push_back({hit->row, target.row});
@@ -336,7 +336,7 @@ struct LogitBlock {
       });
     }
     if (dbias != nullptr) add_to_bias(weight, dbias, add);
-    if (in.negatives == nullptr) take_off_targets(q, ditems, dbias);
+    if (!in.sampled) take_off_targets(q, ditems, dbias);
   }
 
  private:

@@ -1,6 +1,6 @@
-// The k best items j for each row i by z_ij = h_i . C_j + b_j: the highest first, NaN before all
-// numbers, equal scores by the lower item. -inf, excluded items and what is not a candidate are
-// left out; where fewer than k remain, score -inf and item -1.
+// The k best items j for each row i by z_ij = h_i . C_j + b_j: the highest first, equal scores by
+// the lower item. -inf and NaN, excluded items and what is not a candidate are left out; where fewer
+// than k remain, score -inf and item -1.
 //
 // scores, best: (N, k), overwritten. Operations 2 N V d; C is read once for 128 rows. Memory: 16 k
 // bytes a row and worker, the lists sorted, and what core/scores.h holds: nothing grows with N V.
@@ -26,10 +26,7 @@ struct Entry {
 
 // An object, not a function: the algorithms below inline its calls.
 constexpr auto better = [](const Entry& a, const Entry& b) {
-  if (a.score > b.score) return true;
-  if (a.score < b.score) return false;
-  const bool a_is_nan = std::isnan(a.score), b_is_nan = std::isnan(b.score);
-  return a_is_nan == b_is_nan ? a.item < b.item : a_is_nan;
+  return a.score > b.score || (a.score == b.score && a.item < b.item);
 };
 
 // The best entries so far: a heap, the worst on top.
@@ -55,7 +52,7 @@ class Best {
       uint32_t passing = 0;
 #pragma GCC unroll 4
       for (int v = 0; v < kPanelVectors; ++v)
-        passing |= not_at_most(load(scores + line + v * kWidth), load(worst + v * kWidth))
+        passing |= above(load(scores + line + v * kWidth), load(worst + v * kWidth))
                    << (v * kWidth);
       if (__builtin_expect(passing != 0, 0))
         offer(group, items, scores, line, std::min<int64_t>(kPanel, count - line), passing);

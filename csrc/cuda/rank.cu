@@ -1,5 +1,5 @@
-// rank_i = 1 + the number of items j, not the target and not excluded, with not z_ij < z_it, z_ij =
-// h_i . C_j + b_j: docs/rank.md. The target is not below itself, so it counts itself, and is the 1.
+// rank_i = 1 + the number of items j, not the target and not excluded, with z_ij >= z_it, z_ij = h_i
+// . C_j + b_j: docs/rank.md. The target is not below itself, so it counts itself, and is the 1.
 //
 // hidden (N, d), items (V, d). A block takes kRows rows and a split of the items: scores the
 // targets, then walks over its items and counts in the registers that hold the scores. What is
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
       [&](const OfRows& tile, int64_t first) {
         tile.for_each([&](int slot, int place, float z) {
           const int64_t item = begin + first + place;
-          if (item < end) counts[slot] += !(catalogue.biased(z, item) < targets->z[tile.row(slot)]);
+          if (item < end) counts[slot] += catalogue.biased(z, item) >= targets->z[tile.row(slot)];
         });
       });
   add_counts<OfRows>(counts, targets);
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
           if (tile.row(slot) != 0 || place >= size) return;
           const bool repeated = place > 0 && list[place] == list[place - 1];
           counts[slot] += !repeated && list[place] != target &&
-                          !(catalogue.biased(z, list[place]) < targets->z[0]);
+                          catalogue.biased(z, list[place]) >= targets->z[0];
         });
       });
   add_counts<OfRow>(counts, targets);

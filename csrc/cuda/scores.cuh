@@ -5,7 +5,7 @@
 // rows at a time come by asynchronous copies, the next ones while these are used. Halves are
 // multiplied in tensor cores, fp32 by fused multiply-adds in the order of the columns (ieee). A
 // score depends on its row of hidden and of the item alone, not on where they stand in a tile: so
-// equal items have equal scores, whatever walks over them.
+// equal items have equal scores, whatever walks over them. One that is not a number is -inf.
 #pragma once
 
 #include "cuda/element.cuh"
@@ -29,7 +29,7 @@ struct Catalogue {
   bool aligned;  // every row to 16 bytes
 
   __device__ __forceinline__ float biased(float z, int64_t item) const {
-    return bias == nullptr ? z : z + to_float(bias[item]);
+    return fmaxf(bias == nullptr ? z : z + to_float(bias[item]), -INFINITY);
   }
 };
 

@@ -1,5 +1,5 @@
-// The k best items of each row by z_ij = h_i . C_j + b_j, best first, NaN before all numbers, ties
-// by the lower item: docs/topk.md.
+// The k best items of each row by z_ij = h_i . C_j + b_j, best first, ties by the lower item:
+// docs/topk.md.
 //
 // hidden (N, d), items (V, d). A score and its item are one integer, a key: the score's bits in an
 // order of integers above the item's complement, so that the larger is the better and no two are
@@ -28,7 +28,7 @@ constexpr int kMostBuffered = 256;
 __device__ __forceinline__ int64_t key_of(float z, int64_t item) {
   if (z == -INFINITY) return kNothing;
   const int32_t bits = __float_as_int(z + 0.0f);  // -0 is 0
-  const int32_t ordered = isnan(z) ? INT32_MAX : bits < 0 ? bits ^ INT32_MAX : bits;
+  const int32_t ordered = bits < 0 ? bits ^ INT32_MAX : bits;
   return static_cast<int64_t>(ordered) * (int64_t{1} << 32) + (0xFFFFFFFF - item);
 }
 __device__ __forceinline__ float score_of(int64_t key) {

@@ -11,6 +11,7 @@
 #include "cpu/embedding_layer_norm.h"
 #include "cpu/gelu_ffn.h"
 #include "cpu/linear.h"
+#include "cpu/linear_gelu_layer_norm.h"
 #include "cpu/machine_limits.h"
 #include "cpu/rank.h"
 #include "cpu/residual_layer_norm.h"
@@ -159,6 +160,25 @@ void test_residual_layer_norm(int64_t rows, int64_t d, const Dropout& drop) {
                               rows, d, kEps, drop, threads);
           residual_layer_norm_backward(dy.data(), x.data(), sublayer.data(), weight.data(), mean,
                                        rstd, dx, dsublayer, dweight, dbias, rows, d, drop, threads);
+        });
+}
+
+void test_gelu_layer_norm(int64_t rows, int64_t d, bool tanh) {
+  const Floats u = normal(rows * d, 2.0f), weight = normal(d), bias = normal(d),
+               dy = normal(rows * d);
+  Numbers z(rows * d), slope(rows * d);
+  for (int64_t i = 0; i < rows * d; ++i) std::tie(z[i], slope[i]) = gelu(u[i], tanh);
+  const LayerNorm norm = layer_norm(z, weight, bias, numbers(dy), rows);
+  Numbers du = norm.dz;
+  for (int64_t i = 0; i < rows * d; ++i) du[i] *= slope[i];
+  check(name("gelu_layer_norm", rows, d, tanh),
+        Results<6>{norm.y, norm.mean, norm.rstd, du, norm.dweight, norm.dbias}, kTolerance,
+        [&](int threads, float* y, float* mean, float* rstd, float* du, float* dweight,
+            float* dbias) {
+          gelu_layer_norm(u.data(), weight.data(), bias.data(), y, mean, rstd, rows, d, kEps, tanh,
+                          threads);
+          gelu_layer_norm_backward(dy.data(), u.data(), weight.data(), mean, rstd, du, dweight,
+                                   dbias, rows, d, tanh, threads);
         });
 }
 
@@ -540,6 +560,10 @@ void test_all() {
   test_residual_layer_norm(7, 16, kFifth);
   test_residual_layer_norm(129, 97, kNone);
   test_residual_layer_norm(300, 33, kFifth);
+
+  test_gelu_layer_norm(0, 5, false);
+  test_gelu_layer_norm(7, 16, true);
+  test_gelu_layer_norm(129, 33, false);
 
   test_embedding_layer_norm(0, 5, 7, 3, kFifth);
   test_embedding_layer_norm(1, 3, 1, 1, kNone);

@@ -1,5 +1,4 @@
-"""One call of every op that the cpu backend holds, large enough for several tasks and sizes off
-every tile; and its results.
+"""One call of every op, large enough for several tasks and sizes off every tile; and its results.
 
 python -m tests.backends.large_cases FILE saves the results of all, for a process with another
 B4R_FAST_ISA to compare with.
@@ -78,6 +77,24 @@ LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
         lambda *tensors: ops.gelu_ffn(*tensors, approximate="tanh"),
         [(200, 33), (600, 33), (600,), (33, 600), (33,)],
     ),
+    "linear_gelu_layer_norm": (
+        lambda *tensors: ops.linear_gelu_layer_norm(*tensors, eps=1e-6),
+        [(1000, 40), (45, 40), (45,), (45,), (45,)],
+    ),
+    "linear_gelu_layer_norm with tanh": (
+        lambda *tensors: ops.linear_gelu_layer_norm(*tensors, eps=1e-6, approximate="tanh"),
+        [(300, 24), (64, 24), (64,), (64,), (64,)],
+    ),
+    "residual_ffn_layer_norm": (
+        lambda *tensors: ops.residual_ffn_layer_norm(*tensors, eps=1e-6, dropout_p=0.2, seed=SEED),
+        [(700, 40), (150, 40), (150,), (40, 150), (40,), (40,), (40,)],
+    ),
+    "residual_linear_layer_norm": (
+        lambda *tensors: ops.residual_linear_layer_norm(
+            *tensors, eps=1e-6, dropout_p=0.2, seed=SEED
+        ),
+        [(700, 24), (45, 24), (45,), (700, 45), (45,), (45,)],
+    ),
     "residual_layer_norm": (
         lambda *tensors: ops.residual_layer_norm(*tensors, eps=1e-6, dropout_p=0.2, seed=SEED),
         [(1000, 45), (1000, 45), (45,), (45,)],
@@ -87,6 +104,11 @@ LARGE_CASES: dict[str, tuple[Callable, list[tuple[int, ...]]]] = {
             h, c, b, targets(400, 500), NEGATIVES, log_q=LOG_Q.to(h.dtype)
         ),
         [(400, 24), (500, 24), (500,)],
+    ),
+    # More rows than torch sums in one thread.
+    "sampled_softmax_loss of many rows": (
+        lambda h, c: ops.sampled_softmax_loss(h, c, None, targets(50_000, 500), NEGATIVES[:9]),
+        [(50_000, 5), (500, 5)],
     ),
     "sampled_softmax_loss of rows": (
         lambda h, c: ops.sampled_softmax_loss(

@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -6,13 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import b4r_fast
 from b4r_fast import backends, ops, use_backend
 from b4r_fast.backends import cuda, reference, triton
 
 from ..ops.accuracy import results
 from ..ops.shaped import SHAPED, Sizes
-
-backends_package = sys.modules["b4r_fast.backends"]
 
 
 def test_every_backend_is_reported_with_what_it_holds_or_why_not():
@@ -44,14 +44,14 @@ def test_a_backend_that_is_not_available_says_why(monkeypatch):
 
 def test_what_a_backend_leaves_to_others_goes_to_the_next_one(monkeypatch):
     """Of a GPU's tensors: to Triton, and where that is missing to the reference."""
-    monkeypatch.setitem(backends_package.DEFAULT_ORDER, "cpu", ("cuda", "triton", "reference"))
+    monkeypatch.setitem(backends.DEFAULT_ORDER, "cpu", ("cuda", "triton", "reference"))
     x, candidates = torch.randn(1, 30), torch.zeros(1, dtype=torch.int64)
     asked = []
     for name, backend in (("cuda", cuda), ("triton", triton), ("reference", reference)):
         monkeypatch.setitem(
             backend.OPERATORS, "topk", _noted(asked, name, backend.OPERATORS["topk"])
         )
-    backends_package._find.cache_clear()
+    backends._find.cache_clear()
     try:
         for first, then in (
             ("cuda", ["cuda", "triton", "reference"]),
@@ -62,7 +62,7 @@ def test_what_a_backend_leaves_to_others_goes_to_the_next_one(monkeypatch):
             assert asked == then
             asked.clear()
     finally:
-        backends_package._find.cache_clear()
+        backends._find.cache_clear()
 
 
 def _noted(asked: list[str], name: str, operator):
@@ -95,6 +95,36 @@ def test_a_dtype_that_the_native_kernels_lack_runs_in_the_reference(name, dtype,
         ours = results(call, dtype, tensors)
     with use_backend("reference"):
         assert all(map(torch.equal, ours, results(call, dtype, tensors)))
+
+
+INTERPRETED = """
+import torch
+from b4r_fast import ops, use_backend
+x, w = torch.randn(9, 16).bfloat16(), torch.randn(5, 16).bfloat16()
+with use_backend("triton"):
+    y = ops.linear(x, w, w[:, 0])
+print(torch.allclose(y.float(), x.float() @ w.float().T + w[:, 0].float(), rtol=0.02, atol=0.02))
+"""
+
+
+def test_tritons_interpreter_is_not_asked_for_products_of_bf16():
+    """It multiplies their bits: the backend leaves them to the reference."""
+    pytest.importorskip("triton")
+    done = subprocess.run(
+        [sys.executable, "-c", INTERPRETED],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_a_backends_is_found_beside_the_report_of_the_same_name():
+    import b4r_fast.backends.triton as package
+
+    assert package.__name__ == "b4r_fast.backends.triton"
+    assert "cpu" in b4r_fast.backends()
 
 
 WITHOUT_A_DRIVER = """

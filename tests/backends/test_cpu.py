@@ -117,6 +117,7 @@ def test_expanded_and_strided_incoming_gradients_serve(name):
 # Where PyTorch's own loops take part over enough numbers to be parallel: it is they that hang in a
 # child.
 RUNS_IN_PYTORCH = (
+    "sampled_softmax_loss of many rows",
     "sampled_softmax_loss with private negatives",
     "sample_negatives",
     "sample_negatives by popularity",

@@ -253,6 +253,13 @@ def test_a_catalogue_of_one_item_serves(backend, name, device):
     )
 
 
+@kernels(lambda name: name.startswith("sampled"))
+def test_without_a_negative_there_is_no_loss_and_no_gradient(backend, name, device):
+    call, shapes = SHAPED[name](Sizes(negatives=0, device=device))
+    tensors = [torch.randn(shape).to(device) for shape in shapes]
+    assert all((t == 0).all() for t in results(call, torch.float32, tensors))
+
+
 @kernels(lambda name: name.startswith("sampled") or name == "embedding_layer_norm")
 def test_rows_that_many_entries_name_are_as_accurate_as_pytorchs(backend, name, device):
     """As the mask's row is: more than are summed in one piece, and so many that the pieces' order

@@ -6,11 +6,12 @@ from importlib import import_module
 
 import pytest
 import torch
-from torch.overrides import TorchFunctionMode
+from torch.autograd import forward_ad
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from b4r_fast import backends, ops, use_backend
 
-from .cases import CASES, DIFFERENTIABLE, cases
+from .cases import CASES, DIFFERENTIABLE, D, T, cases
 from .held import held
 from .shaped import SHAPED
 
@@ -21,15 +22,15 @@ def test_the_tables_of_cases_hold_every_op():
     assert {*SHAPED} >= {*ops.__all__}
 
 
-class RecordedCalls(TorchFunctionMode):
-    """The calls of b4r_fast operators that pass by, with their arguments."""
+class RecordedCalls(TorchDispatchMode):
+    """The calls of b4r_fast operators that pass by, backward too, with their arguments."""
 
     def __init__(self):
         super().__init__()
         self.calls = []
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if isinstance(function, torch._ops.OpOverload) and function.namespace == "b4r_fast":
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.namespace == "b4r_fast":
             self.calls.append((function, args))
         return function(*args, **(kwargs or {}))
 
@@ -122,6 +123,29 @@ def test_opcheck_passes(name, device):
         torch.library.opcheck(operator, args)
 
 
+def transposed(x: torch.Tensor) -> torch.Tensor:
+    """The same numbers by columns, an order that torch's own functions keep in their results."""
+    backwards = tuple(reversed(range(x.dim())))
+    copy = x.detach().permute(backwards).contiguous().permute(backwards)
+    return copy.requires_grad_(x.requires_grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", CASES)
+def test_transposed_inputs_serve_and_their_outputs_lie_as_a_compiler_expects(name, dtype, device):
+    """Strides that the fake implementation did not promise are an error of torch.compile's."""
+    case = cases(device)[name]
+    tensors = [transposed(t) for t in case.tensors(dtype)]
+    with RecordedCalls() as recorded:
+        out = case.call(*tensors)
+        if name in DIFFERENTIABLE:
+            torch.autograd.grad(out, tensors, transposed(torch.ones_like(out)))
+    for operator, args in recorded.calls:
+        torch.library.opcheck(operator, args, test_utils="test_faketensor")
+    expected = case.call(*(t.detach().contiguous() for t in tensors))
+    torch.testing.assert_close(out, expected)
+
+
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_gradients_are_those_of_finite_differences(name):
     case = CASES[name]
@@ -174,3 +198,52 @@ def test_a_second_derivative_is_refused(name):
         torch.autograd.grad(penalty, tensors, retain_graph=True)
     with pytest.raises(RuntimeError, match="b4r_fast has first derivatives only"):
         penalty.backward()
+
+
+TRANSFORMS = {
+    "jvp": lambda f, x: torch.func.jvp(f, (x,), (x,)),
+    "jvp of a vmap": lambda f, x: torch.func.jvp(
+        lambda x: torch.func.vmap(f)(x.expand(2, *x.shape)).sum(), (x,), (x,)
+    ),
+    "jacfwd": lambda f, x: torch.func.jacfwd(f)(x),
+    "grad": lambda f, x: torch.func.grad(f)(x),
+    "grad of a vmap": lambda f, x: torch.func.grad(
+        lambda x: torch.func.vmap(f)(x.expand(2, *x.shape)).sum()
+    )(x),
+    "hessian": lambda f, x: torch.func.hessian(f)(x),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_a_derivative_that_would_be_0_or_fail_inside_torch_is_refused(name, transform):
+    """Forward mode went on with 0."""
+    tensors = [t.detach() for t in CASES[name].tensors(torch.float32)]
+    for i in range(len(tensors)):
+
+        def f(x, i=i):
+            return CASES[name].call(*tensors[:i], x, *tensors[i + 1 :]).sum()
+
+        with pytest.raises(NotImplementedError, match=r"use torch\.autograd\.grad or backward"):
+            TRANSFORMS[transform](f, tensors[i])
+
+
+def test_a_dual_number_is_refused():
+    x = torch.randn(T, D)
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="forward-mode"):
+        ops.dropout(forward_ad.make_dual(x, x), dropout_p=0.5)
+
+
+def test_what_does_not_depend_on_the_variable_may_stand_in_any_transform():
+    x, loss = torch.randn(3), lambda x: x.sum() * CASES["softmax_loss"].call(*tensors)
+    tensors = [t.detach() for t in CASES["softmax_loss"].tensors(torch.float32)]
+    assert (torch.func.grad(loss)(x) != 0).all()
+    assert torch.func.jvp(loss, (x,), (torch.ones(3),))[1] != 0
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_vmap_is_a_loop():
+    tensors = [t.detach() for t in CASES["linear"].tensors(torch.float32)]
+    many = torch.randn(4, *tensors[0].shape)
+    mapped = torch.func.vmap(lambda x: ops.linear(x, *tensors[1:]))(many)
+    assert torch.equal(mapped, torch.stack([ops.linear(x, *tensors[1:]) for x in many]))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from b4r_fast import ops
+from b4r_fast import ops, use_backend
 
 N, V, D = 9, 13, 4
 
@@ -59,6 +59,33 @@ def test_a_row_whose_negatives_are_all_hits_has_no_loss(tensors):
     loss = ops.sampled_softmax_loss(*tensors, torch.full((N,), 4), torch.tensor([4, 4]))
     assert loss == 0
     assert all((g == 0).all() for g in torch.autograd.grad(loss, tensors))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("negatives", [(0,), (N, 0)])
+def test_without_a_negative_there_is_no_loss_and_no_gradient(negatives, backend):
+    """Shared ones were once told from none by their address, which is null where there are none:
+    the targets' rows were looked for in a table of no rows.
+    """
+    v = 300_000  # its last rows lie far behind anything else
+    hidden, items, bias = (
+        torch.ones(shape, requires_grad=True) for shape in ((N, 4), (v, 4), (v,))
+    )
+    with use_backend(backend):
+        loss = ops.sampled_softmax_loss(
+            *(
+                hidden,
+                items,
+                bias,
+                torch.arange(v - N, v),
+                torch.zeros(negatives, dtype=torch.int64),
+            ),
+            log_q=torch.zeros(negatives),
+            reduction="sum",
+        )
+        gradients = torch.autograd.grad(loss, (hidden, items, bias))
+    assert loss == 0
+    assert all((g == 0).all() for g in gradients)
 
 
 def test_the_correction_makes_the_sampled_loss_estimate_the_full_one(tensors):

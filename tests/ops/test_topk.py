@@ -147,13 +147,32 @@ def test_equal_items_score_equal_bits_wherever_they_stand(n):
     assert torch.equal(rows, torch.arange(1001).expand(n, -1))
 
 
-def test_scores_that_are_not_numbers_come_first():
-    hidden, items = torch.ones(1, 8), torch.zeros(40, 8)
+@pytest.mark.parametrize("n", [1, 20])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_an_item_whose_score_is_not_a_number_is_never_recommended_and_ranks_last(n, backend):
+    hidden, items = torch.ones(n, 8), torch.zeros(40, 8)
     items[30], items[7] = NAN, NAN
     items[5, 0] = INF
-    scores, rows = ops.topk(hidden, items, None, 4)
-    assert rows.tolist() == [[7, 30, 5, 0]]
-    assert scores[0].isnan().tolist() == [True, True, False, False]
+    with use_backend(backend):
+        scores, rows = ops.topk(hidden, items, None, 40)
+        ranks = [
+            ops.rank(hidden, items, None, torch.full((n,), item)).unique().tolist()
+            for item in (5, 0, 7, 30)
+        ]
+    assert rows[:, :3].tolist() == [[5, 0, 1]] * n
+    assert (rows[:, 38:] == -1).all()
+    assert (scores[:, 38:] == -INF).all()
+    assert ranks == [[1], [38], [40], [40]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_ranked_by_their_products_in_fp32(dtype):
+    """Products rounded to halves tied, and the lower row won: half of all lists were wrong."""
+    hidden, items = torch.randn(200, 64).to(dtype), torch.randn(2000, 64).to(dtype)
+    _, rows = ops.topk(hidden, items, None, 10)
+    exact = (hidden.double() @ items.double().T).topk(10)[1]
+    assert (rows == exact).all(1).float().mean() > 0.99
+    assert (ops.rank(hidden, items, None, exact[:, 3]) == 4).float().mean() > 0.99
 
 
 def test_where_all_is_excluded_nothing_is_found():

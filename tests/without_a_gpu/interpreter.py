@@ -1,8 +1,8 @@
 """Triton's interpreter, made to compute as GPUs do and to see what they would not forgive.
 install() before kernels run.
 
-    computes   products of bf16 exactly, tf32 operands rounded, conversions to bf16 rounded to
-               nearest even
+    computes   products of bf16 exactly, so that the backend offers them, tf32 operands rounded,
+               conversions to bf16 rounded to nearest even
     raises     Fault where a program reads or writes outside its tensors, or touches what another
                program of the launch writes
     poisons    the lanes of a masked load without `other`: NaN, or a large integer
@@ -16,9 +16,12 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 import triton.language as tl
 from triton.runtime import interpreter
 from triton.runtime.interpreter import GridExecutor, InterpreterBuilder, TensorHandle
+
+from b4r_fast.backends import triton
 
 NOBODY, SEVERAL = -1, -2
 
@@ -188,3 +191,4 @@ def install() -> None:
     InterpreterBuilder.create_atomic_rmw, GridExecutor.__call__ = refused_atomic, watched_call
     InterpreterBuilder.create_dot, InterpreterBuilder.cast_impl = _dot, _cast
     InterpreterBuilder.create_fp_to_fp = lambda self, handle, to, rounding: _cast(self, handle, to)
+    triton.DTYPES = (*triton.DTYPES, torch.bfloat16)

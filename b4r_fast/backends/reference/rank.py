@@ -1,7 +1,7 @@
 """rank_i = 1 + the number of items j, not the target and not excluded, with z_ij >= z_it: ties
 count against the target. docs/rank.md.
 
-A logit that is not a number counts against the target too, so a broken model never ranks well.
+A logit that is not a number is -inf, as for topk: both have one order of items.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .softmax_loss import logits, row_blocks
-from .topk import exclude_from
+from .residual_layer_norm import at_least_fp32
+from .softmax_loss import row_blocks
+from .topk import exclude_from, scores
 
 
 def rank(
@@ -22,13 +23,14 @@ def rank(
     exclude_offsets: Tensor | None,
 ) -> Tensor:
     ranks = torch.empty_like(targets)
+    hidden, items = at_least_fp32(hidden), at_least_fp32(items)  # halves would tie too often
     for block in row_blocks(hidden.shape[0], items.shape[0]):
-        z = logits(hidden[block], items, bias)
+        z = scores(hidden[block], items, bias)
         z_target = z.gather(1, targets[block][:, None])
-        not_below = ~(z < z_target)
-        exclude_from(not_below, block, exclude, exclude_offsets, False)
-        not_below.scatter_(1, targets[block][:, None], True)
-        ranks[block] = not_below.sum(1)
+        as_good = z >= z_target
+        exclude_from(as_good, block, exclude, exclude_offsets, False)
+        as_good.scatter_(1, targets[block][:, None], True)
+        ranks[block] = as_good.sum(1)
     return ranks
 
 

@@ -71,12 +71,14 @@ def softmax_loss_backward(
     ditems = torch.zeros_like(items)
     dbias = torch.zeros_like(bias, dtype=lse.dtype) if bias is not None else None
     for block in row_blocks(hidden.shape[0], items.shape[0]):
-        valid = targets[block] >= 0
+        valid = (targets[block] >= 0)[:, None]
         target = targets[block].clamp(min=0)[:, None]
-        dz = (logits(hidden[block], items, bias) - lse[block][:, None]).exp()
+        # What is not finite in a row without a target would spoil the table.
+        h = torch.where(valid, hidden[block], 0)
+        dz = (logits(h, items, bias) - lse[block][:, None]).exp()
         dz.scatter_(1, target, torch.expm1(-loss[block])[:, None])  # -q = p_t - 1 = exp(-loss) - 1
-        dz *= torch.where(valid, dloss[block], 0)[:, None]
-        ditems += dz.T.to(hidden.dtype) @ hidden[block]
+        dz = torch.where(valid, dz * dloss[block][:, None], 0)
+        ditems += dz.T.to(hidden.dtype) @ h
         if dbias is not None:
             dbias += dz.sum(0)
     return ditems, None if dbias is None else dbias.to(items.dtype)

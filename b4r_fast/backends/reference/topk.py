@@ -1,8 +1,8 @@
 """The k best items of each row by z_ij = h_i . C_j + b_j, best first, ties by the lower item row.
 docs/topk.md.
 
-Excluded rows and what is not a candidate are left out; where fewer than k remain, score -inf and
-row -1.
+Excluded rows, what is not a candidate, and scores of -inf or that are not numbers are left out;
+where fewer than k remain, score -inf and row -1.
 """
 
 from __future__ import annotations
@@ -10,7 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .residual_layer_norm import at_least_fp32
 from .softmax_loss import logits, row_blocks
+
+
+def scores(hidden: Tensor, items: Tensor, bias: Tensor | None) -> Tensor:
+    """The logits (N, V), -inf, the worst, where they are not numbers."""
+    z = logits(hidden, items, bias)
+    return z.masked_fill_(z.isnan(), -torch.inf)
 
 
 def exclude_from(
@@ -50,11 +57,12 @@ def topk(
     candidates: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     n = hidden.shape[0]
-    scores = hidden.new_full((n, k), -torch.inf)
+    best_scores = hidden.new_full((n, k), -torch.inf)
     rows = torch.full((n, k), -1, device=hidden.device)
+    hidden, items = at_least_fp32(hidden), at_least_fp32(items)  # halves would tie too often
     for block in row_blocks(n, items.shape[0]):
         z = exclude_from(
-            logits(hidden[block], items, bias), block, exclude, exclude_offsets, -torch.inf
+            scores(hidden[block], items, bias), block, exclude, exclude_offsets, -torch.inf
         )
         if candidates is not None:
             allowed = candidates.expand(n, -1)[block]
@@ -62,9 +70,9 @@ def topk(
         # Only a stable sort has defined ties.
         best, order = z.sort(dim=1, descending=True, stable=True)
         found = min(k, z.shape[1])
-        scores[block, :found] = best[:, :found]
+        best_scores[block, :found] = best[:, :found]
         rows[block, :found] = order[:, :found].masked_fill(best[:, :found] == -torch.inf, -1)
-    return scores, rows
+    return best_scores, rows
 
 
 OPERATORS = (topk,)

@@ -14,7 +14,8 @@ from ..devices import on_its_device
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICES = ("cpu", "cuda") if INTERPRETED else ("cuda",)
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+# The interpreter of Triton 3.7 multiplies the bits of bf16 as if they were integers.
+DTYPES = (torch.float32, torch.float16, *(() if INTERPRETED else (torch.bfloat16,)))
 AUTOTUNE = os.environ.get("B4R_FAST_AUTOTUNE") == "1"
 OPERATORS: dict = {}
 

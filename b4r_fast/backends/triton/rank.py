@@ -1,4 +1,4 @@
-"""rank_i = 1 + the number of items j, not the target and not excluded, with not z_ij < z_it, z_ij =
+"""rank_i = 1 + the number of items j, not the target and not excluded, with z_ij >= z_it, z_ij =
 h_i . C_j + b_j. docs/rank.md.
 
 hidden: (N, d). items: (V, d). A program for a block of rows and a split of the items computes the
@@ -24,13 +24,14 @@ from .rows import bias_or_zeros, block_columns, load_rows
 
 @triton.jit
 def _logits(h, p_items, p_bias, item, m_item, d, BLOCK_D: tl.constexpr):
-    """z of all rows of h with some items."""
+    """z of all rows of h with some items, -inf where it is not a number."""
     k = tl.arange(0, BLOCK_D)
     c = tl.load(
         p_items + item[:, None] * d + k[None, :], m_item[:, None] & (k[None, :] < d), other=0.0
     )
     z = tl.dot(h, tl.trans(c), input_precision="ieee")
-    return z + tl.load(p_bias + item, m_item, other=0.0).to(tl.float32)[None, :]
+    z += tl.load(p_bias + item, m_item, other=0.0).to(tl.float32)[None, :]
+    return tl.where(z == z, z, float("-inf"))
 
 
 @triton.jit
@@ -62,7 +63,7 @@ def _count_kernel(
         item = start + tl.arange(0, BLOCK).to(tl.int64)
         z = _logits(h, p_items, p_bias, item, item < end, d, BLOCK_D)
         counts = (
-            (item[None, :] < end) & (item[None, :] != target[:, None]) & ~(z < z_target[:, None])
+            (item[None, :] < end) & (item[None, :] != target[:, None]) & (z >= z_target[:, None])
         )
         count += tl.sum(counts.to(tl.int64), 1)
     tl.store(p_counts + split.to(tl.int64) * N + rows, count, rows < N)
@@ -87,7 +88,7 @@ def _excluded_kernel(
         item = tl.load(p_exclude + place, place < end, other=0)
         first = tl.load(p_first + place, place < end, other=0) != 0
         z = _logits(h, p_items, p_bias, item, place < end, d, BLOCK_D)
-        counts = first[None, :] & (item[None, :] != target[:, None]) & ~(z < z_target[:, None])
+        counts = first[None, :] & (item[None, :] != target[:, None]) & (z >= z_target[:, None])
         count += tl.sum(counts.to(tl.int64), 1)
     tl.store(p_counts + row, tl.max(count, 0))
 

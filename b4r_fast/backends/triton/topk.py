@@ -1,5 +1,5 @@
-"""The k best items of each row by z_ij = h_i . C_j + b_j, best first, NaN before all numbers, ties
-by the lower item row. docs/topk.md.
+"""The k best items of each row by z_ij = h_i . C_j + b_j, best first, ties by the lower item
+row. docs/topk.md.
 
 hidden: (N, d). items: (V, d). A score and its item are one int64, the score's bits in an order of
 integers above the item's complement, so that the larger is the better and no two are equal: however
@@ -37,9 +37,9 @@ def _keys(z, item):
     """Scores and items as integers: the larger the better."""
     z += 0.0  # -0 is 0
     bits = z.to(tl.int32, bitcast=True)
-    ordered = tl.where(z == z, tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits), 0x7FFFFFFF)
+    ordered = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
     keys = (ordered.to(tl.int64) << 32) | (0xFFFFFFFF - item)[None, :]
-    return tl.where(z == float("-inf"), LOWEST, keys)
+    return tl.where(z > float("-inf"), keys, LOWEST)  # not where z is not a number
 
 
 @triton.jit
