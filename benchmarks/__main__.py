@@ -14,10 +14,8 @@ import torch
 
 from . import chart, machine, report, suite
 
-DEVICES = {
-    "cpu": lambda comparisons: comparisons,
-    "cuda": suite.on_gpu,
-}  # and which comparisons each has
+# Which comparisons a device has.
+DEVICES = {"cpu": lambda comparisons: comparisons, "cuda": suite.on_gpu}
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:

@@ -126,9 +126,8 @@ def _line(row: dict, parts: list[str]) -> str:
         )
     seconds = row["seconds"]
     times = f"**{row['times_ours'][whole(seconds)]:.2f}**" if "times_ours" in row else ""
-    total = (
-        None if row["kind"] == "op" else row["total_bytes"]
-    )  # the contenders of an op share a process
+    # The contenders of an op share a process.
+    total = None if row["kind"] == "op" else row["total_bytes"]
     memory = ["" if size is None else f"{size / 2**20:,.0f}" for size in (row["peak_bytes"], total)]
     cells = [
         row["contender"],

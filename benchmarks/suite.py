@@ -150,10 +150,9 @@ def useful(
             work.num_layers,
             work.num_items,
         )
-        limit, count = (
-            "fma",
-            {"forward": counts["forward"] - operations.EXP * len(asking) * work.num_items},
-        )  # scores need no softmax
+        # Scores need no softmax.
+        products = counts["forward"] - operations.EXP * len(asking) * work.num_items
+        limit, count = "fma", {"forward": products}
     if count.get("backward"):
         count = count | {
             "both": count["forward"] + count["backward"],

@@ -125,9 +125,8 @@ class Contenders:
 def main(threads: int, device: str) -> None:
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    Path("/proc/self/oom_score_adj").write_text(
-        "1000"
-    )  # a peer that needs more memory than there is ends alone
+    # A peer that needs more memory than there is ends alone.
+    Path("/proc/self/oom_score_adj").write_text("1000")
     torch.set_num_threads(threads)
     contenders = Contenders(device)
     for line in sys.stdin:

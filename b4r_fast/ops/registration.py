@@ -65,9 +65,8 @@ def differentiate(
     """Register the op's autograd formula, for first derivatives."""
 
     def setup(ctx, inputs, output):
-        ctx.set_materialize_grads(
-            False
-        )  # or the outputs that are not differentiable get gradients of zeros
+        # Or the outputs that are not differentiable get gradients of zeros.
+        ctx.set_materialize_grads(False)
         setup_context(ctx, inputs, output)
 
     def backward_once(ctx, *gradients):

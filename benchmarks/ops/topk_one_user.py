@@ -23,9 +23,8 @@ def _inputs(work, num_items: int):
     items = torch.empty(num_items, work.hidden_size)
     for part in items.split(len(block)):
         part.copy_(block[: len(part)])
-    items[:: len(block)] += (
-        1e-3 * torch.arange(-(-num_items // len(block)))[:, None]
-    )  # so that not every best item is a tie
+    # So that not every best item is a tie.
+    items[:: len(block)] += 1e-3 * torch.arange(-(-num_items // len(block)))[:, None]
     return torch.randn(1, work.hidden_size), items
 
 

@@ -36,9 +36,8 @@ def build(work, *, loss: str) -> TrainingStep:
     )
 
     def prepare(batch: Batch):
-        items = batch.pad(
-            batch.histories() - 1, 0, length=batch.max_length, left=True
-        )  # items from 0; a mask says what is padding
+        # Items from 0; a mask says what is padding.
+        items = batch.pad(batch.histories() - 1, 0, length=batch.max_length, left=True)
         real = batch.pad(batch.values, 0, length=batch.max_length, left=True) != 0
         visible = batch.pad(batch.labels, IGNORED, length=batch.max_length, left=True) == IGNORED
         inputs = {

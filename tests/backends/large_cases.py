@@ -26,9 +26,8 @@ def targets(n: int, v: int) -> torch.Tensor:
     return drawn
 
 
-NEGATIVES = torch.randint(
-    500, (211,), generator=torch.Generator().manual_seed(6)
-)  # some of them hits, some drawn more than once
+# Some of them hits, some drawn more than once.
+NEGATIVES = torch.randint(500, (211,), generator=torch.Generator().manual_seed(6))
 LOG_Q = torch.linspace(-3, 0, 211, dtype=torch.float64)
 PRIVATE = torch.randint(300, (130, 21), generator=torch.Generator().manual_seed(6))
 VALUES = torch.randint(700, (T,), generator=torch.Generator().manual_seed(7))

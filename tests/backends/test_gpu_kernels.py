@@ -36,9 +36,8 @@ if "triton" in BACKENDS:
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.filterwarnings(
-        "ignore:divide by zero:RuntimeWarning"
-    ),  # a softmax over nothing but the target
+    # A softmax over nothing but the target.
+    pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning"),
 ]
 
 OPERATOR = {
@@ -122,9 +121,8 @@ def small_blocks(backend: str) -> Iterator[None]:
 
 
 @kernels()
-@settings(
-    derandomize=True, deadline=None, max_examples=5, phases=[Phase.generate]
-)  # shrinking would take minutes
+# Shrinking would take minutes.
+@settings(derandomize=True, deadline=None, max_examples=5, phases=[Phase.generate])
 @given(SIZES)
 def test_any_sizes_are_as_accurate_as_pytorch(backend, name, device, sizes):
     torch.manual_seed(0)

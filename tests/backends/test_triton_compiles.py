@@ -135,7 +135,6 @@ def test_every_launch_compiles_without_a_fault(target, dtype, launch, found):
         if faults(row | {"dtype": dtype})
     } == set()
     most = {f"most_{name}": max(row[name] for row in rows) for name in ("registers", "shared")}
-    total = {
-        name: sum(row[name] for row in rows) for name in ("registers", "spills")
-    }  # one kernel's 12 registers more show in the sum
+    # One kernel's 12 registers more show in the sum.
+    total = {name: sum(row[name] for row in rows) for name in ("registers", "spills")}
     found(f"{launch} in {dtype} on {target}", kernels=len(rows), **most, **total)

@@ -29,9 +29,8 @@ if not IN_TTSEM:
 
 pytestmark = [
     pytest.mark.kernels,
-    pytest.mark.filterwarnings(
-        "ignore:divide by zero:RuntimeWarning"
-    ),  # a split that holds nothing but the target
+    # A split that holds nothing but the target.
+    pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning"),
 ]
 
 EXPECTED = reference.OPERATORS
@@ -262,11 +261,12 @@ def test_without_a_fault_none_is_found(check, tmp_path):
     )
 
 
+# ttsem reads 0 there.
 SEEN = [
     mutation
     for mutation in MUTATIONS
     if not (IN_TTSEM and mutation.fault == "masked lanes that are read")
-]  # ttsem reads 0 there
+]
 
 
 @pytest.mark.parametrize("mutation", SEEN, ids=lambda m: m.fault)

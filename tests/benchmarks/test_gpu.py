@@ -80,9 +80,8 @@ def installed(monkeypatch):
     pytest.importorskip("torch.nn.attention.varlen")
     monkeypatch.setattr(torch.ops.torch_attn, "_varlen_attn", varlen_attn)
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr(
-        torch.nn.attention.flex_attention, "_validate_device", lambda *_: None
-    )  # it refuses a backward on the CPU
+    # It refuses a backward on the CPU.
+    monkeypatch.setattr(torch.nn.attention.flex_attention, "_validate_device", lambda *_: None)
 
 
 ON_GPU = {name: case for case in ops.CASES.values() for name in case.on_gpu}
@@ -169,9 +168,8 @@ def run_on_stand_in(make, work, dtype: torch.dtype) -> None:
     with worker.defaults(stand_in.NAME, dtype):
         contender = make(work)
         contender.load(tiny_batch(work).to(stand_in.NAME))
-    contender.recommend() if hasattr(contender, "recommend") else worker.run(
-        contender
-    )  # its forward is in inference mode
+    # Its forward is in inference mode.
+    contender.recommend() if hasattr(contender, "recommend") else worker.run(contender)
     tensors = contender.inputs if hasattr(contender, "inputs") else contender.model.parameters()
     assert all(tensor.device.type == stand_in.NAME and tensor.dtype == dtype for tensor in tensors)
 

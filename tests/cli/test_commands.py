@@ -106,10 +106,8 @@ def test_prepare_prints_a_path_with_brackets_as_it_is(call, tmp_path):
 @pytest.mark.parametrize(
     ("message", "spelled"),
     [
-        (
-            "`min_rating` 3 and `file_format`",
-            "--min-rating 3 and --format",
-        ),  # an option may have another name than the parameter
+        # An option may have another name than the parameter.
+        ("`min_rating` 3 and `file_format`", "--min-rating 3 and --format"),
         ("`prepare` makes one, `k` must", "`b4r-fast prepare` makes one, -k must"),
         ("a `word` of no command, `pip install x`", "a `word` of no command, `pip install x`"),
     ],

@@ -57,11 +57,8 @@ def contents(batch: ClozeBatch) -> tuple:
         (6, 3, [(1, 6), (0, 5)]),  # the oldest starts at the first item, so it overlaps more
         (11, 3, [(6, 11), (3, 8), (0, 5)]),
         (11, 5, [(6, 11), (1, 6), (0, 5)]),
-        (
-            11,
-            99,
-            [(6, 11), (0, 5)],
-        ),  # a stride longer than the history leaves the newest and the oldest
+        # A stride longer than the history leaves the newest and the oldest.
+        (11, 99, [(6, 11), (0, 5)]),
     ],
 )
 def test_windows_run_from_the_newest_item_back_and_reach_the_oldest(length, stride, expected):
@@ -189,10 +186,8 @@ def test_iterating_goes_on_where_the_state_says():
         for step, _ in enumerate(first, 1):
             if step == stop:
                 break
-        assert first.state_dict() == {
-            "epoch": 0,
-            "step": stop,
-        }  # what the consumer got, not what was built ahead
+        # What the consumer got, not what was built ahead.
+        assert first.state_dict() == {"epoch": 0, "step": stop}
         second = batches()
         second.load_state_dict(first.state_dict())
         assert len(second) == len(whole)

@@ -17,10 +17,8 @@ def test_the_last_item_tests_the_second_last_validates_the_rest_trains():
     assert split.train.pack().to_lists() == [[1, 2], [5]]
     assert split.histories("validation", users).pack().to_lists() == [[1, 2], [5]]
     assert split.targets("validation", users).tolist() == [3, 6]
-    assert split.histories("test", users).pack().to_lists() == [
-        [1, 2, 3],
-        [5, 6],
-    ]  # the validation item belongs to it
+    # The validation item belongs to it.
+    assert split.histories("test", users).pack().to_lists() == [[1, 2, 3], [5, 6]]
     assert split.targets("test", users).tolist() == [4, 7]
 
 

@@ -35,9 +35,8 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
         def allocate_and_fill(*args, **kw):
             fresh = allocate(*args, **kw)
             value = torch.nan if fresh.is_floating_point() else POISON
-            return (
-                fresh.fill_(value) if fresh.numel() else fresh
-            )  # ttsem asks for an empty tensor of bytes, which could not be POISON
+            # ttsem asks for an empty tensor of bytes, which could not be POISON.
+            return fresh.fill_(value) if fresh.numel() else fresh
 
         return allocate_and_fill
 

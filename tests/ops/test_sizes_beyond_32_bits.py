@@ -23,9 +23,8 @@ BEYOND = 2**31
 
 def virtual(size: int) -> torch.Tensor:
     """Zeros that take an address each, and memory only where they are touched."""
-    never_reserved = (
-        getattr(mmap, "MAP_NORESERVE", 0x4000) if sys.platform == "linux" else 0
-    )  # Python names it from 3.13 on
+    # Python names it from 3.13 on.
+    never_reserved = getattr(mmap, "MAP_NORESERVE", 0x4000) if sys.platform == "linux" else 0
     return torch.frombuffer(
         mmap.mmap(-1, 4 * size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | never_reserved),
         dtype=torch.float32,

@@ -24,14 +24,15 @@ from b4r_fast.backends.triton import (
     topk,
 )
 
-# Of each choice the one with most to do comes first.
+# Of each choice the one with most to do comes first. LENGTHS of sequences: a backward that holds
+# them whole has 16 to 1 blocks of rows.
 LENGTHS = (
     129,
     65,
     33,
     17,
     16,
-)  # of sequences: a backward that holds them whole has 16 to 1 blocks of rows
+)
 LONG = (257,)
 T = 150
 GELUS = ("none", "tanh")

@@ -115,9 +115,8 @@ def _dispatch(function, args, kwargs):
     out = function(*tree_map(_held, args), **tree_map(_held, kwargs))
     if not here:
         return out
-    known = {
-        id(x.held): x for x in tensors if isinstance(x, OnStandIn)
-    }  # what was written in place comes back
+    # What was written in place comes back.
+    known = {id(x.held): x for x in tensors if isinstance(x, OnStandIn)}
     return tree_map(
         lambda x: known.get(id(x), OnStandIn(x)) if isinstance(x, torch.Tensor) else x, out
     )
@@ -136,9 +135,8 @@ def install() -> None:
     from . import interpreter
 
     backend_registration._setup_privateuseone_for_python_backend(NAME)
-    torch._C._set_only_lift_cpu_tensors(
-        True
-    )  # torch.tensor(..., device=NAME) moves what it has made on the CPU
+    # torch.tensor(..., device=NAME) moves what it has made on the CPU.
+    torch._C._set_only_lift_cpu_tensors(True)
     as_tensor = torch.as_tensor  # which leaves on the CPU what it makes of numbers
     torch.as_tensor = lambda data, dtype=None, device=None: as_tensor(
         data, dtype=dtype, device="cpu"

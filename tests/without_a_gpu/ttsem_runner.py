@@ -28,7 +28,6 @@ def open_session() -> Iterator[None]:
         from b4r_fast.backends import triton as backend
 
         backend.DEVICES = ("cpu",)
-        JITFunction.run = partialmethod(
-            JITFunction.run, debug=True
-        )  # or integers overflow silently
+        # Or integers overflow silently.
+        JITFunction.run = partialmethod(JITFunction.run, debug=True)
         yield

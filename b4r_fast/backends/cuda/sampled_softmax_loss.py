@@ -17,9 +17,8 @@ def _has_kernel(
     hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, negatives: Tensor, *_
 ) -> bool:
     places = (hidden.shape[1] * hidden.element_size(), hidden.data_ptr(), items.data_ptr())
-    in_vectors = all(
-        place % 16 == 0 for place in places
-    )  # as the kernels decide: they read fewer columns one by one
+    # As the kernels decide: they read fewer columns one by one.
+    in_vectors = all(place % 16 == 0 for place in places)
     return negatives.dim() == 2 and hidden.shape[1] <= native.most_columns(
         DTYPES[hidden.dtype], in_vectors
     )

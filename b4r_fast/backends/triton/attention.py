@@ -38,10 +38,9 @@ from .online_softmax import LN2, LOG2E, rescale
 from .philox import dropout_arguments, dropout_factors
 from .rows import block_columns
 
-MOST_ROWS = 256  # of a sequence whose backward one program holds, and
-MOST_HELD = (
-    1 << 14
-)  # numbers of its dq: as many registers for each of 256 threads take 64 of their 255
+# Of a sequence whose backward one program holds: rows, and numbers of dq, of which each of 256
+# threads keeps 64 in its 255 registers.
+MOST_ROWS, MOST_HELD = 256, 1 << 14
 
 
 @triton.jit
@@ -289,9 +288,8 @@ def _whole(d: int, dtype: torch.dtype, longest: int) -> dict[str, int] | None:
     if not tiles.fits("attention whole", d, dtype):
         return None
     tile = tiles.tile("attention whole", d, dtype)
-    count = triton.next_power_of_2(
-        max(1, triton.cdiv(longest, tile.rows))
-    )  # so that few lengths compile anew
+    # So that few lengths compile anew.
+    count = triton.next_power_of_2(max(1, triton.cdiv(longest, tile.rows)))
     fits = count * tile.rows <= min(MOST_ROWS, MOST_HELD // block_columns(d))
     return {"BLOCKS": count, **_blocks(tile)} if fits else None
 

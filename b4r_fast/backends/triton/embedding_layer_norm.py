@@ -153,9 +153,8 @@ def embedding_layer_norm_backward(
     extents = backward_blocks(d)
     programs = min(PROGRAMS, triton.cdiv(tokens, extents["ROWS"]))
     partials = items.new_empty((programs, 2 * d), dtype=torch.float32)
-    rows = values.new_empty(
-        2 * tokens, dtype=torch.int32 if both_tables < 2**31 else torch.int64
-    )  # half as wide, half the sorting
+    # Half as wide, half the sorting.
+    rows = values.new_empty(2 * tokens, dtype=torch.int32 if both_tables < 2**31 else torch.int64)
     if tokens:
         _backward_kernel[(programs,)](
             *inputs, dz, rows, partials, seed, tokens, d, num_rows, threshold, scale, **extents,

@@ -11,10 +11,8 @@ from torch import Tensor
 from . import tiles
 from .rows import block_columns, store_rows
 
-FORWARD, BACKWARD = (
-    "layer_norm of product, forward",
-    "layer_norm of product, backward",
-)  # in the table of tiles
+# In the table of tiles.
+FORWARD, BACKWARD = "layer_norm of product, forward", "layer_norm of product, backward"
 
 
 @triton.jit

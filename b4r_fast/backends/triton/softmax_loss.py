@@ -300,9 +300,8 @@ def backward_columns(
     row_blocks, column_blocks = triton.cdiv(n, block.rows), triton.cdiv(v, block.columns)
     ranges, blocks_of_range = cut(row_blocks, column_blocks)
     shapes = [(v, d)] if bias is None else [(v, d), (v,)]
-    size = 16 * triton.cdiv(
-        v * d + (0 if bias is None else v), 16
-    )  # so that every range begins at an address for wide stores
+    # So that every range begins at an address for wide stores.
+    size = 16 * triton.cdiv(v * d + (0 if bias is None else v), 16)
     gradients = hidden.new_empty((ranges, size), dtype=dtype if ranges == 1 else torch.float32)
     if v:
         _backward_kernel[(column_blocks * ranges,)](

@@ -43,9 +43,8 @@ class Form(NamedTuple):
 
 
 TUNED: dict[Form, Tile] = {}  # what comes before the table (tuning.py)
-ASKED: ContextVar[dict[Form, Tile] | None] = ContextVar(
-    "ASKED", default=None
-)  # notes which tiles an op asks for
+# Notes which tiles an op asks for.
+ASKED: ContextVar[dict[Form, Tile] | None] = ContextVar("ASKED", default=None)
 
 
 def _families() -> tuple[str, ...]:
