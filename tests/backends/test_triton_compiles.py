@@ -61,10 +61,8 @@ def paper(dtype: str) -> None:
         run_ops(replace(PAPER, dropout_p=dropout_p), dtype)
     run_lists(PAPER, dtype)
     known = {id(row) for row in LAUNCHED}
-    for lengths in (
-        (199, 28),
-        (200, 24),
-    ):  # no multiple of anything, and one of 16, which a size that is specialised would show
+    # No multiple of anything, and one of 16, which a size that is specialised would show.
+    for lengths in ((199, 28), (200, 24)):
         run_ops(replace(PAPER, lengths=lengths), dtype)
         run_lists(replace(PAPER, lengths=lengths), dtype)
     assert {f"{row['op']} {row['kernel']}" for row in LAUNCHED if id(row) not in known} == set()
