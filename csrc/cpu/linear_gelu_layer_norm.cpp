@@ -32,13 +32,11 @@ B4R_NOINLINE void backward_rows(const float* dy, const float* u, const float* we
                         B4R_INLINE_LAMBDA { return Gelu::of(columns.load(u + r * d + c)); };
   normalise_backward<R>(
       weight, d, mean, rstd, du, dweight, dbias,
-      [&](int r, int64_t c, auto columns)
-          B4R_INLINE_LAMBDA { return gelu(r, c, columns).value; },
+      [&](int r, int64_t c, auto columns) B4R_INLINE_LAMBDA { return gelu(r, c, columns).value; },
       [&](int r, int64_t c, auto columns)
           B4R_INLINE_LAMBDA { return columns.load(dy + r * d + c); },
-      [&](int r, int64_t c, auto columns, Vec dz) B4R_INLINE_LAMBDA {
-        columns.store(du + r * d + c, dz * gelu(r, c, columns).slope);
-      });
+      [&](int r, int64_t c, auto columns, Vec dz)
+          B4R_INLINE_LAMBDA { columns.store(du + r * d + c, dz * gelu(r, c, columns).slope); });
 }
 
 template <class Gelu>

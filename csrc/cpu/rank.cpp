@@ -1,5 +1,5 @@
-// rank_i = 1 + #{j : j != t_i, j not excluded for i, z_ij >= z_it} with z_ij = h_i . C_j + b_j: ties
-// count against the target, and NaN is -inf.
+// rank_i = 1 + #{j : j != t_i, j not excluded for i, z_ij >= z_it} with z_ij = h_i . C_j + b_j:
+// ties count against the target, and NaN is -inf.
 //
 // targets, ranks: (N,); ranks are overwritten. Operations 2 N V d and 2 d for each excluded item; C
 // is read once for 128 rows. Memory: the lists sorted, and what core/scores.h holds.

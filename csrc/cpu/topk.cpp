@@ -1,6 +1,6 @@
 // The k best items j for each row i by z_ij = h_i . C_j + b_j: the highest first, equal scores by
-// the lower item. -inf and NaN, excluded items and what is not a candidate are left out; where fewer
-// than k remain, score -inf and item -1.
+// the lower item. -inf and NaN, excluded items and what is not a candidate are left out; where
+// fewer than k remain, score -inf and item -1.
 //
 // scores, best: (N, k), overwritten. Operations 2 N V d; C is read once for 128 rows. Memory: 16 k
 // bytes a row and worker, the lists sorted, and what core/scores.h holds: nothing grows with N V.

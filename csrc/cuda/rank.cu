@@ -1,5 +1,5 @@
-// rank_i = 1 + the number of items j, not the target and not excluded, with z_ij >= z_it, z_ij = h_i
-// . C_j + b_j: docs/rank.md. The target is not below itself, so it counts itself, and is the 1.
+// rank_i = 1 + the number of items j, not the target and not excluded, with z_ij >= z_it, z_ij =
+// h_i . C_j + b_j: docs/rank.md. The target is not below itself, so it counts itself, and is the 1.
 //
 // hidden (N, d), items (V, d). A block takes kRows rows and a split of the items: scores the
 // targets, then walks over its items and counts in the registers that hold the scores. What is

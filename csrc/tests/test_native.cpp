@@ -3,6 +3,7 @@
 // off every tile, vector and task, and at nothing at all.
 #include <algorithm>
 #include <numeric>
+#include <tuple>
 
 #include "cpu/adamw_rows.h"
 #include "cpu/attention.h"
@@ -340,8 +341,9 @@ Results<5> softmax_losses(const SampledInput& in, int64_t items, const Floats& d
   return {loss, dhidden, lse, ditems, dbias};
 }
 
-// Without negatives the loss is over all items. Row 0 and every `unlabelled`-th after it have no
-// target.
+constexpr int64_t kFull = -1;  // the loss over all items, in the place of a number of negatives
+
+// Row 0 and every `unlabelled`-th after it have no target.
 void test_softmax_losses(int64_t rows, int64_t d, int64_t items, int64_t negatives,
                          int64_t unlabelled, bool with_bias) {
   const Floats hidden = normal(rows * d), table = normal(items * d), bias = normal(items),
@@ -350,7 +352,7 @@ void test_softmax_losses(int64_t rows, int64_t d, int64_t items, int64_t negativ
   Rows targets = uniform(rows, items);
   for (int64_t i = 0; i < rows; i += unlabelled) targets[i] = -100;
   const std::string sizes = name("", rows, d, items, negatives, unlabelled, with_bias);
-  if (negatives > 0) {
+  if (negatives != kFull) {
     for (const bool shared : {true, false}) {
       const Rows drawn = uniform(shared ? negatives : rows * negatives, items);
       const Floats log_q = normal(static_cast<int64_t>(drawn.size()));
@@ -467,18 +469,18 @@ void test_topk_and_rank(int64_t rows, int64_t items, int64_t d, int64_t k, int64
   for (int64_t row = 0; row < rows; ++row) {
     const float* h = hidden.data() + row * d;
     Numbers z(items);
-    for (int64_t j = 0; j < items; ++j)
+    for (int64_t j = 0; j < items; ++j) {
       z[j] = std::inner_product(h, h + d, table.data() + j * d, double{bias[j]});
+      if (std::isnan(z[j])) z[j] = -INFINITY;
+    }
     Rows order;
     for (int64_t j = 0; j < items; ++j) {
       if (among(exclude, row, excluded, j)) continue;
-      ranks[row] += j != targets[row] && !(z[j] < z[targets[row]]);
+      ranks[row] += j != targets[row] && z[j] >= z[targets[row]];
       if ((lists == 0 || among(chosen, lists == 1 ? 0 : row, candidates, j)) && z[j] != -INFINITY)
         order.push_back(j);
     }
-    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-      return z[a] > z[b] || (std::isnan(z[a]) && !std::isnan(z[b]));
-    });
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return z[a] > z[b]; });
     for (int64_t i = 0; i < std::min<int64_t>(k, order.size()); ++i) {
       scores[row * k + i] = z[order[i]];
       best[row * k + i] = static_cast<double>(order[i]);
@@ -584,14 +586,15 @@ void test_all() {
   test_attention({31}, {31}, 1, 1, 0, kNone);
   test_attention({33}, {2800}, 1, 8, 0, kFifth);  // two blocks of rows
 
-  test_softmax_losses(0, 8, 7, 0, 3, true);
-  test_softmax_losses(5, 7, 33, 0, 1, true);  // no row with a target
+  test_softmax_losses(0, 8, 7, kFull, 3, true);
+  test_softmax_losses(5, 7, 33, kFull, 1, true);  // no row with a target
   test_softmax_losses(5, 7, 33, 31, 1, true);
-  test_softmax_losses(7, 8, 1, 0, 9, true);  // no item but the target
+  test_softmax_losses(7, 8, 1, kFull, 9, true);  // no item but the target
   test_softmax_losses(7, 3, 1, 5, 3, true);
-  test_softmax_losses(2, 16, 3000, 0, 2, false);
-  test_softmax_losses(17, 31, 97, 0, 3, true);
-  test_softmax_losses(450, 33, 300, 0, 7, true);  // three chunks of rows
+  test_softmax_losses(17, 8, 97, 0, 3, true);  // no negative
+  test_softmax_losses(2, 16, 3000, kFull, 2, false);
+  test_softmax_losses(17, 31, 97, kFull, 3, true);
+  test_softmax_losses(450, 33, 300, kFull, 7, true);  // three chunks of rows
   test_softmax_losses(210, 17, 400, 211, 7, true);
   test_softmax_losses(33, 97, 31, 97, 5, false);
   test_softmax_loss_sum_leaves_a_large_catalogue_alone();
