@@ -17,6 +17,7 @@ import torch
 import triton
 from torch._subclasses import FakeTensor
 from torch.utils._pytree import tree_map
+from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction, MockTensor
@@ -135,6 +136,7 @@ def install(
     And the bytes of the tensors that it is launched with.
     """
     torch.cuda.is_available = lambda: True
+    knobs.compilation.disable_line_info = True  # which nobody reads here, and takes a fourteenth
     described: dict[tuple, dict] = {}
     run = JITFunction.run
 
