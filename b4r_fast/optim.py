@@ -14,33 +14,28 @@ class RowwiseAdamW(torch.optim.AdamW):
     torch.nn.Embedding(sparse=True)) costs what its named rows cost: the others keep their weights
     and their moments, as in torch.optim.SparseAdam. So momentum and weight decay act on a row only
     in the steps that name it, and results are not those of a dense AdamW; the correction of both
-    moments counts all steps. Arguments and state are torch.optim.AdamW's; amsgrad and maximize are
-    for dense gradients only.
+    moments counts all steps. Arguments and state are torch.optim.AdamW's; step raises ValueError
+    for a sparse gradient with amsgrad or maximize.
     """
 
-    @torch.no_grad()
-    def step(self, closure=None):
-        """Take one step. Raises ValueError for a sparse gradient with amsgrad or maximize."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        tables = [
-            (group, p, p.grad)
-            for group in self.param_groups
-            for p in group["params"]
-            if p.grad is not None and p.grad.is_sparse
-        ]
-        for group, table, gradient in tables:
-            self._step_rows(group, table, gradient.coalesce())
-            table.grad = None  # or torch.optim.AdamW refuses all
-        try:
-            super().step()
-        finally:
-            for _, table, gradient in tables:
-                table.grad = gradient
-        return loss
+    def _init_group(self, group, *lists):
+        """Where torch gathers a group's gradients: it gets the dense ones, the others are stepped
+        here.
 
+        step itself stays torch's. Around that of every class torch puts the hooks, so one that
+        calls another class's runs them twice.
+        """
+        tables = [(p, p.grad) for p in group["params"] if p.grad is not None and p.grad.is_sparse]
+        try:
+            for table, gradient in tables:
+                self._step_rows(group, table, gradient.coalesce())
+                table.grad = None  # torch refuses it
+            return super()._init_group(group, *lists)
+        finally:
+            for table, gradient in tables:
+                table.grad = gradient
+
+    @torch.no_grad()
     def _step_rows(self, group: dict, table: torch.Tensor, gradient: torch.Tensor) -> None:
         if group["amsgrad"] or group["maximize"]:
             raise ValueError(

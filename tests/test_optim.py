@@ -1,7 +1,13 @@
 """AdamW on the rows that a step names, against torch's own optimizers."""
 
+from collections import Counter
+
 import pytest
 import torch
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
 from b4r_fast import BERT4Rec, BERT4RecConfig, RowwiseAdamW, ops
 
@@ -87,6 +93,48 @@ def test_dense_and_sparse_gradients_go_together_and_state_survives_saving():
         return parameters
 
     assert all(torch.equal(a, b) for a, b in zip(run(False), run(True)))
+
+
+def test_hooks_run_once_a_step_where_adamw_has_been_used_before():
+    """They ran twice: torch puts them around the step of each class that an optimizer was made of,
+    and ours called its parent's.
+    """
+    torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))]).step()
+    table, bias = torch.nn.Parameter(torch.ones(4, 8)), torch.nn.Parameter(torch.ones(8))
+    optimizer, calls = RowwiseAdamW([table, bias], **SETTINGS), Counter()
+
+    def counting(name):
+        return lambda *_: calls.update([name])
+
+    hooks = [
+        register_optimizer_step_pre_hook(counting("every optimizer's, before")),
+        register_optimizer_step_post_hook(counting("every optimizer's, after")),
+        optimizer.register_step_pre_hook(counting("its own, before")),
+        optimizer.register_step_post_hook(counting("its own, after")),
+    ]
+    try:
+        for _ in range(3):
+            table.grad, bias.grad = sparse([1], torch.ones(1, 8), 4), torch.ones(8)
+            optimizer.step()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert len(calls) == 4
+    assert set(calls.values()) == {3}, calls
+
+
+def test_a_closure_gives_gradients_and_loss():
+    table, calls = torch.nn.Parameter(torch.ones(4, 8)), []
+    optimizer = RowwiseAdamW([table], **SETTINGS)
+
+    def closure():
+        calls.append(torch.is_grad_enabled())
+        table.grad = sparse([1], torch.ones(1, 8), 4)
+        return 0.5
+
+    assert optimizer.step(closure) == 0.5
+    assert calls == [True]
+    assert (table != 1).any(1).tolist() == [False, True, False, False]
 
 
 def test_what_it_cannot_do_is_an_error():
