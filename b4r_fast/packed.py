@@ -61,6 +61,13 @@ class PackedSequences:
         return cls.from_lengths(input_ids[real].long(), real.sum(1))
 
     def __len__(self) -> int:
+        """The number of sequences, as an int; within a graph that torch.export leaves open for any
+        number, batch_size.
+        """
+        return self.batch_size
+
+    @property
+    def batch_size(self) -> int:
         """The number of sequences."""
         return self.cu_seqlens.numel() - 1
 
@@ -71,7 +78,7 @@ class PackedSequences:
 
     def sequence_of_token(self) -> Tensor:
         """(tokens,) int64: the index of the sequence that each token belongs to."""
-        index = torch.arange(len(self), device=self.values.device)
+        index = torch.arange(self.batch_size, device=self.values.device)
         return torch.repeat_interleave(index, self.lengths, output_size=self.values.numel())
 
     def positions(self) -> Tensor:
@@ -95,7 +102,7 @@ class PackedSequences:
         sequences of padding. Raises ValueError where the batch has more, or the sequences that
         remain cannot hold the tokens that remain.
         """
-        used, here = self.values.numel(), len(self)
+        used, here = self.values.numel(), self.batch_size
         if used > tokens or here > sequences or self.max_seqlen > max_seqlen:
             raise ValueError(
                 f"the batch must have at most {tokens} tokens, {sequences} sequences and"
@@ -120,11 +127,9 @@ class PackedSequences:
         index = self.sequence_of_token() + torch.arange(
             self.values.numel(), device=self.values.device
         )
-        values = torch.full(
-            (self.values.numel() + len(self),), value, dtype=torch.int64, device=self.values.device
-        )
+        values = self.values.new_full((self.values.numel() + self.batch_size,), value)
         values[index] = self.values
-        ends = torch.arange(len(self) + 1, dtype=torch.int32, device=self.values.device)
+        ends = torch.arange(self.batch_size + 1, dtype=torch.int32, device=self.values.device)
         return PackedSequences(values, self.cu_seqlens + ends, self.max_seqlen + 1)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> PackedSequences:

@@ -69,3 +69,38 @@ def test_a_model_takes_padding_after_all_items_and_nowhere_else():
     torch.testing.assert_close(model(filled).hidden_states[:4], model(packed).hidden_states)
     with pytest.raises(ValueError, match="input_ids must be item ids, 1 to 10; got 0"):
         model(PackedSequences.from_lists([[1, 0, 3], [4]]))
+
+
+class OfPacked(torch.nn.Module):
+    """A model's answer to the tensors of packed sequences, as torch.export takes it."""
+
+    def __init__(self, model, answer):
+        super().__init__()
+        self.model, self.answer = model, answer
+
+    def forward(self, values, cu_seqlens):
+        return self.answer(self.model, PackedSequences(values, cu_seqlens, 7))
+
+
+@pytest.mark.parametrize("positions_from", ["start", "end"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda model, batch: model(batch).hidden_states,
+        lambda model, batch: model.encode(batch),
+        lambda model, batch: model.recommend(batch, k=3).ids,
+    ],
+    ids=["hidden states", "query vectors", "recommendations"],
+)
+def test_an_exported_model_takes_any_number_of_sequences(answer, positions_from):
+    """It took as many as it was exported with: len() is a number, and a graph keeps it."""
+    config = BERT4RecConfig(
+        num_items=9, max_length=8, hidden_size=8, num_layers=1, positions_from=positions_from
+    )
+    model = OfPacked(BERT4Rec(config).eval(), answer)
+    few = PackedSequences.from_lists([[1, 2, 3], [4, 5]])
+    many = PackedSequences.from_lists([[1, 2, 3], [4, 5], [6], [7, 8, 9, 1]])
+    sizes = {0: torch.export.Dim("tokens")}, {0: torch.export.Dim("ends", min=3)}
+    exported = torch.export.export(model, (few.values, few.cu_seqlens), dynamic_shapes=sizes)
+    arguments = many.values, many.cu_seqlens
+    torch.testing.assert_close(exported.module()(*arguments), model(*arguments))

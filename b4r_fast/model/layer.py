@@ -30,7 +30,7 @@ class SelectedTokens:
     @classmethod
     def last(cls, batch: PackedSequences) -> SelectedTokens:
         """The last token of every sequence; none may be empty."""
-        every = torch.arange(len(batch) + 1, dtype=torch.int32, device=batch.values.device)
+        every = torch.arange(batch.batch_size + 1, dtype=torch.int32, device=batch.values.device)
         return cls(batch.cu_seqlens[1:].long() - 1, every)
 
 
