@@ -91,6 +91,26 @@ class ItemRows(torch.autograd.Function):
         )
 
 
+class Densely(torch.autograd.Function):
+    """The tensor itself, whose gradient becomes a dense one."""
+
+    @staticmethod
+    def forward(tensor):
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.to_dense()
+
+
+def trains_in_many_processes() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
 class BERT4Rec(nn.Module):
     """BERT4Rec over packed sequences; padded batches are packed once, at the door.
 
@@ -102,7 +122,8 @@ class BERT4Rec(nn.Module):
         super().__init__()
         self.config = config
         d = config.hidden_size
-        self.item_embedding = nn.Embedding(config.num_items + 2, d)
+        # The gradients are what the tables say: DistributedDataParallel asks them what to expect.
+        self.item_embedding = nn.Embedding(config.num_items + 2, d, sparse=config.sparse_gradients)
         self.position_embedding = nn.Embedding(config.max_length, d)
         self.embedding_norm = (
             nn.LayerNorm(d, eps=config.layer_norm_eps) if config.embedding_norm else None
@@ -110,7 +131,11 @@ class BERT4Rec(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_layers))
         self.final_norm = nn.LayerNorm(d, eps=config.layer_norm_eps) if config.final_norm else None
         self.head = ProjectionHead(config) if config.projection_head else None
-        self.output_embedding = None if config.tie_embeddings else nn.Embedding(config.num_items, d)
+        self.output_embedding = (
+            None
+            if config.tie_embeddings
+            else nn.Embedding(config.num_items, d, sparse=config.sparse_gradients)
+        )
         self.output_bias = (
             nn.Parameter(torch.zeros(config.num_items)) if config.output_bias else None
         )
@@ -374,7 +399,7 @@ class BERT4Rec(nn.Module):
         dropout_p = 0.0 if seed is None else self.config.hidden_dropout
         norm = self.embedding_norm
         if norm is None or not only_read(self.item_embedding, self.position_embedding, norm):
-            x = self._item_vectors(batch.values) + self.position_embedding(positions)
+            x = self.item_embedding(batch.values) + self.position_embedding(positions)
             x = x if norm is None else norm(x)
             return ops.dropout(x, dropout_p=dropout_p, seed=seed)
         return ops.embedding_layer_norm(
@@ -387,14 +412,8 @@ class BERT4Rec(nn.Module):
             eps=norm.eps,
             dropout_p=dropout_p,
             seed=seed,
-            sparse=self.config.sparse_gradients,
+            sparse=self.item_embedding.sparse,
         )
-
-    def _item_vectors(self, values: Tensor) -> Tensor:
-        table = self.item_embedding
-        if not only_read(table):
-            return table(values)
-        return nn.functional.embedding(values, table.weight, sparse=self.config.sparse_gradients)
 
     def _loss(self, hidden: Tensor, targets: Tensor, seed: Tensor | None) -> Tensor:
         items, bias, config = self.item_embeddings, self.output_bias, self.config
@@ -415,6 +434,9 @@ class BERT4Rec(nn.Module):
             device=hidden.device,
         )
         correction = log_q if config.logq_correction else None
+        table = self.item_embedding if self.output_embedding is None else self.output_embedding
+        if bias is not None and table.sparse and trains_in_many_processes():
+            bias = Densely.apply(bias)  # no table: DistributedDataParallel expects a dense gradient
         return ops.sampled_softmax_loss(
             hidden,
             items,
@@ -422,5 +444,5 @@ class BERT4Rec(nn.Module):
             targets,
             negatives,
             log_q=correction,
-            sparse=config.sparse_gradients,
+            sparse=table.sparse,
         )
