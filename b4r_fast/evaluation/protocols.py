@@ -75,7 +75,7 @@ def rank_held_out(
     )
     weights[0] = 0
     ranks = np.empty(len(split.users), np.int64)
-    for number, (place, users) in enumerate(_in_parts(split.users)):
+    for number, (place, users) in enumerate(in_parts(split.users)):
         histories = split.histories(stage, users)
         targets = torch.from_numpy(split.targets(stage, users))
         if protocol == "full":
@@ -89,7 +89,8 @@ def rank_held_out(
     return ranks
 
 
-def _in_parts(users: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def in_parts(users: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Some users at a time, and where the first of them stands."""
     return (
         (place, users[place : place + USERS_AT_A_TIME])
         for place in range(0, len(users), USERS_AT_A_TIME)

@@ -232,7 +232,45 @@ class BERT4Rec(nn.Module):
         if targets is None:
             return BERT4RecOutput(None, hidden)
         return BERT4RecOutput(
-            self._loss(hidden, targets, seed if seeds is None else seeds.negatives), hidden
+            self.loss(hidden, targets, seed=seed if seeds is None else seeds.negatives), hidden
+        )
+
+    def loss(self, hidden: Tensor, targets: Tensor, *, seed: Tensor | None = None) -> Tensor:
+        """The mean loss of hidden states, as forward has it.
+
+        hidden: (rows, hidden), as in BERT4RecOutput or of encode. targets: (rows,) int64 rows of
+        item_embeddings, item ids less 1; -100 gives no loss. seed: int64 scalar tensor that the
+        negatives follow from.
+        """
+        items, bias, config = self.item_embeddings, self.output_bias, self.config
+        if config.loss == "full":
+            return ops.softmax_loss(hidden, items, bias, targets)
+        on_cpu_in_fp16 = hidden.dtype == torch.float16 and hidden.device.type == "cpu"
+        if config.sparse_gradients and config.tie_embeddings and on_cpu_in_fp16:
+            raise ValueError(
+                "PyTorch adds no sparse gradients of float16 on the CPU, as a tied table needs; use"
+                " bfloat16 or float32, or tie_embeddings=False"
+            )
+        negatives, log_q = ops.sample_negatives(
+            config.num_negatives,
+            config.num_items,
+            sampler=config.sampler,
+            counts=self.item_counts,
+            seed=seed,
+            device=hidden.device,
+        )
+        correction = log_q if config.logq_correction else None
+        table = self.item_embedding if self.output_embedding is None else self.output_embedding
+        if bias is not None and table.sparse and trains_in_many_processes():
+            bias = Densely.apply(bias)  # no table: DistributedDataParallel expects a dense gradient
+        return ops.sampled_softmax_loss(
+            hidden,
+            items,
+            bias,
+            targets,
+            negatives,
+            log_q=correction,
+            sparse=table.sparse,
         )
 
     @torch.no_grad()
@@ -413,36 +451,4 @@ class BERT4Rec(nn.Module):
             dropout_p=dropout_p,
             seed=seed,
             sparse=self.item_embedding.sparse,
-        )
-
-    def _loss(self, hidden: Tensor, targets: Tensor, seed: Tensor | None) -> Tensor:
-        items, bias, config = self.item_embeddings, self.output_bias, self.config
-        if config.loss == "full":
-            return ops.softmax_loss(hidden, items, bias, targets)
-        on_cpu_in_fp16 = hidden.dtype == torch.float16 and hidden.device.type == "cpu"
-        if config.sparse_gradients and config.tie_embeddings and on_cpu_in_fp16:
-            raise ValueError(
-                "PyTorch adds no sparse gradients of float16 on the CPU, as a tied table needs; use"
-                " bfloat16 or float32, or tie_embeddings=False"
-            )
-        negatives, log_q = ops.sample_negatives(
-            config.num_negatives,
-            config.num_items,
-            sampler=config.sampler,
-            counts=self.item_counts,
-            seed=seed,
-            device=hidden.device,
-        )
-        correction = log_q if config.logq_correction else None
-        table = self.item_embedding if self.output_embedding is None else self.output_embedding
-        if bias is not None and table.sparse and trains_in_many_processes():
-            bias = Densely.apply(bias)  # no table: DistributedDataParallel expects a dense gradient
-        return ops.sampled_softmax_loss(
-            hidden,
-            items,
-            bias,
-            targets,
-            negatives,
-            log_q=correction,
-            sparse=table.sparse,
         )

@@ -1,4 +1,4 @@
-"""The picture of a run: loss and validation NDCG@10 over the steps."""
+"""The picture of a run: its losses and validation NDCG@10 over the steps."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from ..files import atomic_write
-from .module import MONITOR
+from .module import MONITOR, VALIDATION_LOSSES
 
 
-def read_metrics(run: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Loss and validation points, each (points, 2) of step and value; where a resumed run repeats a
-    step, the later value counts.
+def read_metrics(run: Path) -> dict[str, np.ndarray]:
+    """The training loss, "loss", and what is found at validation, by the names that they are logged
+    under: each (points, 2) of step and value; where a resumed run repeats a step, the later value
+    counts.
     """
-    series: dict[str, dict[int, float]] = {"loss": {}, MONITOR: {}}
+    series: dict[str, dict[int, float]] = {
+        name: {} for name in ("loss", MONITOR, *VALIDATION_LOSSES.values())
+    }
     for file in sorted(
         run.glob("logs/version_*/metrics.csv"),
         key=lambda path: int(path.parent.name.removeprefix("version_")),
@@ -25,10 +28,9 @@ def read_metrics(run: Path) -> tuple[np.ndarray, np.ndarray]:
                 for name, points in series.items():
                     if row.get(name):
                         points[int(row["step"])] = float(row[name])
-    loss, validation = (
-        np.array(sorted(points.items())).reshape(-1, 2) for points in series.values()
-    )
-    return loss, validation
+    return {
+        name: np.array(sorted(points.items())).reshape(-1, 2) for name, points in series.items()
+    }
 
 
 def draw_curves(run: Path) -> Path:
@@ -38,7 +40,8 @@ def draw_curves(run: Path) -> Path:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    loss, validation = read_metrics(run)
+    metrics = read_metrics(run)
+    loss, validation = metrics["loss"], metrics[MONITOR]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
     left.plot(loss[:, 0], loss[:, 1], color="#9ecae1", linewidth=1, label="step")
     window = max(1, len(loss) // 40)
@@ -51,7 +54,11 @@ def draw_curves(run: Path) -> Path:
             linewidth=2,
             label=f"mean of {window} points",
         )
-    left.set(xlabel="step", ylabel="training loss")
+    for (name, logged), color in zip(VALIDATION_LOSSES.items(), ("#d94801", "#fdae6b")):
+        points = metrics[logged]
+        if len(points):
+            left.plot(points[:, 0], points[:, 1], color=color, label=f"validation, {name}")
+    left.set(xlabel="step", ylabel="loss")
     left.legend(frameon=False)
     right.plot(
         validation[:, 0], validation[:, 1], color="#08519c", linewidth=2, marker="o", markersize=3

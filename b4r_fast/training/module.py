@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from ..data import ClozeBatch, LeaveOneOut
-from ..evaluation import Ranker, metrics_from_ranks, rank_held_out
+from ..evaluation import Ranker, held_out_losses, metrics_from_ranks, rank_held_out
 from ..model import BERT4Rec
 from ..optim import RowwiseAdamW
 from .settings import TrainSettings
 
 MONITOR = "val_ndcg@10"
+VALIDATION_LOSSES = {"full": "val_loss", "sampled": "val_sampled_loss"}
 
 
 class ClozeModule(lightning.LightningModule):
@@ -98,7 +99,8 @@ class ClozeModule(lightning.LightningModule):
 
 
 class Validate(lightning.Callback):
-    """Ranks the validation items at the end of every epoch.
+    """Ranks the validation items at the end of every epoch, and logs their loss: over the whole
+    catalogue, and the sampled one too where that is trained on, which may be low for nothing.
 
     Not Lightning's validation loop: a run resumed from the checkpoint of an epoch's end skips that
     loop once, and early stopping then stops elsewhere than in the uninterrupted run.
@@ -107,3 +109,5 @@ class Validate(lightning.Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: ClozeModule) -> None:  # type: ignore[override]
         ranks = rank_held_out(Ranker.of_model(module.model), module.split, "validation")
         module.log(MONITOR, metrics_from_ranks(ranks)["NDCG@10"], batch_size=1)
+        for name, loss in held_out_losses(module.model, module.split, "validation").items():
+            module.log(VALIDATION_LOSSES[name], loss, batch_size=1)

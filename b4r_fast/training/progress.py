@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from .checkpoints import KeepBest
-from .module import MONITOR
+from .module import MONITOR, VALIDATION_LOSSES
 
 LINE_EVERY = 60  # seconds, where there is no terminal for a bar
 
@@ -89,10 +89,18 @@ class RunProgress(lightning.Callback):
         loss = sum(self.losses) / max(1, len(self.losses))
         rate = self.tokens / max(self.seconds, 1e-9)
         self.console.print(
-            f"epoch {trainer.current_epoch + 1:>3}  loss {loss:.4f}  validation NDCG@10"
-            f" {value:.4f}  {rate:>7,.0f} tokens/s{best}",
+            f"epoch {trainer.current_epoch + 1:>3}  loss {loss:.4f}  validation loss"
+            f" {validation_losses(trainer.callback_metrics)}  NDCG@10 {value:.4f} "
+            f" {rate:>7,.0f} tokens/s{best}",
             highlight=False,
+            soft_wrap=True,
         )
 
     def teardown(self, trainer, module, stage) -> None:
         self.bar.stop()
+
+
+def validation_losses(metrics) -> str:
+    """The full loss, and the sampled one beside it where there is one."""
+    full, sampled = (metrics.get(VALIDATION_LOSSES[name]) for name in ("full", "sampled"))
+    return f"{full:.4f}" if sampled is None else f"{full:.4f} (sampled {sampled:.4f})"

@@ -43,7 +43,8 @@ def _is(value: object, kind: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """Every number of a run. Defaults: today's practice; the paper's stand in PRESETS.
+    """Every number of a run. Defaults: today's practice; the paper's stand in PRESETS. What is no
+    matter of practice is as BERT4RecConfig has it.
 
     max_length: items of a sequence; window_stride: distance of the windows over longer histories,
     None is half of max_length. mask_prob: share of hidden items (the paper's rho); last_only: share
@@ -55,15 +56,15 @@ class TrainSettings:
     """
 
     max_length: int = 50
-    hidden_size: int = 64
-    num_layers: int = 2
-    num_heads: int = 2
+    hidden_size: int = BERT4RecConfig.hidden_size
+    num_layers: int = BERT4RecConfig.num_layers
+    num_heads: int = BERT4RecConfig.num_heads
     hidden_dropout: float = 0.4
     attention_dropout: float = 0.3
-    loss: str = "full"
-    num_negatives: int = 1024
-    sampler: str = "uniform"
-    sparse_gradients: bool = False
+    loss: str = BERT4RecConfig.loss
+    num_negatives: int = BERT4RecConfig.num_negatives
+    sampler: str = BERT4RecConfig.sampler
+    sparse_gradients: bool = BERT4RecConfig.sparse_gradients
     mask_prob: float = 0.2
     last_only: float = 0.5
     window_stride: int | None = 10

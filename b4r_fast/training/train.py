@@ -40,6 +40,7 @@ from .module import MONITOR, ClozeModule, Validate
 from .origin import ITEMS, open_data
 from .progress import RunProgress
 from .restore import best_if_stopped, read_checkpoint, restore
+from .sampler_fit import warning_of_sampler
 from .settings import RunFile, TrainSettings
 
 CHECKPOINT_EVERY = 200  # steps
@@ -122,7 +123,7 @@ def _resume(
 
 def _has_validated(run: Path) -> bool:
     """Whether there was a checkpoint, which then is lost: such a run is not started over."""
-    return len(read_metrics(run)[1]) > 0
+    return len(read_metrics(run)[MONITOR]) > 0
 
 
 def _check_epochs(run: Path, epochs: int, done: int, *, stopped: bool) -> None:
@@ -174,6 +175,8 @@ def fit(
     validation NDCG@10.
     """
     settings = module.settings
+    if warning := warning_of_sampler(module.model.config, module.split.train):
+        console.print(warning, highlight=False, soft_wrap=True)
     keep_best = KeepBest(run)
     callbacks: list[lightning.Callback] = [
         StopWhereDiverged(run),

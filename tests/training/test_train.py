@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from io import StringIO
 
 import pytest
 import torch
@@ -9,11 +10,11 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from b4r_fast import BERT4Rec
-from b4r_fast.data import PreparedData, RawIds, leave_one_out
+from b4r_fast.data import PreparedData, RawIds, leave_one_out, prepare
 from b4r_fast.evaluation import Ranker, metrics_from_ranks, rank_held_out
 from b4r_fast.training.checkpoints import Diverged, StopWhereDiverged
 from b4r_fast.training.curves import read_metrics
-from b4r_fast.training.module import ClozeModule
+from b4r_fast.training.module import MONITOR, ClozeModule
 from b4r_fast.training.train import train
 
 from .small_runs import SETTINGS, STEPS, last_checkpoint, run_file, train_small
@@ -24,7 +25,7 @@ def test_the_saved_model_is_the_one_of_the_best_epoch(whole_run, data):
     ranks = rank_held_out(Ranker.of_model(BERT4Rec.from_pretrained(whole_run)), split, "validation")
     best = last_checkpoint(whole_run)["callbacks"]["KeepBest"]
     assert metrics_from_ranks(ranks)["NDCG@10"] == pytest.approx(best["best"], rel=1e-6)
-    _, validation = read_metrics(whole_run)
+    validation = read_metrics(whole_run)[MONITOR]
     assert validation[:, 1].max() == pytest.approx(best["best"], rel=1e-6)
     assert validation[:, 1].argmax() == best["best_epoch"]
 
@@ -40,10 +41,11 @@ def test_a_run_folder_has_its_own_map_of_item_ids(whole_run, data):
 
 
 def test_logs_for_csv_and_tensorboard_and_a_picture_are_written(whole_run):
-    loss, validation = read_metrics(whole_run)
+    metrics = read_metrics(whole_run)
     epochs = last_checkpoint(whole_run)["global_step"] // STEPS
-    assert len(validation) == epochs
-    assert len(loss) >= epochs
+    assert len(metrics[MONITOR]) == len(metrics["val_loss"]) == epochs
+    assert len(metrics["val_sampled_loss"]) == 0
+    assert len(metrics["loss"]) >= epochs
     assert list((whole_run / "tensorboard").glob("events.out.tfevents.*"))
     assert (whole_run / "curves.png").read_bytes().startswith(b"\x89PNG")
 
@@ -69,6 +71,37 @@ def test_without_a_terminal_a_long_epoch_is_reported_within(tmp_path, data, caps
     assert [line.split("  ")[0] for line in lines[:STEPS]] == [
         f"step {step} of {STEPS}" for step in range(1, STEPS + 1)
     ]
+
+
+def test_a_sampled_loss_that_is_low_for_nothing_is_seen_beside_the_full_one(tmp_path, data):
+    """Only the loss over the negatives was shown, and fell while the model became worse."""
+    settings = dataclasses.replace(SETTINGS, loss="sampled", num_negatives=1, epochs=2)
+    console = Console(record=True, width=200, file=StringIO())
+    train(tmp_path / "run", run_file(data, settings), console=console)
+    metrics = read_metrics(tmp_path / "run")
+    full, sampled = metrics["val_loss"][:, 1], metrics["val_sampled_loss"][:, 1]
+    assert (sampled < full).all()
+    lines = console.export_text().splitlines()
+    assert [
+        f"{full:.4f} (sampled {sampled:.4f})" in line
+        for line, full, sampled in zip(lines, full, sampled)
+    ] == [True] * 2
+
+
+def test_a_sampler_that_does_not_fit_the_data_is_a_warning_at_the_start(tmp_path):
+    log = tmp_path / "log.txt"  # item "a" three times in four, beside 2,000 others
+    log.write_text("".join(f"a a b{user} a a c{user} a a\n" for user in range(1000)))
+    prepare(log, tmp_path / "data")
+    for sampler, warnings in (("uniform", 1), ("log_uniform", 0)):
+        settings = dataclasses.replace(
+            SETTINGS, loss="sampled", sampler=sampler, epochs=2, batch_size=256
+        )
+        console = Console(record=True, width=300, file=StringIO())
+        train(tmp_path / sampler, run_file(tmp_path / "data", settings), console=console)
+        lines = console.export_text().splitlines()
+        assert [line.startswith("warning: the sampler uniform") for line in lines].count(
+            True
+        ) == warnings
 
 
 def test_a_sampled_loss_by_popularity_trains(tmp_path, data):
@@ -143,5 +176,5 @@ def test_training_lowers_the_loss(tmp_path, data):
         data,
         dataclasses.replace(SETTINGS, learning_rate=2e-2, epochs=15, patience=None),
     )
-    loss, _ = read_metrics(tmp_path / "run")
+    loss = read_metrics(tmp_path / "run")["loss"]
     assert loss[-5:, 1].mean() < loss[:5, 1].mean() - 0.1
