@@ -18,12 +18,14 @@ from ..evaluation import PROTOCOLS, Ranker, metrics_from_ranks, rank_held_out
 from ..model import BERT4Rec
 from ..training import RunFile
 from ..training.origin import open_data
+from .verbatim import say
 
 EXPLANATIONS = {
     "full": "all items ranked, those of the user's history left out",
     "pop100": "ranked among 100 items the user never met, drawn by popularity",
     "uni100": "ranked among 100 items the user never met, drawn uniformly",
 }
+INCLUDING_SEEN = "all items ranked, those of the user's history too"
 
 
 def evaluate(
@@ -36,6 +38,12 @@ def evaluate(
             help="; ".join(f"[bold]{name}[/]: {EXPLANATIONS[name]}" for name in PROTOCOLS) + "."
         ),
     ] = "full",
+    include_seen: Annotated[
+        bool,
+        typer.Option(
+            "--include-seen", help="Rank items of the history too, as recommend with this option."
+        ),
+    ] = False,
     stage: Annotated[str, typer.Option(help="Which held-out item: test or validation.")] = "test",
     data: Annotated[
         Path | None, typer.Option(help="The prepared folder.", show_default="the one trained on")
@@ -50,6 +58,11 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"--protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    if include_seen and protocol != "full":
+        raise InputError(
+            f"--include-seen is of the protocol full; {protocol} ranks every item against negatives"
+            " that the user never met"
+        )
     if stage not in ("test", "validation"):
         raise InputError(f"--stage must be test or validation, got {stage!r}")
     file = RunFile.read(run)
@@ -71,6 +84,7 @@ def evaluate(
                 split,
                 stage,
                 protocol,
+                exclude_seen=not include_seen,
                 seed=seed,
                 progress=lambda users: bar.advance(task, users),
             )
@@ -82,14 +96,16 @@ def evaluate(
                     "run": str(run),
                     "stage": stage,
                     "protocol": protocol,
+                    "include_seen": include_seen,
                     "users": len(split.users),
                     "results": results,
                 }
             )
         )
         return
+    explanation = INCLUDING_SEEN if include_seen else EXPLANATIONS[protocol]
     table = Table(
-        title=f"{stage} items of {len(split.users):,} users, {EXPLANATIONS[protocol]}",
+        title=f"{stage} items of {len(split.users):,} users, {explanation}",
         title_justify="left",
     )
     table.add_column("")
@@ -103,3 +119,10 @@ def evaluate(
     )
     table.add_row("ratio", *ratios, style="dim")
     Console().print(table)
+    repeats = int(split.repeats(stage, split.users).sum())
+    if repeats and protocol == "full" and not include_seen:
+        say(
+            console,
+            f"{repeats:,} of the {len(split.users):,} items are in the user's history: they are"
+            " never recommended, and count as missed; --include-seen ranks and recommends them",
+        )

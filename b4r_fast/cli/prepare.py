@@ -33,6 +33,10 @@ def statistics_table(data: PreparedData) -> Table:
         "density": f"{found['density']:.2%}"
         if found["density"] >= 0.001
         else f"{found['density']:.4%}",
+        "repeats: all / held out": " / ".join(
+            "-" if share is None else f"{share:.1%}"
+            for share in (found["repeats"], found["held_out_repeats"])
+        ),
     }
     for name in cells:
         table.add_column(name, justify="right")

@@ -98,6 +98,16 @@ def train(
             "Stop after so many epochs without a better validation NDCG@10; 0: never.",
         ),
     ] = None,
+    exclude_seen: Annotated[
+        bool | None,
+        option(
+            "exclude_seen",
+            RUNNING,
+            "Leave items of the history out where validation items are ranked, as evaluate and"
+            " recommend do.",
+            "--exclude-seen/--include-seen",
+        ),
+    ] = None,
     max_length: Annotated[
         int | None, option("max_length", MODEL, "Items of a sequence (the paper's N).")
     ] = None,

@@ -22,8 +22,9 @@ from ..extras import require
 from ..files import atomic_folder, cannot_write
 from .duckdb_errors import disk_reason
 from .logs import read_log
-from .readers import Columns
-from .sequences import FILES, FORMAT, PreparedData
+from .readers import Columns, first_value
+from .sequences import FILES, FORMAT, PreparedData, Sequences
+from .split import leave_one_out
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -236,6 +237,26 @@ def _write(connection: DuckDBPyConnection, folder: Path) -> dict:
         "shortest": int(lengths.min()),
         "median_length": float(np.median(lengths)),
         "longest": int(lengths.max()),
+        **_repeats(connection, folder, offsets, len(counts)),
+    }
+
+
+def _repeats(
+    connection: DuckDBPyConnection, folder: Path, offsets: np.ndarray, num_items: int
+) -> dict[str, float | None]:
+    """The share of actions whose item the user had before, of all that have a before, and of those
+    that are held out; None where there are none.
+    """
+    pairs = first_value(
+        connection, 'SELECT count(*) FROM (SELECT DISTINCT "user", item FROM actions)'
+    )
+    users, actions = len(offsets) - 1, int(offsets[-1])
+    values = np.load(folder / "values.npy", mmap_mode="r")
+    sequences = Sequences(values, offsets[:-1], offsets[1:], num_items)
+    held_out = (sequences.lengths >= 3).any()
+    return {
+        "repeats": (actions - pairs) / (actions - users) if actions > users else None,
+        "held_out_repeats": leave_one_out(sequences).share_of_repeats() if held_out else None,
     }
 
 

@@ -12,6 +12,7 @@ from ..errors import InputError
 from .sequences import Sequences
 
 HELD_OUT = {"validation": 2, "test": 1}  # how many items of the end a stage's history lacks
+USERS_AT_A_TIME = 65_536
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,19 @@ class LeaveOneOut:
     def targets(self, stage: str, users: np.ndarray) -> np.ndarray:
         """(users,) int64: the item that comes next."""
         return self.sequences.values[self.sequences.ends[users] - HELD_OUT[stage]].astype(np.int64)
+
+    def repeats(self, stage: str, users: np.ndarray) -> np.ndarray:
+        """(users,) bool: whether the item that comes next is in the history."""
+        packed, targets = self.histories(stage, users).pack(), self.targets(stage, users)
+        owner = packed.sequence_of_token().numpy()
+        same = packed.values.numpy() == targets[owner]
+        return np.bincount(owner[same], minlength=len(users)) > 0
+
+    def share_of_repeats(self) -> float:
+        """Of the held-out items of both stages."""
+        parts = np.array_split(self.users, -(-len(self.users) // USERS_AT_A_TIME))
+        repeats = sum(self.repeats(stage, part).sum() for stage in HELD_OUT for part in parts)
+        return float(repeats / (len(HELD_OUT) * len(self.users)))
 
 
 def leave_one_out(sequences: Sequences) -> LeaveOneOut:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 
+NEVER = np.iinfo(np.int64).max  # the rank of an item that is not recommended however long the list
 HIT_RATE_AT = (1, 5, 10)
 NDCG_AT = (5, 10)
 
 
 def metrics_from_ranks(ranks: np.ndarray) -> dict[str, float]:
-    """ranks: (users,), 1 the best. The metrics by name: HR@1, HR@5, HR@10, NDCG@5, NDCG@10, MRR."""
+    """ranks: (users,), 1 the best, NEVER a miss at any k. The metrics by name: HR@1, HR@5, HR@10,
+    NDCG@5, NDCG@10, MRR.
+    """
     gain = 1 / np.log2(ranks + 1.0)
     return (
         {f"HR@{k}": float((ranks <= k).mean()) for k in HIT_RATE_AT}

@@ -16,6 +16,7 @@ from ..data import LeaveOneOut, Sequences
 from ..errors import InputError
 from ..model import BERT4Rec
 from ..packed import PackedSequences
+from .metrics import NEVER
 from .negatives import draw_negatives
 
 PROTOCOLS = ("full", "pop100", "uni100")
@@ -52,16 +53,20 @@ def rank_held_out(
     stage: str,
     protocol: str = "full",
     *,
+    exclude_seen: bool | None = True,
     seed: int = 0,
     progress: Callable[[int], None] = lambda users: None,
 ) -> np.ndarray:
     """(evaluated users,) int64: the rank of each user's held-out item, 1 the best; ties count
     against it.
 
-    stage: "validation" or "test". protocol: "full", all items but those of the history; "pop100" or
-    "uni100", 100 negatives that the user never met, drawn by popularity or uniformly from `seed`.
-    progress is called with the number of users done. Memory is bounded whatever the catalogue.
-    Raises InputError for an unknown protocol, or a catalogue too small for it.
+    stage: "validation" or "test". protocol: "full", all items; "pop100" or "uni100", the item and
+    100 negatives that the user never met, drawn by popularity or uniformly from `seed`.
+    exclude_seen, of "full" alone: leave out the items of the history, as BERT4Rec.recommend does; a
+    held-out item that is among them has the rank NEVER. None leaves out all of them but that item,
+    as versions did before there was a choice. progress is called with the number of users done.
+    Memory is bounded whatever the catalogue. Raises InputError for an unknown protocol, or a
+    catalogue too small for it.
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"`protocol` must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
@@ -79,7 +84,9 @@ def rank_held_out(
         histories = split.histories(stage, users)
         targets = torch.from_numpy(split.targets(stage, users))
         if protocol == "full":
-            found = _rank_among_all(ranker, histories, targets)
+            found = _rank_among_all(ranker, histories, targets, exclude_seen is not False)
+            if exclude_seen:
+                found[torch.from_numpy(split.repeats(stage, users)).to(found.device)] = NEVER
         else:
             generator = np.random.default_rng((seed, number))
             negatives = draw_negatives(split.sequences.select(users), weights, generator)
@@ -97,7 +104,9 @@ def in_parts(users: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     )
 
 
-def _rank_among_all(ranker: Ranker, histories: Sequences, targets: Tensor) -> Tensor:
+def _rank_among_all(
+    ranker: Ranker, histories: Sequences, targets: Tensor, exclude_seen: bool
+) -> Tensor:
     packed = histories.pack()
     hidden = ranker.encode(packed)
     seen = packed.to(hidden.device)
@@ -106,7 +115,7 @@ def _rank_among_all(ranker: Ranker, histories: Sequences, targets: Tensor) -> Te
         ranker.items,
         ranker.bias,
         targets.to(hidden.device) - 1,
-        exclude=(seen.values - 1, seen.cu_seqlens),
+        exclude=(seen.values - 1, seen.cu_seqlens) if exclude_seen else None,
     )
 
 

@@ -77,9 +77,9 @@ class Recommender:
         """The k best next items for each history of raw ids, oldest first; the users need not be
         known.
 
-        Items of a history that the model does not know are left out and reported. candidates:
-        recommend among these raw ids only. Raises InputError for an unknown candidate, or k below
-        1.
+        Items of a history that the model does not know are left out and reported. exclude_seen:
+        recommend no item of the history, as in rank_held_out. candidates: recommend among these raw
+        ids only. Raises InputError for an unknown candidate, or k below 1.
         """
         if k < 1:
             raise InputError(f"`k` must be at least 1, got {k}")

@@ -107,7 +107,12 @@ class Validate(lightning.Callback):
     """
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: ClozeModule) -> None:  # type: ignore[override]
-        ranks = rank_held_out(Ranker.of_model(module.model), module.split, "validation")
+        ranks = rank_held_out(
+            Ranker.of_model(module.model),
+            module.split,
+            "validation",
+            exclude_seen=module.settings.exclude_seen,
+        )
         module.log(MONITOR, metrics_from_ranks(ranks)["NDCG@10"], batch_size=1)
         for name, loss in held_out_losses(module.model, module.split, "validation").items():
             module.log(VALIDATION_LOSSES[name], loss, batch_size=1)

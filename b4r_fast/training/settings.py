@@ -51,8 +51,10 @@ class TrainSettings:
     of samples that hide the last item alone. epochs: at most. sparse_gradients, with loss
     "sampled": the item table's rows that a step does not name keep their weights and moments
     (RowwiseAdamW). patience: epochs without a better validation NDCG@10 before training stops, None
-    never stops early. weight_decay: AdamW's, not on norms and biases. warmup_steps: of linear
-    warm-up, after which the rate falls linearly to 0 at the last step. clip: of the gradient norm.
+    never stops early. exclude_seen: of the ranking of the validation items, as in rank_held_out;
+    None in a run of a version that had no choice. weight_decay: AdamW's, not on norms and biases.
+    warmup_steps: of linear warm-up, after which the rate falls linearly to 0 at the last step.
+    clip: of the gradient norm.
     """
 
     max_length: int = 50
@@ -76,6 +78,7 @@ class TrainSettings:
     clip: float = 5.0
     epochs: int = 40
     patience: int | None = 10
+    exclude_seen: bool | None = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -191,7 +194,8 @@ class RunFile:
         """Raises InputError where the folder is not a training run."""
         try:
             content = json.loads((run / cls.NAME).read_text())
-            return cls(**content | {"settings": TrainSettings(**content["settings"])})
+            settings = {"exclude_seen": None} | content["settings"]
+            return cls(**content | {"settings": TrainSettings(**settings)})
         except FileNotFoundError:
             raise InputError(
                 f"{run}: not a training run (no {cls.NAME}); `train` makes one"

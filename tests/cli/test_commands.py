@@ -15,6 +15,7 @@ from typer.main import get_command
 import b4r_fast
 from b4r_fast.cli import in_options, main
 from b4r_fast.cli.app import app
+from b4r_fast.data import prepare
 from b4r_fast.evaluation import PROTOCOLS
 from b4r_fast.training import RunFile
 
@@ -177,9 +178,11 @@ def test_options_override_the_preset_and_are_kept_in_run_json(call, data, tmp_pa
         "0.003",
         "--patience",
         "0",
+        "--include-seen",
     )
     assert code == 0, error
     settings = RunFile.read(tmp_path / "run").settings
+    assert settings.exclude_seen is False
     assert (settings.learning_rate, settings.epochs, settings.hidden_size, settings.patience) == (
         0.003,
         1,
@@ -203,6 +206,33 @@ def test_evaluation_as_json_reads_back(call, run):
     assert content["stage"] == "validation"
     assert content["users"] == 40
     assert content["results"]["BERT4Rec"]["NDCG@10"] >= content["results"]["BERT4Rec"]["NDCG@5"]
+
+
+@pytest.fixture(scope="module")
+def repeating_run(tmp_path_factory):
+    """Everybody's last item is one that they had before."""
+    folder = tmp_path_factory.mktemp("repeating")
+    lines = (f"i{user % 7} i{user % 5} j{user} i{user % 7} i{user % 5}\n" for user in range(40))
+    (folder / "log.txt").write_text("".join(lines))
+    train_small(folder / "run", prepare(folder / "log.txt", folder / "data").folder)
+    return folder / "run"
+
+
+def test_evaluate_finds_repeats_only_where_recommend_gives_them(call, repeating_run):
+    """A held-out item of the history was found by the one and never given by the other."""
+    code, output, error = call("evaluate", repeating_run)
+    assert code == 0
+    assert "40 of the 40 items are in the user's history" in error
+    assert "--include-seen" in error
+    for options, found in (([], False), (["--include-seen"], True)):
+        _, output, error = call("evaluate", repeating_run, *options, "--json")
+        results = json.loads(output)["results"]["BERT4Rec"]
+        assert (results["HR@10"] > 0) == found
+        assert error == ""
+        _, output, _ = call(
+            "recommend", repeating_run, "--user", "1", "-k", "46", *options, "--json"
+        )
+        assert ("i0" in json.loads(output)["items"]) == found
 
 
 def test_recommendations_as_json_are_one_object_a_line(call, run, tmp_path):
@@ -267,6 +297,10 @@ def test_a_folder_that_is_not_what_it_should_be_is_named(arguments, call, data, 
         (("evaluate", "{run}", "--protocol", "uni100", "--seed", "-1"), ["--seed", "at least 0"]),
         (("train", "{data}", "--out", "{run}2", "--threads", "100000"), ["--threads", "1024"]),
         (("train", "{data}", "--out", "{run}2", "--seed", str(2**70)), ["--seed", str(2**64)]),
+        (
+            ("evaluate", "{run}", "--protocol", "pop100", "--include-seen"),
+            ["--include-seen", "full"],
+        ),
         (("evaluate", "{run}", "--stage", "tset"), ["--stage", "test or validation"]),
         (("train", "{data}", "--out", "{run}"), ["--resume", "--overwrite"]),
         (

@@ -158,6 +158,22 @@ def test_a_user_with_one_action_is_kept(tmp_path):
     assert raw_histories(data) == {"x": ["a"], "y": ["a", "b", "c"]}
 
 
+@pytest.mark.parametrize(
+    ("histories", "shares"),
+    [
+        (["a b a c", "d d d", "e f"], (3 / 6, 3 / 4)),  # held out: a and c, d and d
+        (["a b c"], (0, 0)),
+        (["a a"], (1, None)),
+        (["a"], (None, None)),
+    ],
+)
+def test_statistics_say_what_share_of_the_actions_is_on_an_item_again(histories, shares, tmp_path):
+    """Who recommends no item twice can be right on the others alone."""
+    (tmp_path / "log.txt").write_text("\n".join(histories) + "\n")
+    data = prepare(tmp_path / "log.txt", tmp_path / "out", file_format="sequences")
+    assert (data.statistics["repeats"], data.statistics["held_out_repeats"]) == shares
+
+
 def test_preparing_again_gives_the_same_bytes(tmp_path):
     log = write_csv(
         tmp_path / "log.csv", [(f"u{i % 7}", f"i{i % 5}", i % 3, 1) for i in range(200)]

@@ -6,6 +6,7 @@ import torch
 
 from b4r_fast import InputError
 from b4r_fast.data import leave_one_out
+from b4r_fast.data import split as split_module
 
 from .histories import sequences_of
 
@@ -43,6 +44,17 @@ def test_no_held_out_item_reaches_training():
     trained = split.train.pack().values.numpy()
     assert not np.isin(held_out, trained).any()
     assert sorted([*held_out, *trained]) == sorted(items)
+
+
+def test_a_held_out_item_of_the_history_is_a_repeat(monkeypatch):
+    monkeypatch.setattr(split_module, "USERS_AT_A_TIME", 2)
+    split = leave_one_out(
+        sequences_of([1, 2, 1, 3], [5, 6, 7, 6], [4, 4, 4], [8, 9, 3], [2, 1, 5, 5], num_items=9)
+    )
+    assert split.repeats("validation", split.users).tolist() == [True, False, True, False, False]
+    assert split.repeats("test", split.users).tolist() == [False, True, True, False, True]
+    assert split.repeats("test", np.array([3, 1])).tolist() == [False, True]
+    assert split.share_of_repeats() == 0.5
 
 
 def test_nobody_to_hold_out_is_an_error():

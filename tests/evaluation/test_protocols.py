@@ -1,3 +1,4 @@
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -6,7 +7,8 @@ import torch
 
 from b4r_fast import BERT4Rec, BERT4RecConfig, InputError
 from b4r_fast.data import Sequences, leave_one_out
-from b4r_fast.evaluation import PROTOCOLS, Ranker, rank_held_out
+from b4r_fast.evaluation import PROTOCOLS, Ranker, metrics_from_ranks, rank_held_out
+from b4r_fast.evaluation.metrics import NEVER
 
 
 def split_of(histories, num_items):
@@ -44,9 +46,45 @@ def test_full_ranking_leaves_out_the_history_of_the_stage():
     assert rank_held_out(rising, split, "validation").item() == 4  # 6, 5 and 4 are better
 
 
-def test_a_target_that_was_seen_before_is_ranked_all_the_same():
-    split = split_of([[1, 2, 3, 1]], num_items=5)
-    assert rank_held_out(same_for_all([3.0, 9.0, 9.0, 2.0, 4.0]), split, "test").item() == 2
+@pytest.mark.parametrize(
+    ("exclude_seen", "ranks"), [(True, [NEVER, 1]), (False, [4, 3]), (None, [2, 1])]
+)
+def test_a_held_out_item_of_the_history_is_missed_where_seen_items_are_left_out(
+    exclude_seen, ranks
+):
+    """It was ranked, and found, all the same, where no recommendation could ever hold it."""
+    split = split_of([[1, 2, 3, 1], [2, 3, 1, 5]], num_items=5)
+    ranker = same_for_all([3.0, 9.0, 9.0, 2.0, 4.0])
+    assert rank_held_out(ranker, split, "test", exclude_seen=exclude_seen).tolist() == ranks
+
+
+@pytest.mark.parametrize("protocol", ["pop100", "uni100"])
+def test_sampled_protocols_rank_a_repeat_like_any_item_as_the_papers_do(protocol):
+    split = split_of([[1, 2, 3, 1], np.arange(1, 301)], num_items=300)
+    split = dataclasses.replace(split, users=split.users[:1])
+    best_first = same_for_all(np.linspace(2, 1, 300))
+    assert rank_held_out(best_first, split, "test", protocol).item() == 1
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_what_is_found_at_k_is_what_the_model_recommends(exclude_seen):
+    """Of a log with repeats evaluate counted items that recommend never gives."""
+    generator = np.random.default_rng(3)
+    split = split_of([generator.integers(1, 21, 6) for _ in range(300)], num_items=20)
+    model = model_of(20)
+    ranks = rank_held_out(Ranker.of_model(model), split, "test", exclude_seen=exclude_seen)
+    targets = torch.from_numpy(split.targets("test", split.users))[:, None]
+    histories = split.histories("test", split.users).pack()
+    for k in (1, 5, 10):
+        ids, _ = model.recommend(histories, k, exclude_seen)
+        np.testing.assert_array_equal(ranks <= k, (ids == targets).any(1).numpy())
+
+
+def test_an_item_that_is_never_recommended_is_worth_nothing():
+    metrics = metrics_from_ranks(np.array([1, NEVER]))
+    assert {name: round(value, 12) for name, value in metrics.items()} == dict.fromkeys(
+        metrics, 0.5
+    )
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -133,6 +133,16 @@ def test_a_run_json_of_something_else_is_named_in_one_line(content, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_run_of_a_version_that_knew_less_goes_on_as_it_was(tmp_path):
+    """uniform was the default; and a held-out item of the history was ranked, the others not."""
+    file = json.loads(run_file(tmp_path).to_json())
+    del file["settings"]["exclude_seen"], file["fingerprint"]
+    file["settings"]["sampler"] = "uniform"
+    (tmp_path / "run.json").write_text(json.dumps(file))
+    settings = RunFile.read(tmp_path).settings
+    assert (settings.sampler, settings.exclude_seen) == ("uniform", None)
+
+
 def test_a_folder_without_run_json_is_no_run(tmp_path):
     with pytest.raises(InputError, match="not a training run"):
         RunFile.read(tmp_path)

@@ -30,6 +30,16 @@ def test_the_saved_model_is_the_one_of_the_best_epoch(whole_run, data):
     assert validation[:, 1].argmax() == best["best_epoch"]
 
 
+def test_the_best_epoch_is_chosen_by_what_will_be_recommended(tmp_path):
+    """By default a repeat is missed, as no recommendation holds it; here every held-out item is."""
+    (tmp_path / "log.txt").write_text("".join(f"a b c{user} a b\n" for user in range(20)))
+    prepare(tmp_path / "log.txt", tmp_path / "data")
+    settings = dataclasses.replace(SETTINGS, epochs=1)
+    assert train_small(tmp_path / "run", tmp_path / "data", settings) == 0
+    settings = dataclasses.replace(settings, exclude_seen=False)
+    assert train_small(tmp_path / "including", tmp_path / "data", settings) > 0
+
+
 def test_the_last_checkpoint_differs_from_the_best_model(whole_run):
     last = last_checkpoint(whole_run)["state_dict"]["model.output_bias"]
     assert not torch.equal(last, load_file(whole_run / "model.safetensors")["output_bias"])
