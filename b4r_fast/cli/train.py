@@ -16,6 +16,7 @@ from ..data import DATASETS, PreparedData, prepare_dataset
 from ..data.datasets import cache_folder
 from ..errors import InputError
 from ..training import PRESETS, RunFile, TrainSettings
+from ..training.settings import CHECKPOINT_EVERY
 from . import print_error
 from .verbatim import say
 
@@ -81,7 +82,7 @@ def train(
             help="Steps between checkpoints; every epoch ends with one too.",
             rich_help_panel=RUNNING,
         ),
-    ] = 200,
+    ] = CHECKPOINT_EVERY,
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="CPU threads.", show_default="all cores", rich_help_panel=RUNNING),

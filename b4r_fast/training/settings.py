@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..model import BERT4RecConfig
 
 SIZES, SEEDS = 2**31, 2**64  # kernels count in 32 bits; a generator is seeded with 64
+CHECKPOINT_EVERY = 200  # steps
 THREADS = 1024  # with many more OpenMP dies of the system's limits
 KINDS: dict[str, Any] = {
     "str": str,

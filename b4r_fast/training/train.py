@@ -41,9 +41,7 @@ from .origin import ITEMS, open_data
 from .progress import RunProgress
 from .restore import best_if_stopped, read_checkpoint, restore
 from .sampler_fit import warning_of_sampler
-from .settings import RunFile, TrainSettings
-
-CHECKPOINT_EVERY = 200  # steps
+from .settings import CHECKPOINT_EVERY, RunFile, TrainSettings
 
 
 def train(

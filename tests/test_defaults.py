@@ -1,0 +1,74 @@
+"""A default that stands in two places is the same in both, or differs on purpose."""
+
+from dataclasses import fields
+from inspect import signature
+
+import pytest
+
+from b4r_fast import BERT4Rec, BERT4RecConfig, ops
+from b4r_fast.cli import evaluate, recommend, train
+from b4r_fast.cli import prepare as cli_prepare
+from b4r_fast.data import Preprocessing, prepare, prepare_dataset
+from b4r_fast.evaluation import rank_held_out
+from b4r_fast.serving import Recommender
+from b4r_fast.training import PRESETS, TrainSettings
+from b4r_fast.training.train import train as run_training
+
+# Today's practice, where the model has the paper's numbers.
+OF_PRACTICE = {"max_length", "hidden_dropout", "attention_dropout"}
+
+
+def defaults_of(function):
+    parameters = signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if not callable(p.default)}  # nor empty
+
+
+def differing(first, second):
+    ours, theirs = defaults_of(first), defaults_of(second)
+    return {name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]}
+
+
+def test_what_is_no_matter_of_practice_is_trained_as_the_model_has_it():
+    """train drew negatives by another sampler than a model does that is made in Python."""
+    assert differing(TrainSettings, BERT4RecConfig) == OF_PRACTICE
+
+
+def test_the_model_has_the_numbers_of_the_paper_s_preset():
+    assert PRESETS["paper-ml-1m"].model_config(num_items=9) == BERT4RecConfig(num_items=9)
+
+
+def test_the_preset_fast_is_the_settings_own_defaults():
+    assert PRESETS["fast"] == TrainSettings()
+    assert defaults_of(train.train)["preset"] == "fast"
+
+
+def test_the_command_line_overrides_no_setting_unasked():
+    ours = defaults_of(train.train)
+    assert {ours[field.name] for field in fields(TrainSettings)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (train.train, run_training),
+        (evaluate.evaluate, rank_held_out),
+        (recommend.recommend, Recommender.recommend),
+        (cli_prepare.prepare, Preprocessing),
+        (cli_prepare.prepare, prepare),
+        (prepare_dataset, prepare),
+        (Recommender.recommend, BERT4Rec.recommend),
+        (rank_held_out, BERT4Rec.recommend),
+        (TrainSettings, rank_held_out),
+        (BERT4RecConfig, ops.sample_negatives),
+    ],
+)
+def test_a_command_has_the_defaults_of_what_it_calls(first, second):
+    assert defaults_of(first).keys() & defaults_of(second).keys()
+    assert differing(first, second) == set()
+
+
+def test_items_of_the_history_are_left_out_everywhere_unless_asked_for():
+    for command in (evaluate.evaluate, recommend.recommend):
+        assert defaults_of(command)["include_seen"] is False
+    for function in (rank_held_out, Recommender.recommend, TrainSettings):
+        assert defaults_of(function)["exclude_seen"] is True
