@@ -113,6 +113,7 @@ def prepare(
                 )
         statistics |= {"source": log.name, "preprocessing": asdict(preprocessing)}
         (folder / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
+        _check_replaceable(out)  # somebody may have put a file there while the log was read
     return PreparedData.open(out)
 
 

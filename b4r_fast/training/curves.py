@@ -10,6 +10,8 @@ import numpy as np
 from ..files import atomic_write
 from .module import MONITOR, VALIDATION_LOSSES
 
+CURVES = "curves.png"
+
 
 def read_metrics(run: Path) -> dict[str, np.ndarray]:
     """The training loss, "loss", and what is found at validation, by the names that they are logged
@@ -78,7 +80,7 @@ def draw_curves(run: Path) -> Path:
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#eeeeee")
-    path = run / "curves.png"
+    path = run / CURVES
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
     pyplot.close(figure)

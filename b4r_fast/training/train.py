@@ -25,6 +25,7 @@ from ..data.fingerprint import fingerprint
 from ..errors import InputError
 from ..files import atomic_write
 from ..model import BERT4Rec
+from ..model.pretrained import CONFIG, WEIGHTS
 from .checkpoints import (
     LAST,
     AtomicCheckpointIO,
@@ -34,7 +35,7 @@ from .checkpoints import (
     KeepLast,
     StopWhereDiverged,
 )
-from .curves import draw_curves, read_metrics
+from .curves import CURVES, draw_curves, read_metrics
 from .lock import LOCK, locked
 from .module import MONITOR, ClozeModule, Validate
 from .origin import ITEMS, open_data
@@ -42,6 +43,26 @@ from .progress import RunProgress
 from .restore import best_if_stopped, read_checkpoint, restore
 from .sampler_fit import warning_of_sampler
 from .settings import CHECKPOINT_EVERY, RunFile, TrainSettings
+
+# All that a run writes, folders too; the last is left behind by a process that was killed outright.
+WRITTEN = (
+    RunFile.NAME,
+    CONFIG,
+    WEIGHTS,
+    ITEMS,
+    CURVES,
+    LOCK,
+    LAST,
+    str(Path(LAST).parent),
+    "logs",
+    "logs/version_*",
+    "logs/version_*/metrics.csv",
+    "logs/version_*/hparams.yaml",
+    "tensorboard",
+    "tensorboard/events.out.tfevents.*",
+    "tensorboard/hparams.yaml",
+    "**/.*.partial",
+)
 
 
 def train(
@@ -221,7 +242,7 @@ def fit(
 
 def _check_room(run: Path, overwrite: bool) -> None:
     """A folder that holds a run may be replaced when that is asked for; one that holds something
-    else is never touched.
+    else, alone or beside a run, is never touched.
     """
     if not run.exists():
         return
@@ -234,6 +255,17 @@ def _check_room(run: Path, overwrite: bool) -> None:
             raise InputError(
                 f"{run}: holds a run already; `resume` continues it, `overwrite` replaces it"
             )
+        if others := _others(run):
+            raise InputError(
+                f"{run}: holds {others[0]} beside a run; it is left alone, move that away or choose"
+                " another `out`"
+            )
+
+
+def _others(run: Path) -> list[Path]:
+    """What no run has written, by its place in the folder."""
+    written = {path for pattern in WRITTEN for path in run.glob(pattern)}
+    return sorted(path.relative_to(run) for path in set(run.rglob("*")) - written)
 
 
 def _contents(run: Path) -> list[Path]:

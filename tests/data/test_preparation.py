@@ -217,6 +217,15 @@ def test_a_log_that_lies_in_the_prepared_folder_is_not_lost(tmp_path):
     assert log.is_file()
 
 
+def test_a_file_that_comes_while_the_log_is_read_is_not_lost(tmp_path):
+    log = write_csv(tmp_path / "log.csv", [("x", "a", 1, 1)])
+    kept = prepare(log, tmp_path / "out").folder / "notes.md"
+    with pytest.raises(InputError, match=r"out: holds notes.md beside prepared data"):
+        prepare(log, tmp_path / "out", progress=lambda step: kept.write_text("mine"))
+    assert kept.read_text() == "mine"
+    assert len(PreparedData.open(tmp_path / "out").sequences) == 1
+
+
 def test_statistics_that_differ_from_the_expected_ones_replace_nothing(tmp_path):
     log = write_csv(tmp_path / "log.csv", [("x", "a", 1, 1)])
     with pytest.raises(

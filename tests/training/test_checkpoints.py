@@ -1,6 +1,7 @@
 """Checkpoints and run folders that cannot be used, and disks that are full."""
 
 import errno
+import re
 import shutil
 import subprocess
 import sys
@@ -118,19 +119,45 @@ def test_training_into_a_run_is_refused_and_changes_nothing(run, data):
     assert contents(run) == before
 
 
+def leave_traces(run):
+    """Of a run that was resumed, and killed while it wrote."""
+    traces = run / "logs/version_1/metrics.csv", run / "checkpoints/.last.ckpt.0a1b2c3d.partial"
+    for path in traces:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("of the old run")
+    return traces
+
+
 def test_overwriting_leaves_nothing_of_the_old_run(run, data):
-    (run / "logs" / "old").write_text("of the old run")
+    traces = leave_traces(run)
     train_small(run, data, overwrite=True)
-    assert not (run / "logs" / "old").exists()
+    assert not any(path.exists() for path in traces)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.md", "logs/version_0/plot.png", "checkpoints/best.ckpt", "plots/", ".config.json"],
+)
+def test_a_file_that_is_no_run_s_is_not_overwritten(run, data, name):
+    """Notes, and results that had been saved beside the model, were deleted with the run."""
+    path = run / name
+    path.mkdir() if name.endswith("/") else path.write_text("mine")
+    before = contents(run)
+    with pytest.raises(
+        InputError, match=f"holds {re.escape(name.rstrip('/'))} beside a run; it is left"
+    ):
+        train_small(run, data, overwrite=True)
+    assert contents(run) == before
+    assert path.exists()
 
 
 def test_a_link_to_a_folder_is_overwritten_where_it_leads(run, data):
     link = run.with_name("link")
     link.symlink_to(run)
-    (run / "logs" / "old").write_text("of the old run")
+    traces = leave_traces(run)
     train_small(link, data, overwrite=True)
     assert link.is_symlink()
-    assert not (run / "logs" / "old").exists()
+    assert not any(path.exists() for path in traces)
     assert (run / "model.safetensors").exists()
 
 
