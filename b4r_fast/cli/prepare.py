@@ -14,8 +14,9 @@ from ..data import prepare as prepare_log
 from ..data.logs import FORMATS
 from ..data.preparation import MEMORY_LIMIT
 from ..errors import InputError
-from .verbatim import verbatim
+from .verbatim import say, verbatim
 
+STANDARD_INPUT = "/dev/stdin"
 COLUMNS, KEPT = "Columns (a header name, or a number from 1)", "What is kept"
 
 
@@ -44,11 +45,20 @@ def statistics_table(data: PreparedData) -> Table:
     return table
 
 
+def chosen_columns(names: dict[str, str]) -> str:
+    """Which columns were read, since a name may mislead."""
+    read = ", ".join(f"{role} from {name!r}" for role, name in names.items())
+    return f"columns read: {read}" + (
+        "" if "time" in names else "; no time: the order is the file's"
+    )
+
+
 def prepare(
     log: Annotated[
         str,
         typer.Argument(
-            help=f"A log file, or a known data set: {', '.join(DATASETS)}.", show_default=False
+            help=f"A log file, - for standard input, or a known data set: {', '.join(DATASETS)}.",
+            show_default=False,
         ),
     ],
     out: Annotated[
@@ -66,6 +76,20 @@ def prepare(
     no_header: Annotated[
         bool, typer.Option("--no-header", help="The first row is data; name columns by number.")
     ] = False,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            help=r"Between the fields of a line, such as ; or \t.", show_default="by the format"
+        ),
+    ] = None,
+    quote: Annotated[
+        str | None,
+        typer.Option(
+            help="Around a field that holds a delimiter; '' where a quote is a character like any"
+            " other.",
+            show_default="by the format",
+        ),
+    ] = None,
     user_column: Annotated[
         str | None, typer.Option(help="Who acted.", show_default="by name", rich_help_panel=COLUMNS)
     ] = None,
@@ -133,23 +157,28 @@ def prepare(
         columns = Columns(user_column, item_column, time_column, rating_column)
         preprocessing = Preprocessing(min_rating, min_user_actions, min_item_actions, deduplicate)
         if log in DATASETS and not Path(log).is_file():
-            if file_format or no_header or columns != Columns() or preprocessing != Preprocessing():
+            written = file_format, no_header or None, delimiter, quote
+            if written != (None,) * 4 or (columns, preprocessing) != (Columns(), Preprocessing()):
                 raise InputError(
                     f"{log} is prepared as the papers do; give a file for other options"
                 )
             data = prepare_dataset(log, out, memory_limit=memory_limit, progress=progress)
         else:
             data = prepare_log(
-                log,
+                STANDARD_INPUT if log == "-" else log,
                 out,
                 columns=columns,
                 file_format=file_format,
                 header=not no_header,
+                delimiter="\t" if delimiter == r"\t" else delimiter,
+                quote=quote,
                 preprocessing=preprocessing,
                 memory_limit=memory_limit,
                 progress=progress,
             )
     Console().print(statistics_table(data))
+    if chosen := data.statistics["columns"]:
+        say(console, chosen_columns(chosen))
     short = int((data.sequences.lengths < 3).sum())
     if short:
         console.print(

@@ -1,10 +1,10 @@
 """From logs to sequences to packed Cloze batches."""
 
 from .batches import ClozeBatch, ClozeBatches
+from .columns import Columns
 from .datasets import DATASETS, prepare_dataset
 from .ids import RawIds
 from .preparation import Preprocessing, prepare
-from .readers import Columns
 from .sequences import PreparedData, Sequences
 from .split import LeaveOneOut, leave_one_out
 

@@ -31,6 +31,10 @@ def log_reason(error: Exception, rows: Iterable[tuple[int, list[str]]]) -> str:
             if len(fields) != int(expected[1]):
                 return f"row {line}: {len(fields)} fields, where the first row has {expected[1]}"
     row = re.search(r"Line: (\d+)", message)
+    size = re.search(r"Maximum line size of (\d+) bytes exceeded. Actual Size: ?(\d+)", message)
+    if row and size:
+        longest, found = f"{int(size[1]):,}", f"{int(size[2]):,}"
+        return f"row {row[1]}: {found} bytes long, where a row may have {longest}"
     if row and "not utf-8" in message:
         return f"row {row[1]}: not UTF-8 text"
     if row and "unterminated quote" in message:

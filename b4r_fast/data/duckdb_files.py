@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import glob
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+# In a pattern of DuckDB, and after the ? in the name of a database its options.
+SPECIAL = re.compile(r"[\\\[*?]")
 
 
 def table(function: str, *options: str) -> str:
@@ -15,6 +21,28 @@ def table(function: str, *options: str) -> str:
     return f"{function}({', '.join(('?', 'hive_partitioning = false', *options))})"
 
 
-def exactly(path: Path) -> str:
-    """The path as DuckDB takes it: a name with [, * or ? is that file, not a pattern."""
-    return glob.escape(str(path))
+@contextmanager
+def exactly(path: Path) -> Iterator[str]:
+    """The path of a file or a folder as DuckDB takes it: absolute, since ~x is a home and http:x
+    an address, and a link of a plain name where there is something special in it, since no escaping
+    is right for both \\ and [.
+    """
+    absolute = path.absolute()
+    if _is_plain(absolute):
+        yield str(absolute)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, "link")
+        link.symlink_to(absolute)
+        yield str(link)
+
+
+def plain_folder(path: Path) -> Path | None:
+    """Where DuckDB's own files may lie: there, or where the system has its temporary ones, since
+    DuckDB looks through links.
+    """
+    return path if _is_plain(path.absolute()) else None
+
+
+def _is_plain(path: Path) -> bool:
+    return not SPECIAL.search(path.as_posix())

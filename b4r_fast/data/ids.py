@@ -32,14 +32,12 @@ class RawIds:
         if not self.path.is_file():
             raise InputError(f"{self.path}: no such file; it holds the raw {self.kind} ids")
         try:
-            columns = (
-                duckdb.connect()
-                .execute(
-                    f"SELECT id, raw FROM {table('read_parquet')} ORDER BY id",
-                    [exactly(self.path)],
+            with exactly(self.path) as file:
+                columns = (
+                    duckdb.connect()
+                    .execute(f"SELECT id, raw FROM {table('read_parquet')} ORDER BY id", [file])
+                    .fetchnumpy()
                 )
-                .fetchnumpy()
-            )
         except duckdb.Error as error:
             raise InputError(
                 f"{self.path}: not a readable map of {self.kind} ids: {str(error).splitlines()[0]}"

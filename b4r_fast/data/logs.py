@@ -13,22 +13,17 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..extras import require
+from .columns import Columns
 from .duckdb_errors import disk_reason, log_reason
-from .readers import (
-    Columns,
-    Format,
-    Log,
-    first_value,
-    read_parquet,
-    read_sequences,
-    read_text,
-    rows,
-)
+from .readers import Format, Log, read_parquet, read_sequences, read_text, rows
+from .sources import source_of
+from .sql import first_value
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -36,7 +31,7 @@ if TYPE_CHECKING:
 FORMATS = {
     "csv": Format(".csv", read_text, delimiter=","),
     "tsv": Format(".tsv", read_text, delimiter="\t", quote=""),
-    "parquet": Format(".parquet", read_parquet),
+    "parquet": Format(".parquet", read_parquet, binary=True),
     "inter": Format(".inter", read_text, delimiter="\t", quote="", typed=True),  # RecBole's
     # MovieLens's
     "dat": Format(
@@ -68,25 +63,28 @@ def read_log(
     *,
     scratch: Path,
     header: bool = True,
+    delimiter: str | None = None,
+    quote: str | None = None,
     with_rating: bool = False,
-) -> None:
-    """Create the table `log`; scratch is a folder for what must be unpacked first.
+) -> dict[str, str]:
+    """Create the table `log`, and return the name of the column of each role, none for sequences.
 
-    Raises InputError that names the file, and row or column; DuckDB's own errors where it lacks
-    memory or disk.
+    scratch: a folder for a copy of what cannot be read as it is. delimiter, quote: other ones than
+    the format has. Raises InputError that names the file, and row or column; DuckDB's own errors
+    where it lacks memory or disk.
     """
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         raise InputError(f"{path}: {'is a folder, not a log' if path.is_dir() else 'no such file'}")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty")
     kind = file_format or format_of(path)
     if kind not in FORMATS:
         raise InputError(f"`file_format` must be one of {', '.join(FORMATS)}, got {kind!r}")
+    log_format = _format(path, kind, delimiter, quote)
     duckdb = require("duckdb")
     connection.execute("SET TimeZone = 'UTC'")  # of dates that name no zone
-    log = Log(path, kind, FORMATS[kind], columns, header, with_rating, scratch)
     try:
-        log.format.read(connection, log)
+        source = source_of(path, scratch, binary=log_format.binary)
+        log = Log(path, source, kind, log_format, columns, header, with_rating)
+        names = log_format.read(connection, log)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: cannot be unpacked: {error}") from None
     except duckdb.Error as error:
@@ -100,3 +98,27 @@ def read_log(
             f'{path}: every line holds two ids; say `file_format` pairs for "user item", or'
             " sequences for two items each"
         )
+    return names
+
+
+def _format(path: Path, kind: str, delimiter: str | None, quote: str | None) -> Format:
+    """The format with another delimiter or quote, where they are given."""
+    known = FORMATS[kind]
+    if delimiter is None and quote is None:
+        return known
+    if not known.delimiter:
+        raise InputError(
+            f"{path}: {kind} has neither `delimiter` nor `quote`; `file_format` chooses another"
+            " format"
+        )
+    delimiter = known.delimiter if delimiter is None else delimiter
+    if not 1 <= len(delimiter.encode()) <= 4 or (not delimiter.isprintable() and delimiter != "\t"):
+        raise InputError(f"`delimiter` must be 1 to 4 characters, such as ';', got {delimiter!r}")
+    if quote is None:
+        quote = known.quote if len(delimiter) == 1 else ""
+    if quote and (len(quote.encode()) > 1 or len(delimiter) > 1 or quote in f"{delimiter}\r\n"):
+        raise InputError(
+            f"`quote` must be one character, beside a `delimiter` of one other, got {quote!r} and"
+            f" {delimiter!r}"
+        )
+    return replace(known, delimiter=delimiter, quote=quote)

@@ -20,11 +20,13 @@ import numpy as np
 from ..errors import InputError
 from ..extras import require
 from ..files import atomic_folder, cannot_write
+from .columns import Columns
 from .duckdb_errors import disk_reason
+from .duckdb_files import plain_folder
 from .logs import read_log
-from .readers import Columns, first_value
 from .sequences import FILES, FORMAT, PreparedData, Sequences
 from .split import leave_one_out
+from .sql import first_value
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -55,6 +57,8 @@ def prepare(
     columns: Columns | None = None,
     file_format: str | None = None,
     header: bool = True,
+    delimiter: str | None = None,
+    quote: str | None = None,
     preprocessing: Preprocessing | None = None,
     expected: dict[str, int] | None = None,
     memory_limit: str = MEMORY_LIMIT,
@@ -63,9 +67,10 @@ def prepare(
     """Write a folder of sequences and open it; a prepared folder that was there is replaced when
     all is done.
 
-    expected: statistics that must come out. memory_limit: DuckDB's, a size such as "2GB"; beyond it
-    DuckDB spills beside the output. Raises InputError for a log that cannot be read or leaves
-    nothing, statistics that differ, and a folder that holds something else.
+    columns, file_format, header, delimiter, quote: how the log is written, where its name and its
+    header do not say. expected: statistics that must come out. memory_limit: DuckDB's, a size such
+    as "2GB"; beyond it DuckDB spills beside the output. Raises InputError for a log that cannot be
+    read or leaves nothing, statistics that differ, and a folder that holds something else.
     """
     log, out = Path(log), Path(out)
     preprocessing = preprocessing or Preprocessing()
@@ -75,19 +80,23 @@ def prepare(
     duckdb = require("duckdb")
     with (
         atomic_folder(out) as folder,
-        tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as scratch,
+        tempfile.TemporaryDirectory(
+            dir=plain_folder(folder.parent), ignore_cleanup_errors=True
+        ) as scratch,
     ):
         try:
             with _connect(Path(scratch), memory_limit) as connection:
                 progress(f"reading {log}")
                 rated = preprocessing.min_rating is not None
-                read_log(
+                names = read_log(
                     connection,
                     log,
                     columns or Columns(),
                     file_format,
                     scratch=Path(scratch),
                     header=header,
+                    delimiter=delimiter,
+                    quote=quote,
                     with_rating=rated,
                 )
                 progress("filtering")
@@ -111,7 +120,11 @@ def prepare(
                     f"{log}: gives {statistics[name]:,} {name}, where {value:,} are published: not"
                     " the expected data"
                 )
-        statistics |= {"source": log.name, "preprocessing": asdict(preprocessing)}
+        statistics |= {
+            "source": log.name,
+            "columns": names,
+            "preprocessing": asdict(preprocessing),
+        }
         (folder / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
         _check_replaceable(out)  # somebody may have put a file there while the log was read
     return PreparedData.open(out)

@@ -1,6 +1,9 @@
 """`b4r-fast prepare` as a user sees it."""
 
 import gzip
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -88,6 +91,33 @@ def test_options_reach_the_preparation(tmp_path, capsys):
     assert "3 of 3 users have fewer than 3 actions: they train, but are not held out" in err
 
 
+def test_the_columns_that_were_read_are_named(tmp_path, capsys):
+    """A name may mislead: of `date` and `time` the second alone was read, without a word."""
+    log = tmp_path / "log.csv"
+    log.write_text("who,item,date,time\nx,a,2024-05-31,10:00\n")
+    _, _, err = run(capsys, log, "--out", tmp_path / "out", "--user-column", "who")
+    assert "columns read: user from 'who', item from 'item', time from 'date time'\n" in err
+    log.write_text("user,item\nx,a\n")
+    _, _, err = run(capsys, log, "--out", tmp_path / "out")
+    assert "columns read: user from 'user', item from 'item'; no time: the order is" in err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="no /dev/stdin here")
+@pytest.mark.parametrize("log", ["-", "/dev/stdin"])
+def test_a_log_may_come_from_standard_input(tmp_path, log):
+    options = ["--format", "csv", "--delimiter", r"\t", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "b4r_fast", "prepare", log, *options],
+        input="user\titem\nx\ta,b\n",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    data = PreparedData.open(tmp_path / "out")
+    assert data.item_ids.raw.tolist() == ["a,b"]
+    assert data.statistics["source"] == "stdin"
+
+
 def test_a_bad_row_is_one_line_on_standard_error_and_exit_code_2(tmp_path, capsys):
     log = tmp_path / "log.csv"
     log.write_text("user,item\nx,a\nx\n")
@@ -124,6 +154,8 @@ def test_a_known_name_is_prepared_from_the_cache_even_where_a_folder_has_that_na
         ["--time-column", "x"],
         ["--format", "csv"],
         ["--no-header"],
+        ["--delimiter", ";"],
+        ["--quote", "'"],
     ],
 )
 def test_options_with_a_known_name_are_refused_rather_than_ignored(tmp_path, capsys, option):
@@ -143,6 +175,8 @@ def test_the_help_names_formats_data_sets_and_every_option(capsys):
         "--time-column",
         "--rating-column",
         "--no-header",
+        "--delimiter",
+        "--quote",
         "--memory-limit",
     ]
     for text in (
