@@ -11,20 +11,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ..data import read_histories
 from ..errors import InputError
 from ..serving import Recommender
 from .verbatim import say, verbatim
 
 
-def read_lines(path: str) -> list[list[str]]:
-    """Whitespace-separated raw ids, a list a line; "-" is standard input."""
+def read_ids(path: str) -> list[list[str]]:
+    """Raw ids, a list a line; "-" is standard input."""
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text()
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file") from None
-    return [line.split() for line in text.splitlines()]
+    return read_histories(content, path)
 
 
 def recommend(
@@ -35,8 +34,8 @@ def recommend(
         str | None,
         typer.Option(
             help=(
-                "A file with one history a line, raw item ids from oldest to newest; - reads"
-                " standard input."
+                "A file with one history a line, raw item ids from oldest to newest, separated by"
+                " blanks or tabs, or as JSON lists where ids hold blanks; - reads standard input."
             ),
             show_default=False,
         ),
@@ -54,7 +53,8 @@ def recommend(
     candidates: Annotated[
         str | None,
         typer.Option(
-            help="A file of raw item ids; only those are recommended.", show_default="all items"
+            help="A file of raw item ids, written as for --history; only those are recommended.",
+            show_default="all items",
         ),
     ] = None,
     as_json: Annotated[
@@ -70,7 +70,7 @@ def recommend(
         raise InputError("give either --history FILE or --user ID")
     recommender = Recommender(run)
     if history is not None:
-        histories = read_lines(history)
+        histories = read_ids(history)
         names = [f"line {i + 1}" for i in range(len(histories))]
         if not histories:
             raise InputError(
@@ -80,7 +80,7 @@ def recommend(
         names = user or []
         histories = [recommender.history_of(name) for name in names]
     allowed = (
-        None if candidates is None else [item for line in read_lines(candidates) for item in line]
+        None if candidates is None else [item for line in read_ids(candidates) for item in line]
     )
     console, warnings = Console(), Console(stderr=True)
     found = recommender.recommend(histories, k, exclude_seen=not include_seen, candidates=allowed)

@@ -3,6 +3,7 @@
 from .batches import ClozeBatch, ClozeBatches
 from .columns import Columns
 from .datasets import DATASETS, prepare_dataset
+from .histories import read_histories
 from .ids import RawIds
 from .preparation import Preprocessing, prepare
 from .sequences import PreparedData, Sequences
@@ -21,4 +22,5 @@ __all__ = [
     "leave_one_out",
     "prepare",
     "prepare_dataset",
+    "read_histories",
 ]

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from io import StringIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -247,10 +247,19 @@ def test_recommendations_as_json_are_one_object_a_line(call, run, tmp_path):
 
 
 def test_a_history_comes_from_standard_input(call, run, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", StringIO("i1 i2\n"))
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"i1 i2\n")))
     code, output, _ = call("recommend", run, "--history", "-", "--json")
     assert code == 0
     assert len(json.loads(output)["items"]) == 10
+
+
+def test_histories_and_candidates_may_be_json(call, run, tmp_path):
+    (tmp_path / "histories.jsonl").write_text('["i1", "i2"]\n')
+    (tmp_path / "candidates.jsonl").write_text('["i7", "i2"]\n["i9"]\n')
+    files = "--history", tmp_path / "histories.jsonl", "--candidates", tmp_path / "candidates.jsonl"
+    code, output, _ = call("recommend", run, *files, "--json")
+    assert code == 0
+    assert sorted(json.loads(output)["items"]) == ["i7", "i9"]
 
 
 def test_a_user_of_the_training_data_gets_a_table(call, run):
