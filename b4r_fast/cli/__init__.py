@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from signal import SIGINT, Signals
+from types import FrameType
 
 from ..errors import InputError
+from ..signals import heeded
 
 
 def in_options(message: str) -> str:
@@ -33,10 +38,40 @@ def print_error(message: str) -> None:
     print(f"error: {' '.join(in_options(message).split())}", file=sys.stderr)
 
 
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """A signal ends the block as an exit does, so that what is half written goes; the exit code is
+    a shell's, 128 and the signal's number.
+    """
+    stopped: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if not stopped or number == SIGINT:  # others may come twice, while things are cleared up
+            stopped.append(number)
+            raise SystemExit(128 + number)
+
+    with heeded(stop):
+        try:
+            yield
+        except BaseException:
+            if not stopped:
+                raise
+            with suppress(OSError):  # the terminal may be what has gone
+                name = Signals(stopped[0]).name
+                print(f"stopped by {name}; nothing is left half written", file=sys.stderr)
+            # DuckDB raises an error of its own in place of ours.
+            raise SystemExit(128 + stopped[0]) from None
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; what a user can mend is one line on standard error and exit code 2, with
     B4R_FAST_DEBUG=1 a traceback too.
     """
+    with stopped_by_signals():
+        _run(arguments)
+
+
+def _run(arguments: list[str] | None) -> None:
     try:
         from .app import app
     except ModuleNotFoundError as error:

@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import InputError
 from ..extras import require
 from ..files import atomic_folder, cannot_write
+from ..signals import heard
 from .columns import Columns
 from .duckdb_errors import disk_reason
 from .duckdb_files import plain_folder
@@ -85,7 +86,10 @@ def prepare(
         ) as scratch,
     ):
         try:
-            with _connect(Path(scratch), memory_limit) as connection:
+            with (
+                _connect(Path(scratch), memory_limit) as connection,
+                heard(connection.interrupt),  # one statement may take minutes
+            ):
                 progress(f"reading {log}")
                 rated = preprocessing.min_rating is not None
                 names = read_log(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from ..files import atomic_write
+from ..signals import heeded
 from .module import MONITOR
 from .restore import read_checkpoint
 
@@ -41,12 +42,6 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)
-
-
-# What asks a run to stop: Ctrl-C, kill and schedulers of clusters, a terminal that closes. Not
-# every system has the last.
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-STOPPING = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
 class Interrupted(Exception):
@@ -116,19 +111,13 @@ class KeepLast(Checkpoint):
         self.run, self.path, self.every_steps = run, run / LAST, every_steps
         self.keep_best = keep_best
         self.signal: int | None = None
-        self._before: dict[int, Any] = {}
+        self._heeding = ExitStack()
 
     def on_train_start(self, trainer, module) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return  # only there may a program take signals
-        for number in STOPPING:
-            # What is ignored stays so: nohup relies on it.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._on_signal)
+        self._heeding.enter_context(heeded(self._on_signal))
 
     def teardown(self, trainer, module, stage) -> None:
-        while self._before:
-            signal.signal(*self._before.popitem())
+        self._heeding.close()
 
     def _on_signal(self, number: int, _) -> None:
         if self.signal is not None and number == signal.SIGINT:

@@ -4,11 +4,16 @@ import gzip
 import os
 import subprocess
 import sys
+from signal import SIGTERM, Signals
+from threading import Timer
 
 import pytest
 
 from b4r_fast.cli import main
-from b4r_fast.data import DATASETS, PreparedData
+from b4r_fast.data import DATASETS, PreparedData, preparation
+from b4r_fast.signals import STOPPING
+
+from ..heed_signals import heed_signals
 
 
 def run(capsys, *arguments) -> tuple[int, str, str]:
@@ -188,3 +193,46 @@ def test_the_help_names_formats_data_sets_and_every_option(capsys):
         "--deduplicate",
     ):
         assert text in out
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes of a name here")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_while_a_log_is_read_leaves_no_half_of_a_folder(tmp_path, number):
+    """Ctrl-C was a traceback, and the others left the folder's beginnings behind for ever."""
+    pipe = tmp_path / "log.csv"
+    os.mkfifo(pipe)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "b4r_fast", "prepare", pipe, "--out", tmp_path / "out"],
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_signals,
+        text=True,
+    )
+    with open(pipe, "w") as writer:  # as soon as the log is being read
+        writer.write("user,item\n")
+        writer.flush()
+        assert list(tmp_path.glob(".out.*.partial"))
+        process.send_signal(number)
+    _, error = process.communicate()
+    name = Signals(number).name
+    assert (process.returncode, error) == (
+        128 + number,
+        f"stopped by {name}; nothing is left half written\n",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+@pytest.mark.timeout(60, method="thread")  # a signal would not be heard either
+def test_a_signal_ends_a_statement_of_duckdb_and_is_no_error_of_it(tmp_path, capsys, monkeypatch):
+    """Python hears of it when the statement is done; DuckDB said "interrupted" of the log."""
+
+    def count_for_ever(connection):
+        Timer(0.1, os.kill, [os.getpid(), SIGTERM]).start()
+        connection.execute("SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 0")
+
+    monkeypatch.setattr(preparation, "_number", count_for_ever)
+    (tmp_path / "log.csv").write_text("user,item\nx,a\n")
+    code, _, error = run(capsys, tmp_path / "log.csv", "--out", tmp_path / "out")
+    assert code == 128 + SIGTERM
+    assert error.splitlines()[-1] == "stopped by SIGTERM; nothing is left half written"
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]

@@ -14,10 +14,12 @@ import torch
 from rich.console import Console
 
 from b4r_fast import BERT4Rec, InputError
+from b4r_fast.signals import STOPPING
 from b4r_fast.training import RunFile
-from b4r_fast.training.checkpoints import STOPPING, Interrupted, KeepLast
+from b4r_fast.training.checkpoints import Interrupted, KeepLast
 from b4r_fast.training.train import train
 
+from ..heed_signals import heed_signals
 from .small_runs import EPOCHS, SETTINGS, STEPS, last_checkpoint, train_small
 
 pytestmark = pytest.mark.long
@@ -115,12 +117,6 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path, data, whole_run):
 
 def command(*arguments):
     return [sys.executable, "-m", "b4r_fast", *map(str, arguments)]
-
-
-def heed_signals():
-    """In the background, or under nohup, the tests ignore some, and their processes with them."""
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_DFL)
 
 
 def start_training(data, run, epochs):
