@@ -46,6 +46,13 @@ def recommend(
             help="A user of the training data, by raw id; may be repeated.", show_default=False
         ),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="The prepared folder with the history of --user.",
+            show_default="the one trained on",
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Recommend items of the history too.")
@@ -68,7 +75,9 @@ def recommend(
     """
     if (history is None) == (not user):
         raise InputError("give either --history FILE or --user ID")
-    recommender = Recommender(run)
+    if data is not None and not user:
+        raise InputError("--data has the histories of --user; leave it out with --history")
+    recommender = Recommender(run, data)
     if history is not None:
         histories = read_ids(history)
         names = [f"line {i + 1}" for i in range(len(histories))]

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..data import PreparedData
+from ..data.fingerprint import PARTS
 from ..errors import InputError
 from ..model import BERT4Rec
 from ..packed import PackedSequences
@@ -31,12 +32,15 @@ class Recommendation:
 
 
 class Recommender:
-    """The best model of a training run, with the map of its raw item ids. Raises InputError where
-    the folder is no run.
+    """The best model of a training run, with the map of its raw item ids.
+
+    data: the prepared folder that users' histories come from, when not the one that run.json says;
+    it may have other users and actions, so long as the items are the model's. Raises InputError
+    where the folder is no run.
     """
 
-    def __init__(self, run: str | Path) -> None:
-        self.run = Path(run)
+    def __init__(self, run: str | Path, data: str | Path | None = None) -> None:
+        self.run, self._data = Path(run), data
         self.file = RunFile.read(self.run)
         self.model = BERT4Rec.from_pretrained(self.run)
         if not all(torch.isfinite(weight).all() for weight in self.model.parameters()):
@@ -56,8 +60,11 @@ class Recommender:
 
     @cached_property
     def data(self) -> PreparedData:
-        """The data that the run was trained on. Raises InputError where other data is there now."""
-        return open_data(self.run, self.file)
+        """Where histories come from. Raises InputError where its items are not the model's, or
+        other data lies where the run's own was.
+        """
+        parts = PARTS if self._data is None else ("items",)
+        return open_data(self.run, self.file, self._data, parts)
 
     def history_of(self, raw_user: str) -> list[str]:
         """All items of a user of the training data, oldest first. Raises InputError for an unknown

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from io import BytesIO, TextIOWrapper
@@ -266,6 +267,16 @@ def test_a_user_of_the_training_data_gets_a_table(call, run):
     code, output, _ = call("recommend", run, "--user", "u3", "-k", "3")
     assert code == 0
     assert "u3" in output
+
+
+def test_a_user_of_data_that_has_moved_gets_a_table(call, run, data, tmp_path):
+    shutil.copytree(data, tmp_path / "moved")
+    code, output, _ = call("recommend", run, "--user", "u3", "--data", tmp_path / "moved")
+    assert code == 0
+    assert "u3" in output
+    assert_one_error_line(
+        call("recommend", run, "--history", "x.txt", "--data", tmp_path / "moved"), "--user"
+    )
 
 
 def test_unknown_items_of_a_history_are_a_warning_and_no_error(call, run, tmp_path):

@@ -57,6 +57,19 @@ def test_histories_of_data_prepared_anew_are_refused_not_decoded_with_other_item
         Recommender(folder / "run").history_of("u5")
 
 
+def test_histories_come_from_data_that_has_moved_or_gone_on(folder, data):
+    """There was no way to say where it lies now."""
+    expected = Recommender(folder / "run").history_of("u5")
+    (folder / "data").rename(folder / "moved")
+    assert Recommender(folder / "run", folder / "moved").history_of("u5") == expected
+    prepare_anew(folder, data, with_the_last_two_swapped)
+    (folder / "data").rename(folder / "newer")
+    assert Recommender(folder / "run", folder / "newer").history_of("u5") == expected
+    prepare_anew(folder, data, backwards)
+    with pytest.raises(InputError, match="its items are not those that"):
+        Recommender(folder / "run", folder / "data").history_of("u5")
+
+
 @pytest.mark.parametrize("edit", [backwards, with_the_last_two_swapped])
 def test_a_run_does_not_go_on_with_data_prepared_anew(folder, data, edit):
     before = (folder / "run" / "checkpoints" / "last.ckpt").read_bytes()
