@@ -13,6 +13,10 @@ from types import FrameType
 from ..errors import InputError
 from ..signals import heeded
 
+# A text in quotes is a person's, and so is a path that backticks are a part of.
+QUOTED = r"""(?<!\w)'(?:[^'\\]|\\.)*'|(?<!\w)"(?:[^"\\]|\\.)*\""""
+FIELD = re.compile(QUOTED + r"|(?<!\S)`(\w+)`(?![^\s,;])")
+
 
 def in_options(message: str) -> str:
     """A message of the library as a user of the command line writes it: `min_rating` is
@@ -30,12 +34,14 @@ def in_options(message: str) -> str:
             for parameter in command.params
             if parameter.opts[0].startswith("-")
         }
-    return re.sub(r"`(\w+)`", lambda written: spelled.get(written[1], written[0]), message)
+    return FIELD.sub(lambda written: spelled.get(written[1], written[0]), message)
 
 
 def print_error(message: str) -> None:
-    """One line on standard error."""
-    print(f"error: {' '.join(in_options(message).split())}", file=sys.stderr)
+    """One line on standard error, where all that a person wrote stands as it is."""
+    line = re.sub(r"\s*\n\s*", " ", in_options(message).strip())
+    visible = re.sub(r"[\0-\x1f\x7f]", lambda control: repr(control[0])[1:-1], line)
+    print(f"error: {visible}", file=sys.stderr)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from ..errors import InputError
 
@@ -137,12 +138,12 @@ def _joined(date: Column, time: Column) -> Column:
 
 
 def _names(columns: Iterable[Column]) -> str:
-    return ", ".join(column.name for column in columns)
+    return ", ".join(quote(column.name) for column in columns)
 
 
 def _hint(columns: list[Column]) -> str:
     if len(columns) == 1:
-        return ", or give another `delimiter`: this is one column"
+        return ", or give another `delimiter`, for this is one column"
     if all(re.fullmatch(r'".*"', column.name) for column in columns):  # as R writes them
         return '; they are in quotes: give `quote` " to take those off'
     return ""

@@ -112,10 +112,25 @@ def test_prepare_prints_a_path_with_brackets_as_it_is(call, tmp_path):
         ("`min_rating` 3 and `file_format`", "--min-rating 3 and --format"),
         ("`prepare` makes one, `k` must", "`b4r-fast prepare` makes one, -k must"),
         ("a `word` of no command, `pip install x`", "a `word` of no command, `pip install x`"),
+        ("the user's `k`; the users' `seed`, `out`", "the user's -k; the users' --seed, --out"),
+        ("unknown item 'the `k`': give `k`", "unknown item 'the `k`': give -k"),
+        ("""is "it's `k` \\" `k`": `k`""", """is "it's `k` \\" `k`": -k"""),
+        ("/a/`k`/b `k`.csv: give `k`", "/a/`k`/b `k`.csv: give -k"),
+        ("`out`: no such file", "`out`: no such file"),
     ],
 )
-def test_parameters_that_an_error_names_are_spelled_as_options(message, spelled):
+def test_parameters_that_an_error_names_are_spelled_as_options_and_no_more(message, spelled):
+    """Ids and paths that hold backticks were spelled so too."""
     assert in_options(message) == spelled
+
+
+def test_an_error_changes_no_name_that_a_person_wrote(call, tmp_path):
+    """Two blanks became one, and what a terminal obeys went to it."""
+    log = tmp_path / "two  blanks\tof\x1b[31m `prepare`.csv"
+    assert_one_error_line(
+        call("prepare", log, "--out", tmp_path / "out"),
+        r"two  blanks\tof\x1b[31m `prepare`.csv: no such file",
+    )
 
 
 def test_the_library_names_no_options():

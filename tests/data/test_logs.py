@@ -403,7 +403,7 @@ def test_a_delimiter_that_cannot_be_one_is_refused(tmp_path, name, options, mess
 
 def test_a_delimiter_that_is_another_one_is_suspected_where_there_is_one_column(tmp_path):
     (tmp_path / "log.csv").write_text("user;item\nx;a\n")
-    with pytest.raises(InputError, match=r"user;item; name it .* or give another `delimiter`: th"):
+    with pytest.raises(InputError, match=r"'user;item'; name it .* or give another `delimiter`, f"):
         prepare(tmp_path / "log.csv", tmp_path / "out")
 
 
