@@ -179,6 +179,12 @@ def prepare(
     Console().print(statistics_table(data))
     if chosen := data.statistics["columns"]:
         say(console, chosen_columns(chosen))
+    for role in data.statistics["float_ids"]:
+        say(
+            console,
+            f"the {role} ids all end in .0, as whole numbers do that a program made floats: that is"
+            " how `b4r-fast recommend` knows them",
+        )
     short = int((data.sequences.lengths < 3).sum())
     if short:
         console.print(

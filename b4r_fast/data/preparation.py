@@ -108,7 +108,7 @@ def prepare(
                 progress("ordering")
                 _number(connection)
                 progress("writing")
-                statistics = _write(connection, folder)
+                statistics = _write(connection, folder) | {"float_ids": _float_ids(connection)}
         except duckdb.OutOfMemoryException:
             raise InputError(
                 f"{log}: {memory_limit} of memory is not enough for it; give more with"
@@ -219,6 +219,18 @@ def _number(connection: DuckDBPyConnection) -> None:
            FROM log JOIN users ON users.raw = log."user" JOIN items ON items.raw = log.item
            ORDER BY 1, 3, 4"""
     )
+
+
+def _float_ids(connection: DuckDBPyConnection) -> list[str]:
+    """The roles whose ids are all numbers such as 1.0, as pandas writes a column of whole numbers
+    to text where one was missing.
+    """
+    matches = "bool_and(regexp_full_match(raw, '-?[0-9]+\\.0'))"
+    return [
+        role
+        for role in ("user", "item")
+        if first_value(connection, f"SELECT {matches} FROM {role}s")
+    ]
 
 
 def _write(connection: DuckDBPyConnection, folder: Path) -> dict:

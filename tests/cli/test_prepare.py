@@ -107,6 +107,15 @@ def test_the_columns_that_were_read_are_named(tmp_path, capsys):
     assert "columns read: user from 'user', item from 'item'; no time: the order is" in err
 
 
+def test_ids_that_a_program_has_made_floats_are_pointed_out(tmp_path, capsys):
+    """`recommend --user 1` did not find the user 1.0."""
+    log = tmp_path / "log.csv"
+    log.write_text("user,item\n1.0,1.0\n2.0,1.5\n")
+    _, _, err = run(capsys, log, "--out", tmp_path / "out")
+    assert "the user ids all end in .0" in err
+    assert "the item ids" not in err
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="no /dev/stdin here")
 @pytest.mark.parametrize("log", ["-", "/dev/stdin"])
 def test_a_log_may_come_from_standard_input(tmp_path, log):
