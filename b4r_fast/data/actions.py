@@ -43,7 +43,8 @@ def read_actions(connection: DuckDBPyConnection, log: Log, rows: Rows) -> dict[s
     roles = {"user", "item", "time"} | ({"rating"} if log.with_rating else set())
     columns = chosen(log.path, log.columns, rows.columns, roles)
     reading = _Reading(connection, log, rows, columns)
-    reading.check_lists()
+    reading.check_types()
+    reading.check_lengths()
     reading.create_text()
     for role in ("user", "item"):
         reading.check_ids(role)
@@ -89,14 +90,16 @@ class _Reading:
             [self.rows.file],
         )
 
-    def check_lists(self) -> None:
-        """unnest would leave out a row whose list is empty, and fill up the shorter of two."""
-        lists = [role for role, column in self.columns.items() if column.is_list]
+    def check_types(self) -> None:
         for role, column in self.columns.items():
             if NO_VALUE.match(column.type):
                 self.refuse(role, "holds records, or lists of lists, and no values")
             if column.is_list and (role == "user" or not self.columns["item"].is_list):
                 self.refuse(role, "holds lists, where one value is needed for each row")
+
+    def check_lengths(self) -> None:
+        """unnest would leave out a row whose list is empty, and fill up the shorter of two."""
+        lists = [role for role, column in self.columns.items() if column.is_list]
         if not lists:
             return
         lengths = ", ".join(f'coalesce(len("{role}"), 0) AS "{role}"' for role in lists)
@@ -109,13 +112,8 @@ class _Reading:
         if bad is not None:
             line, found = bad[0], dict(zip(lists, bad[1:]))
             role = next((role for role in lists if found[role] != found["item"]), "item")
-            self.refuse(
-                role,
-                f"has {found[role]:,} values for {found['item']:,} items"
-                if found["item"]
-                else "is empty",
-                line,
-            )
+            uneven = f"has {found[role]:,} values for {found['item']:,} items"
+            self.refuse(role, uneven if found["item"] else "is empty", line)
 
     def check_ids(self, role: str) -> None:
         kind = self.columns[role].type
@@ -131,9 +129,10 @@ class _Reading:
         """How SQL reads the time."""
         expression, row = kind_of_time(self.connection)
         if row is not None:
-            other = "; `time_column` names another column" if self.log.columns.time is None else ""
+            what = "neither a number nor a date such as 2024-05-31 17:00:00, to the nanosecond"
+            guessed = self.log.columns.time is None
             self.refuse_value(
-                "time", row, f"neither a number nor a date such as 2024-05-31 17:00:00{other}"
+                "time", row, what + ("; `time_column` names another column" if guessed else "")
             )
         return expression
 

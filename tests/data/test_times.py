@@ -93,7 +93,7 @@ def test_a_date_and_a_time_of_parquet_are_one_time(tmp_path):
             "date,time",
             "20240531,930",
             r"row 2: column 'date time', the time, is '20240531 930': neither a number nor a date"
-            r" such as 2024-05-31 17:00:00; `time_column` names another column",
+            r" such as 2024-05-31 17:00:00, to the nanosecond; `time_column` names another column",
         ),
         ("date,time", "2024-05-31,", r"row 2: column 'date time', the time, is empty"),
         (
