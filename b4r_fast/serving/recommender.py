@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..data import PreparedData
@@ -52,6 +53,15 @@ class Recommender:
                 f" {self.model.config.num_items}"
             )
 
+    def _in_reach(self, history: np.ndarray, allowed: np.ndarray | None) -> int:
+        """How many items can be recommended. history: those that are left out; allowed: candidates,
+        each once, or None for all.
+        """
+        seen = np.unique(history)
+        if allowed is None:
+            return self.model.config.num_items - len(seen)
+        return len(allowed) - int(np.isin(seen, allowed).sum())
+
     def _not_finite(self, what: str) -> InputError:
         return InputError(
             f"{self.run}: its model has {what} that are not finite numbers: its training diverged;"
@@ -90,23 +100,22 @@ class Recommender:
         """
         if k < 1:
             raise InputError(f"`k` must be at least 1, got {k}")
-        allowed = (
-            None if candidates is None else torch.from_numpy(self.item_ids.to_internal(candidates))
-        )
-        if allowed is not None and allowed.numel() == 0:
+        allowed = None if candidates is None else np.unique(self.item_ids.to_internal(candidates))
+        if allowed is not None and not len(allowed):
             raise InputError("the list of candidates is empty")
         k = min(k, self.model.config.num_items)
         for start in range(0, len(histories), USERS_AT_A_TIME):
             part = histories[start : start + USERS_AT_A_TIME]
             known = [self.item_ids.known(history) for history in part]
-            packed = PackedSequences.from_lists(
-                [self.item_ids.to_internal(history).tolist() for history in known]
-            )
-            ids, scores = self.model.recommend(packed, k, exclude_seen, allowed)
-            if not torch.isfinite(scores[ids > 0]).all():
-                raise self._not_finite("scores")
-            for history, seen, row, row_scores in zip(part, known, ids, scores):
+            internal = [self.item_ids.to_internal(history) for history in known]
+            packed = PackedSequences.from_lists([history.tolist() for history in internal])
+            chosen = None if allowed is None else torch.from_numpy(allowed)
+            ids, scores = self.model.recommend(packed, k, exclude_seen, chosen)
+            for history, seen, left_out, row, row_scores in zip(part, known, internal, ids, scores):
                 found = row > 0
+                in_reach = self._in_reach(left_out if exclude_seen else left_out[:0], allowed)
+                if found.sum() < min(k, in_reach) or not row_scores[found].isfinite().all():
+                    raise self._not_finite("scores")
                 skipped = sorted(set(map(str, history)) - set(map(str, seen)))
                 yield Recommendation(
                     self.item_ids.to_raw(row[found].numpy()), row_scores[found].tolist(), skipped
