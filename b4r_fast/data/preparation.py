@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,37 +79,53 @@ def prepare(
     if preprocessing.deduplicate not in (None, "first", "last"):
         raise InputError(f"`deduplicate` must be first or last, got {preprocessing.deduplicate!r}")
     _check_replaceable(out)
+    with atomic_folder(out) as folder:
+        with _database(log, out, folder.parent, memory_limit) as (connection, scratch):
+            progress(f"reading {log}")
+            names = read_log(
+                connection,
+                log,
+                columns or Columns(),
+                file_format,
+                scratch=scratch,
+                header=header,
+                delimiter=delimiter,
+                quote=quote,
+                with_rating=preprocessing.min_rating is not None,
+            )
+            progress("filtering")
+            _filter(connection, log, preprocessing)
+            progress("ordering")
+            _number(connection)
+            progress("writing")
+            statistics = _write(connection, folder) | {"float_ids": _float_ids(connection)}
+        _check_expected(log, statistics, expected or {})
+        statistics |= {
+            "source": log.name,
+            "columns": names,
+            "preprocessing": asdict(preprocessing),
+        }
+        (folder / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
+        _check_replaceable(out)  # somebody may have put a file there while the log was read
+    return PreparedData.open(out)
+
+
+@contextmanager
+def _database(
+    log: Path, out: Path, place: Path, memory_limit: str
+) -> Iterator[tuple[DuckDBPyConnection, Path]]:
+    """A database of its own in a scratch folder, in `place` if DuckDB can have it there; what it
+    lacks is said of the log and of the output.
+    """
     duckdb = require("duckdb")
-    with (
-        atomic_folder(out) as folder,
-        tempfile.TemporaryDirectory(
-            dir=plain_folder(folder.parent), ignore_cleanup_errors=True
-        ) as scratch,
-    ):
+    with tempfile.TemporaryDirectory(dir=plain_folder(place), ignore_cleanup_errors=True) as folder:
+        scratch = Path(folder)
         try:
             with (
-                _connect(Path(scratch), memory_limit) as connection,
+                _connect(scratch, memory_limit) as connection,
                 heard(connection.interrupt),  # one statement may take minutes
             ):
-                progress(f"reading {log}")
-                rated = preprocessing.min_rating is not None
-                names = read_log(
-                    connection,
-                    log,
-                    columns or Columns(),
-                    file_format,
-                    scratch=Path(scratch),
-                    header=header,
-                    delimiter=delimiter,
-                    quote=quote,
-                    with_rating=rated,
-                )
-                progress("filtering")
-                _filter(connection, log, preprocessing)
-                progress("ordering")
-                _number(connection)
-                progress("writing")
-                statistics = _write(connection, folder) | {"float_ids": _float_ids(connection)}
+                yield connection, scratch
         except duckdb.OutOfMemoryException:
             raise InputError(
                 f"{log}: {memory_limit} of memory is not enough for it; give more with"
@@ -118,20 +135,15 @@ def prepare(
             if reason := disk_reason(error):
                 raise cannot_write(out, reason) from None
             raise
-        for name, value in (expected or {}).items():
-            if statistics[name] != value:
-                raise InputError(
-                    f"{log}: gives {statistics[name]:,} {name}, where {value:,} are published: not"
-                    " the expected data"
-                )
-        statistics |= {
-            "source": log.name,
-            "columns": names,
-            "preprocessing": asdict(preprocessing),
-        }
-        (folder / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
-        _check_replaceable(out)  # somebody may have put a file there while the log was read
-    return PreparedData.open(out)
+
+
+def _check_expected(log: Path, statistics: dict, expected: dict[str, int]) -> None:
+    for name, value in expected.items():
+        if statistics[name] != value:
+            raise InputError(
+                f"{log}: gives {statistics[name]:,} {name}, where {value:,} are published: not the"
+                " expected data"
+            )
 
 
 def _check_replaceable(out: Path) -> None:
