@@ -14,10 +14,9 @@ from rich.table import Table
 from ..data import leave_one_out
 from ..data.fingerprint import PARTS
 from ..errors import InputError
-from ..evaluation import PROTOCOLS, Ranker, metrics_from_ranks, rank_held_out
-from ..model import BERT4Rec
 from ..training import RunFile
 from ..training.origin import open_data
+from .terminal import loading
 from .verbatim import say
 
 EXPLANATIONS = {
@@ -35,7 +34,7 @@ def evaluate(
     protocol: Annotated[
         str,
         typer.Option(
-            help="; ".join(f"[bold]{name}[/]: {EXPLANATIONS[name]}" for name in PROTOCOLS) + "."
+            help="; ".join(f"[bold]{name}[/]: {EXPLANATIONS[name]}" for name in EXPLANATIONS) + "."
         ),
     ] = "full",
     include_seen: Annotated[
@@ -56,8 +55,8 @@ def evaluate(
     Ties count against the model. Sampled protocols compare with papers that use them; full is what
     a user sees.
     """
-    if protocol not in PROTOCOLS:
-        raise InputError(f"--protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    if protocol not in EXPLANATIONS:
+        raise InputError(f"--protocol must be one of {', '.join(EXPLANATIONS)}, got {protocol!r}")
     if include_seen and protocol != "full":
         raise InputError(
             f"--include-seen is of the protocol full; {protocol} ranks every item against negatives"
@@ -66,6 +65,9 @@ def evaluate(
     if stage not in ("test", "validation"):
         raise InputError(f"--stage must be test or validation, got {stage!r}")
     file = RunFile.read(run)
+    with loading("PyTorch"):
+        from ..evaluation import Ranker, metrics_from_ranks, rank_held_out
+        from ..model import BERT4Rec
     model = BERT4Rec.from_pretrained(run)
     # Data that is named may have other users and actions, so long as the items are the model's.
     prepared = open_data(run, file, data, PARTS if data is None else ("items",))

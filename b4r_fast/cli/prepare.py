@@ -14,6 +14,7 @@ from ..data import prepare as prepare_log
 from ..data.logs import FORMATS
 from ..data.preparation import MEMORY_LIMIT
 from ..errors import InputError
+from .terminal import working
 from .verbatim import say, verbatim
 
 STANDARD_INPUT = "/dev/stdin"
@@ -148,12 +149,7 @@ def prepare(
     a line (.txt) and with one "user item" pair a line (--format pairs), each also as .gz. Memory
     stays bounded however large the log is.
     """
-    console = Console(stderr=True)
-    with console.status(verbatim(f"preparing {log}")) as status:
-
-        def progress(step: str) -> None:
-            status.update(verbatim(step))
-
+    with working(f"preparing {log}") as progress:
         columns = Columns(user_column, item_column, time_column, rating_column)
         preprocessing = Preprocessing(min_rating, min_user_actions, min_item_actions, deduplicate)
         if log in DATASETS and not Path(log).is_file():
@@ -177,6 +173,7 @@ def prepare(
                 progress=progress,
             )
     Console().print(statistics_table(data))
+    console = Console(stderr=True)
     if chosen := data.statistics["columns"]:
         say(console, chosen_columns(chosen))
     for role in data.statistics["float_ids"]:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ..data import read_histories
 from ..errors import InputError
-from ..serving import Recommender
+from .terminal import loading
 from .verbatim import say, verbatim
 
 
@@ -77,6 +77,8 @@ def recommend(
         raise InputError("give either --history FILE or --user ID")
     if data is not None and not user:
         raise InputError("--data has the histories of --user; leave it out with --history")
+    with loading("PyTorch"):
+        from ..serving import Recommender
     recommender = Recommender(run, data)
     if history is not None:
         histories = read_ids(history)

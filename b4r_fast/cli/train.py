@@ -8,7 +8,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
 
@@ -18,6 +17,7 @@ from ..errors import InputError
 from ..training import PRESETS, RunFile, TrainSettings
 from ..training.settings import CHECKPOINT_EVERY
 from . import print_error
+from .terminal import loading, working
 from .verbatim import say
 
 MODEL, TASK, OPTIMISER, RUNNING = "Model", "Cloze task and batches", "Optimiser", "Run"
@@ -42,7 +42,8 @@ def data_folder(data: str) -> Path:
         return Path(data)
     folder = cache_folder() / data / "prepared"
     if PreparedData.read_statistics(folder) is None:
-        prepare_dataset(data, folder)
+        with working(f"preparing {data}") as progress:
+            prepare_dataset(data, folder, progress=progress)
     return folder
 
 
@@ -196,8 +197,6 @@ def train(
     }
     if preset not in PRESETS:
         raise InputError(f"--preset must be one of {', '.join(PRESETS)}, got {preset!r}")
-    file = None
-    folder = data_folder(data).resolve()
     if resume:
         more_epochs = given.pop("epochs", None)
         if given or preset != "fast" or overwrite or threads:
@@ -211,21 +210,20 @@ def train(
     else:
         if given.get("patience") == 0:
             given["patience"] = None
-        file = RunFile(
-            str(folder),
-            preset,
-            threads or torch.get_num_threads(),
-            replace(PRESETS[preset], **given),
-        )
-    # Lightning takes seconds to import: not before the arguments are known to be good.
-    from ..training.train import Diverged, Interrupted
-    from ..training.train import train as run_training
+        settings = replace(PRESETS[preset], **given)
+    folder = data_folder(data).resolve()
+    with loading("PyTorch and Lightning"):
+        import torch
 
+        from ..training.train import Diverged, Interrupted
+        from ..training.train import train as run_training
     console = Console(stderr=True)
     try:
         best = run_training(
             out,
-            file,
+            None
+            if resume
+            else RunFile(str(folder), preset, threads or torch.get_num_threads(), settings),
             data=folder if resume else None,
             epochs=more_epochs if resume else None,
             overwrite=overwrite,

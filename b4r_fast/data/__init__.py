@@ -1,6 +1,9 @@
 """From logs to sequences to packed Cloze batches."""
 
-from .batches import ClozeBatch, ClozeBatches
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .columns import Columns
 from .datasets import DATASETS, prepare_dataset
 from .histories import read_histories
@@ -8,6 +11,9 @@ from .ids import RawIds
 from .preparation import Preprocessing, prepare
 from .sequences import PreparedData, Sequences
 from .split import LeaveOneOut, leave_one_out
+
+if TYPE_CHECKING:
+    from .batches import ClozeBatch, ClozeBatches
 
 __all__ = [
     "DATASETS",
@@ -24,3 +30,12 @@ __all__ = [
     "prepare_dataset",
     "read_histories",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Batches are of torch, which takes a second to import; a log is prepared without it."""
+    if name in ("ClozeBatch", "ClozeBatches"):
+        from . import batches
+
+        return getattr(batches, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

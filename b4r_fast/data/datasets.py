@@ -4,34 +4,15 @@ statistics that must come out.
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
-import shutil
-import ssl
-import subprocess
-import sys
 import tempfile
-import urllib.error
-import urllib.request
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import atomic_write
 from .preparation import MEMORY_LIMIT, Preprocessing, prepare
 from .sequences import PreparedData
-
-TIMEOUT = 20  # seconds without an answer
-NETWORK_ERRORS = (
-    urllib.error.URLError,
-    TimeoutError,
-    ConnectionError,
-    ssl.SSLError,
-    http.client.HTTPException,
-)
 
 
 @dataclass(frozen=True)
@@ -126,19 +107,21 @@ def prepare_dataset(
     Raises InputError where the source cannot be reached, saying which file to put where; and for a
     file that is not the expected one.
     """
+    from .download import extract, fetch, sha256  # imports what speaks to the net
+
     dataset = DATASETS[name]
     path = cache_folder() / name / dataset.file
     if not path.is_file():
         progress(f"fetching {dataset.package or dataset.url}")
-        _fetch(name, dataset, path)
-    elif (digest := _sha256(path)) != (dataset.sha256 or digest):
+        fetch(name, dataset, path)
+    elif (digest := sha256(path)) != (dataset.sha256 or digest):
         raise InputError(
             f"{path}: its sha256 is {digest}, where {dataset.sha256} is published; delete it, or"
             f" put {dataset.source} there"
         )
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         return prepare(
-            _extract(path, dataset.member, Path(scratch)) if path.suffix == ".zip" else path,
+            extract(path, dataset.member, Path(scratch)) if path.suffix == ".zip" else path,
             out,
             file_format=dataset.log_format,
             preprocessing=dataset.preprocessing,
@@ -146,75 +129,3 @@ def prepare_dataset(
             memory_limit=memory_limit,
             progress=progress,
         )
-
-
-def _fetch(name: str, dataset: Dataset, path: Path) -> None:
-    """Bring the file into the cache, where only what is whole and has the right
-    checksum arrives.
-    """
-    with atomic_write(path) as temporary:
-        try:
-            if dataset.package:
-                _download_from_package(dataset.package, dataset.member, temporary)
-            else:
-                _download(str(dataset.url), temporary)
-            if dataset.sha256 and (digest := _sha256(temporary)) != dataset.sha256:
-                raise ConnectionError(
-                    f"what came has the sha256 {digest}, where {dataset.sha256} is published"
-                )
-        except NETWORK_ERRORS as error:
-            reason = getattr(error, "reason", None) or str(error)
-            raise InputError(
-                f"{name}: cannot be fetched here ({reason}); get {dataset.source} elsewhere, put"
-                f" it at {path}, and run this again"
-            ) from None
-
-
-def _download(url: str, path: Path) -> None:
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as source, open(path, "wb") as file:
-        shutil.copyfileobj(source, file)
-        expected = source.headers.get("Content-Length")
-        if expected is not None and file.tell() != int(expected):
-            raise ConnectionError(
-                f"the connection closed after {file.tell():,} of {int(expected):,} bytes"
-            )
-
-
-def _download_from_package(package: str, member: str, path: Path) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        options = [
-            "--quiet",
-            "--no-deps",
-            "--disable-pip-version-check",
-            "--retries=1",
-            f"--timeout={TIMEOUT}",
-            "--dest",
-            scratch,
-        ]
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", *options, package],
-            capture_output=True,
-            text=True,
-        )
-        wheels = list(Path(scratch).glob("*.whl"))
-        if done.returncode or not wheels:
-            said = done.stderr.strip().splitlines() or ["pip brought no wheel"]
-            raise ConnectionError(
-                next((line for line in said if line.startswith("ERROR")), said[-1]).removeprefix(
-                    "ERROR: "
-                )
-            )
-        shutil.copyfile(_extract(wheels[0], member, Path(scratch)), path)
-
-
-def _extract(archive: Path, member: str, folder: Path) -> Path:
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            return Path(opened.extract(member, folder))
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise InputError(f"{archive}: {member} cannot be taken out of it: {error}") from None
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,13 +8,15 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ..errors import InputError
-from ..packed import PackedSequences
 from .ids import RawIds
+
+if TYPE_CHECKING:
+    from ..packed import PackedSequences
 
 FORMAT = "b4r-fast prepared 1"
 FILES = (
@@ -64,6 +66,10 @@ class Sequences:
 
     def pack(self) -> PackedSequences:
         """All of them as a packed batch."""
+        import torch  # a log is prepared without it
+
+        from ..packed import PackedSequences
+
         lengths = self.lengths
         first = (
             np.repeat(self.starts - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths)
