@@ -119,6 +119,10 @@ class KeepLast(Checkpoint):
     def teardown(self, trainer, module, stage) -> None:
         self._heeding.close()
 
+    def on_exception(self, trainer, module, exception) -> None:
+        """Then there is no teardown, and signals would go on to be taken and not obeyed."""
+        self.teardown(trainer, module, "fit")
+
     def _on_signal(self, number: int, _) -> None:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt  # the second time: now

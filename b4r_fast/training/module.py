@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import lightning
 import torch
 from torch import Tensor
@@ -104,14 +106,27 @@ class Validate(lightning.Callback):
 
     Not Lightning's validation loop: a run resumed from the checkpoint of an epoch's end skips that
     loop once, and early stopping then stops elsewhere than in the uninterrupted run.
+
+    progress is called with the share of the users that is done.
     """
 
+    def __init__(self, progress: Callable[[float], None] = lambda share: None) -> None:
+        self.progress = progress
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: ClozeModule) -> None:  # type: ignore[override]
+        users, done = len(module.split.users), 0
+
+        def progress(more: int) -> None:
+            nonlocal done
+            done += more
+            self.progress(done / users)
+
         ranks = rank_held_out(
             Ranker.of_model(module.model),
             module.split,
             "validation",
             exclude_seen=module.settings.exclude_seen,
+            progress=progress,
         )
         module.log(MONITOR, metrics_from_ranks(ranks)["NDCG@10"], batch_size=1)
         for name, loss in held_out_losses(module.model, module.split, "validation").items():

@@ -197,11 +197,12 @@ def fit(
     if warning := warning_of_sampler(module.model.config, module.split.train):
         console.print(warning, highlight=False, soft_wrap=True)
     keep_best = KeepBest(run)
+    progress = RunProgress(console, keep_best)
     callbacks: list[lightning.Callback] = [
         StopWhereDiverged(run),
-        Validate(),
+        Validate(progress.validated),
         keep_best,
-        RunProgress(console, keep_best),
+        progress,
     ]
     if settings.patience is not None:
         callbacks.append(
