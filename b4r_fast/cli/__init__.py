@@ -17,11 +17,18 @@ from ..signals import heeded
 QUOTED = r"""(?<!\w)'(?:[^'\\]|\\.)*'|(?<!\w)"(?:[^"\\]|\\.)*\""""
 FIELD = re.compile(QUOTED + r"|(?<!\S)`(\w+)`(?![^\s,;])")
 
+INSTALLED_BY = {"torch": "pip install torch"} | dict.fromkeys(
+    ("typer", "rich", "lightning", "duckdb", "matplotlib", "tensorboard"),
+    'pip install "b4r-fast[train]"',
+)
+
 
 def in_options(message: str) -> str:
     """A message of the library as a user of the command line writes it: `min_rating` is
     --min-rating, `prepare` is `b4r-fast prepare`.
     """
+    if not FIELD.search(message):
+        return message
     from typer.main import get_command
 
     from .app import app
@@ -69,30 +76,34 @@ def stopped_by_signals() -> Iterator[None]:
             raise SystemExit(128 + stopped[0]) from None
 
 
+def what_a_user_can_mend(error: Exception) -> str | None:
+    """In a line; None where it is a fault of ours."""
+    if isinstance(error, InputError | OSError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name in INSTALLED_BY:
+        return f"{error.name} is not installed; `{INSTALLED_BY[error.name]}` brings it"
+    # torch has no type of its own for the memory of the CPU, and one that is a RuntimeError for
+    # that of a GPU.
+    if isinstance(error, MemoryError) or re.search("t allocate memory|out of memory", str(error)):
+        return (
+            "not enough memory: close other programs, or `train` with a smaller `hidden_size`,"
+            " `max_length`, `batch_size` or `max_tokens`"
+        )
+    return None
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; what a user can mend is one line on standard error and exit code 2, with
     B4R_FAST_DEBUG=1 a traceback too.
     """
     with stopped_by_signals():
-        _run(arguments)
+        try:
+            from .app import app
 
-
-def _run(arguments: list[str] | None) -> None:
-    try:
-        from .app import app
-    except ModuleNotFoundError as error:
-        if error.name not in ("typer", "rich", "lightning", "duckdb", "matplotlib", "tensorboard"):
-            raise
-        print(
-            f'error: {error.name} is not installed; `pip install "b4r-fast[train]"` brings what'
-            " the commands need",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    try:
-        app(arguments)
-    except (InputError, OSError) as error:
-        if os.environ.get("B4R_FAST_DEBUG") == "1":
-            raise
-        print_error(str(error))
-        sys.exit(2)
+            app(arguments)
+        except Exception as error:
+            message = what_a_user_can_mend(error)
+            if message is None or os.environ.get("B4R_FAST_DEBUG") == "1":
+                raise
+            print_error(message)
+            sys.exit(2)

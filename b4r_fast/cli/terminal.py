@@ -33,6 +33,9 @@ def loading(what: str) -> Iterator[None]:
 
         try:
             from .. import ops  # noqa: F401
+            from ..backends import operators
+
+            operators("cpu")  # which imports that backend
         except ValueError as error:
             given = [f"{name}={os.environ[name]}" for name in VARIABLES if os.environ.get(name)]
             if not given:

@@ -37,6 +37,7 @@ from .checkpoints import (
 )
 from .curves import CURVES, draw_curves, read_metrics
 from .lock import LOCK, locked
+from .memory import check_memory
 from .module import MONITOR, ClozeModule, Validate
 from .origin import ITEMS, open_data
 from .progress import RunProgress
@@ -161,6 +162,7 @@ def build(data: PreparedData, settings: TrainSettings) -> tuple[ClozeModule, Clo
     """
     split = leave_one_out(data.sequences)
     config = settings.model_config(data.sequences.num_items)
+    check_memory(config)
     try:
         batches = ClozeBatches(
             split.train,

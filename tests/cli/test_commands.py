@@ -181,6 +181,109 @@ def test_a_missing_extra_is_named_with_what_installs_it():
     assert "Traceback" not in done.stderr
 
 
+AS_THE_COMMAND = """
+import sys
+sys.argv[0] = "b4r-fast"
+from b4r_fast.cli import main
+try:
+    main()
+finally:
+    assert "torch" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("train", "--help"),
+        ("--version",),
+        ("evaluate", "run", "--protocl", "full"),
+        ("evaluate", "run", "--protocol", "pop1000"),
+        ("train", "data", "--out", "run", "--lr", "nan"),
+        ("recommend", "run"),
+    ],
+)
+def test_help_and_what_is_wrong_with_arguments_do_not_wait_for_torch(arguments, tmp_path):
+    """They took 1.7 s."""
+    done = subprocess.run(
+        [sys.executable, "-c", AS_THE_COMMAND, *arguments], capture_output=True, text=True
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (0 if {"--help", "--version"} & set(arguments) else 2)
+
+
+# What is imported meets a Ctrl-C, and may make another error of it, as code in C does.
+INTERRUPTED = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "b4r_fast." + sys.argv[1]:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                raise eval(sys.argv[2])("initialization failed")
+sys.meta_path.insert(0, Finder())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the background
+sys.argv[0] = "b4r-fast"
+from b4r_fast.cli import main
+main(sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "ImportError"])
+@pytest.mark.parametrize("module", ["cli.app", "serving"])
+def test_ctrl_c_while_imports_run_is_one_line(module, error, run):
+    command = ["recommend", str(run), "--user", "u1"]
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, module, error, *command], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (130, "stopped\n")
+
+
+@pytest.mark.parametrize("variable", ["B4R_FAST_BACKEND", "B4R_FAST_ISA"])
+def test_a_variable_that_asks_for_what_is_not_here_is_named_in_one_line(variable, run):
+    done = subprocess.run(
+        [sys.executable, "-m", "b4r_fast", "evaluate", str(run)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {variable: "foo"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {variable}=foo: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        ("--hidden-size", "10000000"),
+        ("--num-layers", "1000000000"),
+        ("--max-length", "1000000000"),
+        ("--num-negatives", "2000000000", "--loss", "sampled"),
+    ],
+)
+def test_a_model_that_fits_into_no_memory_is_refused_and_not_killed(sizes, call, data, tmp_path):
+    result = call("train", data, "--out", tmp_path / "run", *sizes, "--threads", "1")
+    assert_one_error_line(result, "GiB", "smaller --hidden-size")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."),
+    ],
+)
+def test_memory_that_ends_later_is_one_line_too(error, call, run, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("b4r_fast.model.BERT4Rec.from_pretrained", fail)
+    assert_one_error_line(call("evaluate", run), "not enough memory", "--batch-size")
+
+
 def test_options_override_the_preset_and_are_kept_in_run_json(call, data, tmp_path):
     code, _, error = call(
         "train",
