@@ -1,5 +1,5 @@
-"""Users' histories as `prepare` writes them: memory-mapped, so a data set of any size opens at
-once.
+"""Users' histories as `prepare` writes them: memory-mapped, so a data set of any size opens in
+the time that one look at every item id takes.
 """
 
 from __future__ import annotations
@@ -109,12 +109,14 @@ class PreparedData:
         try:
             values = np.load(folder / "values.npy", mmap_mode="r")
             offsets, counts = np.load(folder / "offsets.npy"), np.load(folder / "counts.npy")
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # a header that is damaged may end anywhere in Python's parser
             raise InputError(
-                f"{folder}: values.npy, offsets.npy or counts.npy is absent or truncated"
-                f" ({error}); prepare again"
+                f"{folder}: values.npy, offsets.npy or counts.npy is absent, truncated or damaged"
+                f" ({error}); prepare the data again"
             ) from None
-        users, items, actions = (statistics.get(name, -1) for name in ("users", "items", "actions"))
+        counted = [statistics.get(name) for name in ("users", "items", "actions")]
+        # of JSON, which has other things too
+        users, items, actions = (n if type(n) is int else -1 for n in counted)
         shapes = (
             values.shape == (actions,)
             and offsets.shape == (users + 1,)
@@ -131,6 +133,10 @@ class PreparedData:
             )
         if (np.diff(offsets) < 0).any():
             raise InputError(f"{folder}: offsets.npy does not rise; prepare the data again")
+        if len(values) and not (values.min() >= 1 and values.max() <= items):
+            raise InputError(
+                f"{folder}: values.npy holds item ids beyond 1 to {items}; prepare the data again"
+            )
         return cls(folder, statistics, Sequences(values, offsets[:-1], offsets[1:], items))
 
     @staticmethod
@@ -138,7 +144,7 @@ class PreparedData:
         """The contents of statistics.json, None where it is not of a prepared folder."""
         try:
             statistics = json.loads((folder / "statistics.json").read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return (
             statistics

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..ops.checks import check_choice
@@ -17,6 +19,8 @@ CHOICES = {
     "loss": ("full", "sampled"),
     "sampler": SAMPLERS,
 }
+REAL = (int, float)
+KINDS: dict[str, Any] = {"float": REAL, "bool": bool}  # of fields that JSON may have filled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,10 @@ class BERT4RecConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        for field in fields(self):
+            value, kind = getattr(self, field.name), KINDS.get(str(field.type), object)
+            if not isinstance(value, kind) or (kind == REAL and isinstance(value, bool)):
+                raise ValueError(f"{field.name} must be a {field.type}, got {value!r}")
         if self.hidden_size % self.num_heads:
             raise ValueError(
                 f"hidden_size must be a multiple of num_heads, got {self.hidden_size} and"
@@ -90,6 +98,10 @@ class BERT4RecConfig:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if not self.layer_norm_eps > 0.0:
             raise ValueError(f"layer_norm_eps must be positive, got {self.layer_norm_eps}")
+        if not 0.0 <= self.initializer_range < math.inf:
+            raise ValueError(
+                f"initializer_range must be a number of at least 0, got {self.initializer_range}"
+            )
         if self.sparse_gradients and self.loss != "sampled":
             raise ValueError(
                 f'sparse_gradients needs loss="sampled": loss={self.loss!r} has a gradient for'
@@ -119,7 +131,7 @@ class BERT4RecConfig:
             raise InputError(
                 f"{path}: no such file; a saved model has config.json and model.safetensors"
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: not readable as JSON: {error}") from None
         if not isinstance(content, dict) or content.pop("model_type", None) != "bert4rec":
             raise InputError(

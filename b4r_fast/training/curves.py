@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import InputError
 from ..files import atomic_write
 from .module import MONITOR, VALIDATION_LOSSES
 
@@ -16,23 +17,36 @@ CURVES = "curves.png"
 def read_metrics(run: Path) -> dict[str, np.ndarray]:
     """The training loss, "loss", and what is found at validation, by the names that they are logged
     under: each (points, 2) of step and value; where a resumed run repeats a step, the later value
-    counts.
+    counts. Raises InputError for a file that holds something else.
     """
     series: dict[str, dict[int, float]] = {
         name: {} for name in ("loss", MONITOR, *VALIDATION_LOSSES.values())
     }
-    for file in sorted(
-        run.glob("logs/version_*/metrics.csv"),
-        key=lambda path: int(path.parent.name.removeprefix("version_")),
-    ):
-        with open(file, newline="") as rows:
-            for row in csv.DictReader(rows):
-                for name, points in series.items():
-                    if row.get(name):
-                        points[int(row["step"])] = float(row[name])
+    for file in sorted(run.glob("logs/version_*/metrics.csv"), key=_version):
+        try:
+            _read_into(series, file)
+        except (ValueError, LookupError, TypeError, csv.Error) as error:
+            raise InputError(
+                f"{file}: not readable as metrics ({error}); move it away, and {run / CURVES} will"
+                " lack what it held"
+            ) from None
     return {
         name: np.array(sorted(points.items())).reshape(-1, 2) for name, points in series.items()
     }
+
+
+def _version(file: Path) -> tuple[int, str]:
+    """Of a run's starts, the order; a folder that somebody has renamed comes first."""
+    name = file.parent.name.removeprefix("version_")
+    return (int(name) if name.isdecimal() else -1, name)
+
+
+def _read_into(series: dict[str, dict[int, float]], file: Path) -> None:
+    with open(file, newline="") as rows:
+        for row in csv.DictReader(rows):
+            for name, points in series.items():
+                if row.get(name):
+                    points[int(row["step"])] = float(row[name])
 
 
 def draw_curves(run: Path) -> Path:

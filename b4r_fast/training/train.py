@@ -119,7 +119,8 @@ def _resume(
     torch.set_num_threads(file.threads)
     module, batches = build(prepared, file.settings)
     checkpoint = None
-    if (run / LAST).exists() or _has_validated(run):
+    had_validated = _has_validated(run)  # reads the metrics, which are to be drawn at the end
+    if (run / LAST).exists() or had_validated:
         checkpoint = read_checkpoint(run / LAST)
         restore(checkpoint, module, batches, run / LAST)
         best = best_if_stopped(checkpoint)

@@ -269,6 +269,10 @@ def test_wrong_arguments_are_named(call, message):
         ({"hidden_dropout": 1.0}, r"hidden_dropout must lie in \[0, 1\), got 1.0"),
         ({"activation": "relu"}, "activation must be one of 'gelu', 'gelu_tanh', got 'relu'"),
         ({"layer_norm_eps": 0.0}, "layer_norm_eps must be positive"),
+        ({"initializer_range": -1.0}, "initializer_range must be a number of at least 0"),
+        ({"initializer_range": "x"}, "initializer_range must be a float, got 'x'"),
+        ({"hidden_dropout": True}, "hidden_dropout must be a float, got True"),
+        ({"output_bias": "no"}, "output_bias must be a bool, got 'no'"),
     ],
 )
 def test_a_configuration_that_makes_no_model_is_refused(change, message):

@@ -213,3 +213,14 @@ def test_data_that_is_absent_does_not_cost_the_run_that_is_to_be_overwritten(run
     with pytest.raises(InputError, match="not a folder of prepared data"):
         train_small(run, tmp_path / "absent", overwrite=True)
     assert contents(run) == before
+
+
+@pytest.mark.parametrize("text", ["step,loss\nx,1\n", "loss\n1\n", "step,loss\n1,0x1\n", b"\xff"])
+def test_metrics_that_are_damaged_are_named_before_a_run_goes_on(text, run):
+    """It was trained to its end, and then there was a traceback in place of its curves."""
+    (file,) = run.glob("logs/*/metrics.csv")
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    before = contents(run)
+    with pytest.raises(InputError, match=r"metrics\.csv: not readable as metrics .*; move it away"):
+        train(run, None)
+    assert contents(run) == before
