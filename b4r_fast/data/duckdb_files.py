@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# In a pattern of DuckDB, and after the ? in the name of a database its options.
-SPECIAL = re.compile(r"[\\\[*?]")
+# In a pattern of DuckDB, and after the ? in the name of a database its options; and what Python
+# makes of bytes that are not UTF-8, at which DuckDB fails.
+SPECIAL = re.compile(r"[\\\[*?\udc80-\udcff]")
 
 
 def table(function: str, *options: str) -> str:

@@ -4,6 +4,7 @@ data.
 
 import gzip
 import json
+import os
 
 import numpy as np
 import pytest
@@ -273,6 +274,9 @@ def test_too_little_memory_says_which_option_gives_more(tmp_path):
         "no statistics",
         "foreign statistics",
         "statistics of other data",
+        "statistics without numbers",
+        "statistics with a fraction",
+        "statistics nested without end",
     ],
 )
 def test_a_damaged_folder_is_not_opened(tmp_path, damage):
@@ -290,8 +294,11 @@ def test_a_damaged_folder_is_not_opened(tmp_path, damage):
         statistics.unlink()
     elif damage == "foreign statistics":
         statistics.write_text("[]")
+    elif damage == "statistics nested without end":
+        statistics.write_text("[" * 100_000)
     else:
-        statistics.write_text(json.dumps(json.loads(statistics.read_text()) | {"items": 7}))
+        items = {"without numbers": None, "with a fraction": 2.0}.get(damage[11:], 7)
+        statistics.write_text(json.dumps(json.loads(statistics.read_text()) | {"items": items}))
     with pytest.raises(InputError, match=r"out: (its|not a folder of prepared data|values.npy)"):
         PreparedData.open(folder)
 
@@ -319,3 +326,34 @@ def test_raw_ids_go_both_ways_and_unknown_ones_are_named(tmp_path):
     (tmp_path / "items.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"items.parquet: not a readable map of item ids"):
         RawIds(tmp_path / "items.parquet", "item", first=1).to_raw(np.array([1]))
+
+
+@pytest.mark.parametrize("name", ["values.npy", "offsets.npy", "counts.npy"])
+def test_an_array_whose_header_is_damaged_is_named_in_one_line(tmp_path, name):
+    """NumPy reads it with Python's own parser, whose errors came through."""
+    log = write_csv(tmp_path / "log.csv", [("x", "a", 1, 1), ("x", "b", 1, 1)])
+    array = prepare(log, tmp_path / "out").folder / name
+    array.write_bytes(array.read_bytes().replace(b"}", b" "))
+    with pytest.raises(InputError, match=r"out: values\.npy, offsets\.npy or counts\.npy is"):
+        PreparedData.open(tmp_path / "out")
+
+
+@pytest.mark.parametrize("value", [0, -1, 3, 2**31 - 1])
+def test_item_ids_beyond_the_catalogue_are_noticed_when_the_data_is_opened(tmp_path, value):
+    """They were a traceback of the model's, once training ran."""
+    log = write_csv(tmp_path / "log.csv", [("x", "a", 1, 1), ("x", "b", 1, 1)])
+    folder = prepare(log, tmp_path / "out").folder
+    np.save(folder / "values.npy", np.array([1, value], np.int32))
+    with pytest.raises(InputError, match=r"values\.npy holds item ids beyond 1 to 2"):
+        PreparedData.open(folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there a name may be any bytes")
+def test_a_name_that_is_not_utf8_serves_as_any(tmp_path):
+    """DuckDB said std::bad_cast."""
+    odd = tmp_path / os.fsdecode(b"l\xff.csv")
+    log = write_csv(tmp_path / "log.csv", [("x", "a", 1, 1), ("x", "b", 1, 1)])
+    odd.write_bytes(log.read_bytes())
+    data = prepare(odd, tmp_path / os.fsdecode(b"o\xff"))
+    assert data.item_ids.to_raw(np.array([1, 2])) == ["a", "b"]
+    assert data.sequences.pack().to_lists() == [[1, 2]]
