@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -96,6 +97,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; what a user can mend is one line on standard error and exit code 2, with
     B4R_FAST_DEBUG=1 a traceback too.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # An id or a path that the terminal cannot show is no reason to end.
+        sys.stdout.reconfigure(errors="backslashreplace")
     with stopped_by_signals():
         try:
             from .app import app

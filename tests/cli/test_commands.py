@@ -459,6 +459,27 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(arguments, words, call
     )
 
 
+def test_an_error_has_a_path_with_two_spaces_as_it_is(call, tmp_path):
+    assert_one_error_line(call("evaluate", tmp_path / "two  spaces"), "two  spaces")
+
+
+def test_an_id_that_the_terminal_cannot_show_is_no_traceback(data, tmp_path):
+    (tmp_path / "log.txt").write_text("\n".join(3 * ["é a b"]) + "\n")
+    for command in (
+        ["prepare", tmp_path / "log.txt", "--out", tmp_path / "é"],
+        ["train", tmp_path / "é", "--out", tmp_path / "run", *SMALL, "--epochs", "1"],
+        ["recommend", tmp_path / "run", "--user", "1", "--include-seen"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "b4r_fast", *command],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "200"},
+        )
+        assert done.returncode == 0, done.stderr
+    assert r"\xe9" in done.stdout
+
+
 def test_an_unknown_option_exits_with_2_and_no_traceback(call, run):
     code, _, error = call("evaluate", run, "--protocl", "full")
     assert code == 2
