@@ -10,6 +10,8 @@ from b4r_fast.cli import evaluate, recommend, train
 from b4r_fast.cli import prepare as cli_prepare
 from b4r_fast.data import Preprocessing, prepare, prepare_dataset
 from b4r_fast.evaluation import rank_held_out
+from b4r_fast.model.config import CHOICES
+from b4r_fast.ops.sample_negatives import SAMPLERS
 from b4r_fast.serving import Recommender
 from b4r_fast.training import PRESETS, TrainSettings
 from b4r_fast.training.train import train as run_training
@@ -31,6 +33,10 @@ def differing(first, second):
 def test_what_is_no_matter_of_practice_is_trained_as_the_model_has_it():
     """train drew negatives by another sampler than a model does that is made in Python."""
     assert differing(TrainSettings, BERT4RecConfig) == OF_PRACTICE
+
+
+def test_the_model_knows_every_sampler_of_the_op():
+    assert CHOICES["sampler"] == SAMPLERS
 
 
 def test_the_model_has_the_numbers_of_the_paper_s_preset():

@@ -28,8 +28,8 @@ def in_options(message: str) -> str:
     """A message of the library as a user of the command line writes it: `min_rating` is
     --min-rating, `prepare` is `b4r-fast prepare`.
     """
-    if not FIELD.search(message):
-        return message
+    if not any(found[1] for found in FIELD.finditer(message)):
+        return message  # that typer is not installed, for one
     from typer.main import get_command
 
     from .app import app

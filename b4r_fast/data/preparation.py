@@ -24,7 +24,7 @@ from ..files import atomic_folder, cannot_write
 from ..signals import heard
 from .columns import Columns
 from .duckdb_errors import disk_reason
-from .duckdb_files import plain_folder
+from .duckdb_files import exactly, plain_folder
 from .logs import read_log
 from .sequences import FILES, FORMAT, PreparedData, Sequences
 from .split import leave_one_out
@@ -246,14 +246,12 @@ def _float_ids(connection: DuckDBPyConnection) -> list[str]:
 
 
 def _write(connection: DuckDBPyConnection, folder: Path) -> dict:
-    connection.execute(
-        "COPY (SELECT id, raw FROM users ORDER BY id) TO ? (FORMAT parquet)",
-        [str(folder / "users.parquet")],
-    )
-    connection.execute(
-        "COPY (SELECT id, raw FROM items ORDER BY id) TO ? (FORMAT parquet)",
-        [str(folder / "items.parquet")],
-    )
+    with exactly(folder) as place:
+        for ids in ("users", "items"):
+            connection.execute(
+                f"COPY (SELECT id, raw FROM {ids} ORDER BY id) TO ? (FORMAT parquet)",
+                [f"{place}/{ids}.parquet"],
+            )
     lengths = (
         connection.execute('SELECT count(*) AS n FROM actions GROUP BY "user" ORDER BY "user"')
         .fetchnumpy()["n"]

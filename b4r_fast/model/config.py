@@ -1,4 +1,7 @@
-"""What a BERT4Rec is: sizes, rates and variants, stored as config.json beside the weights."""
+"""What a BERT4Rec is: sizes, rates and variants, stored as config.json beside the weights.
+
+Read without torch, as the command line's options are.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..ops.checks import check_choice
-from ..ops.sample_negatives import SAMPLERS
 
 CHOICES = {
     "activation": ("gelu", "gelu_tanh"),
     "norm": ("post", "pre"),
     "positions_from": ("start", "end"),
     "loss": ("full", "sampled"),
-    "sampler": SAMPLERS,
+    "sampler": ("log_uniform", "uniform", "popularity"),
 }
 REAL = (int, float)
 KINDS: dict[str, Any] = {"float": REAL, "bool": bool}  # of fields that JSON may have filled
@@ -108,7 +109,9 @@ class BERT4RecConfig:
                 " every item"
             )
         for name, choices in CHOICES.items():
-            check_choice(name, getattr(self, name), choices)
+            if (value := getattr(self, name)) not in choices:
+                known = ", ".join(map(repr, choices))
+                raise ValueError(f"{name} must be one of {known}, got {value!r}")
 
     @property
     def mask_id(self) -> int:

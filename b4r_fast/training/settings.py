@@ -6,13 +6,11 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..data.fingerprint import PARTS
 from ..errors import InputError
-
-if TYPE_CHECKING:
-    from ..model import BERT4RecConfig
+from ..model import BERT4RecConfig
 
 SIZES, SEEDS = 2**31, 2**64  # kernels count in 32 bits; a generator is seeded with 64
 CHECKPOINT_EVERY = 200  # steps
@@ -112,8 +110,6 @@ class TrainSettings:
 
     def model_config(self, num_items: int) -> BERT4RecConfig:
         """Raises InputError for sizes that make no model."""
-        from ..model import BERT4RecConfig  # the presets are read without torch
-
         shared = {field.name for field in fields(BERT4RecConfig)} & {
             field.name for field in fields(self)
         }
