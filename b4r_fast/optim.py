@@ -41,6 +41,8 @@ class RowwiseAdamW(torch.optim.AdamW):
             raise ValueError(
                 "amsgrad and maximize are for dense gradients; this parameter's is sparse"
             )
+        if getattr(self, "found_inf", None):
+            return
         state = self.state[table]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32)
@@ -51,10 +53,17 @@ class RowwiseAdamW(torch.optim.AdamW):
             state["exp_avg"],
             state["exp_avg_sq"],
             gradient.indices()[0],
-            gradient.values(),
+            self._unscaled(gradient.values()),
             lr=float(group["lr"]),
             betas=group["betas"],
             eps=group["eps"],
             weight_decay=group["weight_decay"],
             step=int(state["step"]),
         )
+
+    def _unscaled(self, gradient: torch.Tensor) -> torch.Tensor:
+        """With fused=True a GradScaler leaves it to the optimizer to take the scale off, and to take
+        no step where there are infinities: it says so in grad_scale and found_inf.
+        """
+        scale = getattr(self, "grad_scale", None)
+        return gradient if scale is None else gradient / scale.to(gradient.dtype)

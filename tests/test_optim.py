@@ -123,6 +123,25 @@ def test_hooks_run_once_a_step_where_adamw_has_been_used_before():
     assert set(calls.values()) == {3}, calls
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_scaled_gradient_gives_the_step_of_the_gradient_and_an_overflow_none(fused):
+    """With fused=True the scale was left on the rows, and infinities went into the table."""
+    tables = [[torch.nn.Parameter(torch.ones(4, 8)) for _ in range(2)] for _ in range(2)]
+    values = torch.randn(1, 8)
+    plain, scaled = (RowwiseAdamW(pair, **SETTINGS, fused=fused) for pair in tables)
+    tables[0][0].grad, tables[0][1].grad = sparse([1], values, 4), torch.ones(4, 8)
+    plain.step()
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(torch.zeros(1))  # as of the loss
+    for largest in (torch.inf, 1.0):
+        scale = scaler.get_scale()
+        tables[1][0].grad = sparse([1], values * scale * largest, 4)
+        tables[1][1].grad = torch.full((4, 8), scale)
+        scaler.step(scaled)
+        scaler.update()
+    torch.testing.assert_close(tables[1], tables[0])
+
+
 def test_a_closure_gives_gradients_and_loss():
     table, calls = torch.nn.Parameter(torch.ones(4, 8)), []
     optimizer = RowwiseAdamW([table], **SETTINGS)
