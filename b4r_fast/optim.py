@@ -62,8 +62,8 @@ class RowwiseAdamW(torch.optim.AdamW):
         )
 
     def _unscaled(self, gradient: torch.Tensor) -> torch.Tensor:
-        """With fused=True a GradScaler leaves it to the optimizer to take the scale off, and to take
-        no step where there are infinities: it says so in grad_scale and found_inf.
+        """With fused=True a GradScaler leaves it to the optimizer to take off the scale, and to
+        take no step where there are infinities: it says so in grad_scale and found_inf.
         """
         scale = getattr(self, "grad_scale", None)
         return gradient if scale is None else gradient / scale.to(gradient.dtype)
