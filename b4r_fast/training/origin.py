@@ -24,6 +24,11 @@ def open_data(
     """The run's data; folder: where it lies, when not where run.json says. Raises InputError where
     these parts of it are not those that the run was made from.
     """
+    if folder is None and not Path(file.data).exists():
+        raise InputError(
+            f"{file.data}: the data that {run} was trained on is no longer there; say with `data`"
+            " where it lies now"
+        )
     data = PreparedData.open(folder or file.data)
     if differing := _differing(run, file, data, parts):
         raise InputError(
