@@ -87,7 +87,7 @@ def test_the_same_log_prepared_anew_is_the_same_data(folder, data):
 
 def test_data_that_was_moved_is_found_where_it_is_named_and_run_json_says_so(folder):
     (folder / "data").rename(folder / "moved")
-    with pytest.raises(InputError, match="data: the data that .* was trained on is no longer there; say with `data`"):
+    with pytest.raises(InputError, match="is no longer there; say with `data` where it lies now"):
         resume(folder)
     resume(folder, data=folder / "moved")
     assert RunFile.read(folder / "run").data == str(folder / "moved")
