@@ -21,6 +21,7 @@ from .terminal import loading, working
 from .verbatim import say
 
 MODEL, TASK, OPTIMISER, RUNNING = "Model", "Cloze task and batches", "Optimiser", "Run"
+VARIANT = "Variants of the model"
 
 
 def option(field: str, panel: str, text: str, *names: str) -> Any:
@@ -118,6 +119,10 @@ def train(
     ] = None,
     num_layers: Annotated[int | None, option("num_layers", MODEL, "Transformer layers.")] = None,
     num_heads: Annotated[int | None, option("num_heads", MODEL, "Attention heads.")] = None,
+    intermediate_size: Annotated[
+        int | None,
+        option("intermediate_size", MODEL, "Width of the feed-forward network; none: 4 d."),
+    ] = None,
     hidden_dropout: Annotated[
         float | None, option("hidden_dropout", MODEL, "Dropout of embeddings and sublayers.")
     ] = None,
@@ -134,6 +139,14 @@ def train(
         str | None,
         option("sampler", MODEL, "uniform, log_uniform or popularity, with --loss sampled."),
     ] = None,
+    logq_correction: Annotated[
+        bool | None,
+        option(
+            "logq_correction",
+            MODEL,
+            "Correct the logits of negatives for how often each is drawn, with --loss sampled.",
+        ),
+    ] = None,
     sparse_gradients: Annotated[
         bool | None,
         option(
@@ -141,6 +154,32 @@ def train(
             MODEL,
             "Update only the items that a step names: for millions of items, with --loss sampled.",
         ),
+    ] = None,
+    norm: Annotated[
+        str | None,
+        option("norm", VARIANT, "post: of what leaves a sublayer, as the paper; pre: what enters."),
+    ] = None,
+    final_norm: Annotated[
+        bool | None, option("final_norm", VARIANT, "A norm behind the last layer.")
+    ] = None,
+    embedding_norm: Annotated[
+        bool | None, option("embedding_norm", VARIANT, "A norm behind the embeddings.")
+    ] = None,
+    projection_head: Annotated[
+        bool | None,
+        option("projection_head", VARIANT, "Linear, GELU and norm before the item table."),
+    ] = None,
+    activation: Annotated[str | None, option("activation", VARIANT, "gelu or gelu_tanh.")] = None,
+    positions_from: Annotated[
+        str | None,
+        option("positions_from", VARIANT, "Count positions from the start or the end of a window."),
+    ] = None,
+    tie_embeddings: Annotated[
+        bool | None,
+        option("tie_embeddings", VARIANT, "One item table for what goes in and what comes out."),
+    ] = None,
+    output_bias: Annotated[
+        bool | None, option("output_bias", VARIANT, "A bias for each item.")
     ] = None,
     mask_prob: Annotated[
         float | None, option("mask_prob", TASK, "Share of hidden items (the paper's rho).")

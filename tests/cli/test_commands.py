@@ -18,6 +18,7 @@ from b4r_fast.cli import in_options, main
 from b4r_fast.cli.app import app
 from b4r_fast.data import prepare
 from b4r_fast.evaluation import PROTOCOLS
+from b4r_fast.model import BERT4Rec
 from b4r_fast.training import RunFile
 
 from ..training.small_runs import prepare_small_data, train_small
@@ -310,6 +311,30 @@ def test_options_override_the_preset_and_are_kept_in_run_json(call, data, tmp_pa
         None,
     )
     assert "b4r-fast evaluate" in error
+
+
+def test_every_variant_of_the_model_has_an_option(call, data, tmp_path):
+    variant = {
+        "norm": "pre",
+        "final_norm": True,
+        "embedding_norm": False,
+        "projection_head": False,
+        "positions_from": "end",
+        "tie_embeddings": False,
+        "output_bias": False,
+        "activation": "gelu_tanh",
+        "intermediate_size": 24,
+    }
+    options = []
+    for name, value in variant.items():
+        option = name.replace("_", "-")
+        options += [f"--{'' if value else 'no-'}{option}", *([] if value in (0, 1) else [value])]
+    code, _, error = call(
+        "train", data, "--out", tmp_path / "run", *SMALL, "--epochs", "1", *options
+    )
+    assert code == 0, error
+    config = BERT4Rec.from_pretrained(tmp_path / "run").config
+    assert {name: getattr(config, name) for name in variant} == variant
 
 
 def test_evaluation_prints_the_model_beside_popularity(call, run):
