@@ -67,6 +67,7 @@ def evaluate(
     file = RunFile.read(run)
     with loading("PyTorch"):
         from ..evaluation import Ranker, metrics_from_ranks, rank_held_out
+        from ..evaluation.metrics import NEVER
         from ..model import BERT4Rec
     model = BERT4Rec.from_pretrained(run)
     # Data that is named may have other users and actions, so long as the items are the model's.
@@ -121,8 +122,7 @@ def evaluate(
     )
     table.add_row("ratio", *ratios, style="dim")
     Console().print(table)
-    repeats = int(split.repeats(stage, split.users).sum())
-    if repeats and protocol == "full" and not include_seen:
+    if repeats := int((ranks == NEVER).sum()):  # of either ranker
         say(
             console,
             f"{repeats:,} of the {len(split.users):,} items are in the user's history: they are"

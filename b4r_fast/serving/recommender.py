@@ -103,13 +103,13 @@ class Recommender:
         allowed = None if candidates is None else np.unique(self.item_ids.to_internal(candidates))
         if allowed is not None and not len(allowed):
             raise InputError("the list of candidates is empty")
+        chosen = None if allowed is None else torch.from_numpy(allowed)
         k = min(k, self.model.config.num_items)
         for start in range(0, len(histories), USERS_AT_A_TIME):
             part = histories[start : start + USERS_AT_A_TIME]
             known = [self.item_ids.known(history) for history in part]
             internal = [self.item_ids.to_internal(history) for history in known]
             packed = PackedSequences.from_lists([history.tolist() for history in internal])
-            chosen = None if allowed is None else torch.from_numpy(allowed)
             ids, scores = self.model.recommend(packed, k, exclude_seen, chosen)
             for history, seen, left_out, row, row_scores in zip(part, known, internal, ids, scores):
                 found = row > 0
