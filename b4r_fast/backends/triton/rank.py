@@ -31,7 +31,7 @@ def _logits(h, p_items, p_bias, item, m_item, d, BLOCK_D: tl.constexpr):
     )
     z = tl.dot(h, tl.trans(c), input_precision="ieee")
     z += tl.load(p_bias + item, m_item, other=0.0).to(tl.float32)[None, :]
-    return tl.maximum(z, float("-inf"))  # of a number and NaN it is the number
+    return tl.where(z > float("-inf"), z, float("-inf"))
 
 
 @triton.jit
