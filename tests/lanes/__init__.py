@@ -16,7 +16,8 @@ class Lane:
 
     on: what Triton's kernels run on, as in tests/conftest.py. sources: what is tested, as globs
     from the root; the tests themselves, and all of tests/ that they import, go without saying.
-    tools: what else the outcome depends on, by version.
+    with_imports: sources too, each with all of the package that it imports. tools: what else the
+    outcome depends on, by version.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Lane:
     sources: tuple[str, ...]
     tools: tuple[str, ...]
     on: str = "interpreter"
+    with_imports: tuple[str, ...] = ()
 
 
 OPS = ("b4r_fast/ops/*.py", "b4r_fast/backends/*.py", "b4r_fast/backends/reference/*.py")
@@ -49,6 +51,23 @@ SHARED_TESTS = (
     "tests/ops/test_registration.py",
     "tests/ops/test_residual_layer_norm.py",
 )
+
+
+def compiles(part: str, launches: str, *modules: str) -> Lane:
+    """Ahead of time, in one of the parts that change apart from each other. launches: pytest's -k.
+    modules: of the Triton backend, which launch them; without any they depend on all.
+    """
+    return Lane(
+        f"triton-compile-{part}",
+        f"{part}: every form of every kernel compiles for every target, keeps in registers, fits,"
+        " uses tensor cores",
+        ("tests/backends/test_triton_compiles.py", "-k", launches),
+        () if modules else TRITON,
+        ("torch", "triton"),
+        on="compiler",
+        with_imports=tuple(f"b4r_fast/backends/triton/{module}.py" for module in modules),
+    )
+
 
 LANES = {
     lane.name: lane
@@ -81,15 +100,18 @@ LANES = {
             ("torch", "triton", "ttsem"),
             on="ttsem",
         ),
-        Lane(
-            "triton-compile",
-            "every form of every kernel compiles for every target, keeps in registers, fits,"
-            " uses tensor cores",
-            ("tests/backends/test_triton_compiles.py",),
-            TRITON,
-            ("torch", "triton"),
-            on="compiler",
+        compiles("attention", "attention", "attention"),
+        compiles(
+            "feed-forward",
+            "gelu_ffn or linear or layer_norm or residual_ffn",
+            "gelu_ffn",
+            "linear",
+            "linear_gelu_layer_norm",
+            "residual_ffn_layer_norm",
+            "residual_linear_layer_norm",
         ),
+        compiles("scores", "softmax_loss or rank or topk", "softmax_loss", "rank", "topk"),
+        compiles("ops", "paper or norms or private_negatives"),
         Lane(
             "cuda-fibers",
             "every op in all sizes, CUDA's threads as fibers of the CPU; and the fibers themselves",

@@ -2,7 +2,7 @@
 
     python -m tests.lanes                       # all of them, whole; what they prove goes into
                                                 tests/backends/proven.json
-    python -m tests.lanes cuda-fibers           # that one
+    python -m tests.lanes cuda-fibers           # that one; triton-compile: all that begin so
     python -m tests.lanes --sample COMMIT       # as CI: whole where something changed since the
                                                 record, elsewhere a tenth
 
@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -202,6 +203,11 @@ def users_row() -> list[Row]:
     ]
 
 
+def chosen(beginnings: Sequence[str]) -> list[Lane]:
+    """The lanes whose names begin so; without any, all."""
+    return [lane for lane in LANES.values() if lane.name.startswith(tuple(beginnings) or "")]
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m tests.lanes",
@@ -214,13 +220,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--workers", type=int, default=2, help="processes that run tests at once (%(default)s)"
     )
     asked = parser.parse_args(arguments)
-    if unknown := {*asked.lanes} - LANES.keys():
-        parser.error(
-            f"no lane is called {', '.join(sorted(unknown))}; there are {', '.join(LANES)}"
-        )
+    if unknown := [name for name in asked.lanes if not chosen([name])]:
+        parser.error(f"no lane is called {', '.join(unknown)}; there are {', '.join(LANES)}")
     BUILT.mkdir(parents=True, exist_ok=True)
     proofs, rows = record.read(record.RECORD), users_row() if asked.sample else []
-    for lane in (LANES[name] for name in asked.lanes or LANES):
+    for lane in chosen(asked.lanes):
         rows.append(prove(lane, proofs, asked.workers, asked.sample))
         record.write(
             {name: proofs[name] for name in LANES if name in proofs},

@@ -41,7 +41,7 @@ class Proof(TypedDict):
 
 
 def _imports(file: Path) -> Iterator[Path]:
-    """The files of tests/ that it imports, at its top or in a function."""
+    """The files that it imports relatively or from tests/, at its top or in a function."""
     for node in ast.walk(ast.parse(file.read_text())):
         if not isinstance(node, ast.ImportFrom) or not (
             node.level or (node.module or "").startswith("tests")
@@ -61,12 +61,12 @@ def _imports(file: Path) -> Iterator[Path]:
 def sources(lane: Lane) -> list[Path]:
     """All files that its outcome depends on."""
     tests = [ROOT / argument.partition("::")[0] for argument in lane.tests if ".py" in argument]
+    unread = [ROOT / "tests" / "conftest.py", *tests, *(ROOT / file for file in lane.with_imports)]
     files = {
-        ROOT / "tests" / "conftest.py",
-        *tests,
+        *unread,
         *(path for pattern in lane.sources for path in ROOT.glob(pattern) if path.is_file()),
     }
-    unread = [
+    unread += [
         path for path in files if path.suffix == ".py" and path.is_relative_to(ROOT / "tests")
     ]
     while unread:

@@ -5,6 +5,7 @@ which no longer holds is told.
 import json
 import re
 from dataclasses import replace
+from types import FunctionType, ModuleType
 
 import pytest
 
@@ -21,6 +22,10 @@ def checkout(tmp_path, monkeypatch):
     """Where a kernel, a test that imports a helper, and conftest.py lie."""
     for name, text in {
         "b4r_fast/ops/attention.py": "kernel = 1\n",
+        "b4r_fast/triton/__init__.py": "",
+        "b4r_fast/triton/kernel.py": "from . import rows\nfrom torch import nn\n",
+        "b4r_fast/triton/rows.py": "from ..ops.attention import kernel\n",
+        "b4r_fast/triton/other.py": "from . import rows\n",
         "docs/attention.md": "words\n",
         "tests/__init__.py": "",
         "tests/conftest.py": "",
@@ -43,6 +48,7 @@ OF_THE_CHECKOUT = replace(
     tests=("tests/backends/test_kernels.py", "-k", "a"),
     sources=("b4r_fast/ops/*.py",),
     tools=("torch",),
+    with_imports=("b4r_fast/triton/kernel.py",),
 )
 
 
@@ -50,6 +56,8 @@ OF_THE_CHECKOUT = replace(
     "file",
     [
         "b4r_fast/ops/attention.py",
+        "b4r_fast/triton/kernel.py",
+        "b4r_fast/triton/rows.py",
         "tests/backends/test_kernels.py",
         "tests/ops/cases.py",
         "tests/ops/accuracy.py",
@@ -71,7 +79,9 @@ def test_a_new_kernel_and_another_version_of_a_tool_change_the_fingerprint(check
     assert len({before, after, record.fingerprint(OF_THE_CHECKOUT)}) == 3
 
 
-@pytest.mark.parametrize("file", ["docs/attention.md", "tests/backends/test_others.py"])
+@pytest.mark.parametrize(
+    "file", ["docs/attention.md", "tests/backends/test_others.py", "b4r_fast/triton/other.py"]
+)
 def test_a_change_of_anything_else_leaves_it(checkout, file):
     before = record.fingerprint(OF_THE_CHECKOUT)
     (checkout / file).write_text("other")
@@ -91,6 +101,37 @@ def test_every_kernel_is_in_a_lane_and_every_pattern_names_something():
     ]
     assert covered.issuperset(kernels)
     assert all(any(ROOT.glob(pattern)) for lane in LANES.values() for pattern in lane.sources)
+
+
+def kernels_of(function: FunctionType) -> set[str]:
+    """The files of the Triton backend whose launch sites a function calls, through its own
+    helpers too.
+    """
+    named = (function.__globals__.get(name) for name in function.__code__.co_names)
+    files = set()
+    for called in named:
+        if isinstance(called, ModuleType) and called.__name__.startswith("b4r_fast.backends"):
+            files.add(called.__file__)
+        elif isinstance(called, FunctionType) and called.__module__ == function.__module__:
+            files |= kernels_of(called)
+    return files
+
+
+def test_every_launch_is_compiled_by_one_lane_which_depends_on_its_kernels():
+    tests = pytest.importorskip("tests.backends.test_triton_compiles")
+    parts = {
+        name: (lane.tests[-1].split(" or "), {str(path) for path in record.sources(lane)})
+        for name, lane in LANES.items()
+        if name.startswith("triton-compile-")
+    }
+    for launch in tests.LAUNCHES:
+        (sources,) = (
+            files for words, files in parts.values() if any(word in launch for word in words)
+        )
+        for key in {*launch.split(" and ")} & tests.PRODUCTS.keys():
+            kernels = kernels_of(tests.PRODUCTS[key].launch)
+            assert kernels, key
+            assert kernels <= sources, key
 
 
 def test_what_the_cuda_kernels_include_is_what_their_lanes_depend_on():
@@ -279,7 +320,16 @@ def test_a_tool_that_is_not_installed_has_a_fingerprint_of_its_own():
     )
 
 
+def test_the_beginning_of_a_name_asks_for_all_that_begin_so():
+    assert [lane.name for lane in __main__.chosen(["cuda-f", "stand-in"])] == [
+        "cuda-fibers",
+        "cuda-faults",
+        "stand-in",
+    ]
+    assert __main__.chosen([]) == [*LANES.values()]
+
+
 def test_an_unknown_lane_is_refused_with_those_that_there_are(capsys):
     with pytest.raises(SystemExit):
-        __main__.main(["triton"])
-    assert "no lane is called triton; there are triton-interpreter" in capsys.readouterr().err
+        __main__.main(["tritons"])
+    assert "no lane is called tritons; there are triton-interpreter" in capsys.readouterr().err

@@ -62,12 +62,12 @@ def _like(d: int, size: int) -> int:
     return size if d % 16 == 0 else size - 1
 
 
-def _forms(dtype: torch.dtype, *choices: Sequence) -> list[tuple]:
-    """Every combination; in fp16, whose tiles are bf16's, the one with most to do and that with
-    least.
+def _forms(d: int, dtype: torch.dtype, *choices: Sequence) -> list[tuple]:
+    """Every combination; in fp16, whose tiles are bf16's, and where 16 does not divide the columns,
+    whose tiles are the next block's, the one with most to do and that with least.
     """
     forms = list(product(*choices))
-    return [forms[0], forms[-1]] if dtype == torch.float16 else forms
+    return [forms[0], forms[-1]] if dtype == torch.float16 or d % 16 else forms
 
 
 def _attend(d: int, dtype: torch.dtype) -> None:
@@ -77,7 +77,7 @@ def _attend(d: int, dtype: torch.dtype) -> None:
 
 
 def _attend_back(d: int, dtype: torch.dtype, lengths: tuple[int, ...]) -> None:
-    for n, dropout_p in _forms(dtype, lengths, DROPOUTS):
+    for n, dropout_p in _forms(d, dtype, lengths, DROPOUTS):
         q, lse = torch.empty(n, 2, d, dtype=dtype), torch.empty(2, n)
         cu_seqlens = torch.tensor([0, n], dtype=torch.int32)
         packing = Packing(cu_seqlens, cu_seqlens, n, n, 0.1, dropout_p, torch.tensor(1))
@@ -103,7 +103,7 @@ def _feed_back(d: int, dtype: torch.dtype) -> None:
 
 def _feed_and_add(d: int, dtype: torch.dtype) -> None:
     *network, b2 = _network(d, dtype)
-    for approximate, dropout_p in _forms(dtype, GELUS, DROPOUTS):
+    for approximate, dropout_p in _forms(d, dtype, GELUS, DROPOUTS):
         residual_ffn_layer_norm.residual_ffn_layer_norm(
             *network, b2, b2, b2, 1e-12, approximate, dropout_p, torch.tensor(1)
         )
@@ -111,7 +111,7 @@ def _feed_and_add(d: int, dtype: torch.dtype) -> None:
 
 def _feed_and_add_back(d: int, dtype: torch.dtype) -> None:
     (x, w1, b1, w2, b2), row = _network(d, dtype), torch.empty(T)
-    for approximate, dropout_p in _forms(dtype, GELUS, DROPOUTS):
+    for approximate, dropout_p in _forms(d, dtype, GELUS, DROPOUTS):
         residual_ffn_layer_norm.residual_ffn_layer_norm_backward(
             x, x, w1, b1, w2, x, b2, row, row, approximate, dropout_p, torch.tensor(1)
         )
@@ -152,7 +152,7 @@ def _norm_of_product_back(d: int, dtype: torch.dtype) -> None:
 
 
 def _project_back(d: int, dtype: torch.dtype) -> None:
-    for (most_in,) in _forms(dtype, (linear.MOST_IN, 32, 16)):
+    for (most_in,) in _forms(d, dtype, (linear.MOST_IN, 32, 16)):
         shapes = (T, d), (T, _like(d, most_in)), (d, _like(d, most_in))
         linear.partial_gradients(*(torch.empty(shape, dtype=dtype) for shape in shapes))
 
@@ -170,7 +170,7 @@ def _scored(d: int, dtype: torch.dtype, has_bias: bool = True) -> tuple:
 
 
 def _loss(d: int, dtype: torch.dtype) -> None:
-    for has_bias, has_ids in _forms(dtype, BIASES, (True, False)):
+    for has_bias, has_ids in _forms(d, dtype, BIASES, (True, False)):
         hidden, items, bias, targets = _scored(d, dtype, has_bias)
         ids = torch.zeros(items.shape[0], dtype=torch.int64) if has_ids else None
         softmax_loss.forward_columns(hidden, items, bias, targets, items, bias, ids)
@@ -178,7 +178,7 @@ def _loss(d: int, dtype: torch.dtype) -> None:
 
 def _loss_back(d: int, dtype: torch.dtype) -> None:
     row = torch.empty(T)
-    for has_bias, which in _forms(dtype, BIASES, ("of candidates", "of each row", "of all")):
+    for has_bias, which in _forms(d, dtype, BIASES, ("of candidates", "of each row", "of all")):
         hidden, items, bias, targets = _scored(d, dtype, has_bias)
         ids = torch.zeros(items.shape[0], dtype=torch.int64) if which == "of candidates" else None
         dloss, table = row[0] if which == "of all" else row, dtype if ids is None else torch.float32
@@ -193,7 +193,7 @@ def _rank(d: int, dtype: torch.dtype) -> None:
 
 
 def _topk(d: int, dtype: torch.dtype) -> None:
-    for k, exclude in _forms(dtype, topk.KEPT[::-1], (EXCLUDE, (None, None))):
+    for k, exclude in _forms(d, dtype, topk.KEPT[::-1], (EXCLUDE, (None, None))):
         topk.topk(*_scored(d, dtype)[:3], k, *exclude, None)
 
 
