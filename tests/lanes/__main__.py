@@ -6,7 +6,8 @@
     python -m tests.lanes --sample COMMIT       # as CI: whole where something changed since the
                                                 record, elsewhere a tenth
 
-With --sample the record stays as it is and must be what comes out.
+With --sample the record stays as it is and must be what comes out. What runs whole has all workers;
+of the tenths each worker runs one, as some are a single test.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -40,31 +42,32 @@ def why_not(lane: Lane) -> str | None:
     return None
 
 
-def run(lane: Lane, workers: int, commit: str | None) -> Outcome:
-    """commit: take the tenth of the tests that it chooses, else all."""
+def run(lane: Lane, workers: int) -> Outcome:
+    """All of its tests, which print as they go."""
+    return _pytest(lane, "-n", str(workers), "--dist", "worksteal")
+
+
+def run_tenth(lane: Lane, commit: str) -> Outcome:
+    """The tenth of its tests that the commit chooses, in one process."""
+    return _pytest(lane, "--tenth-of", commit, quiet=True)
+
+
+def _pytest(lane: Lane, *options: str, quiet: bool = False) -> Outcome:
+    """quiet: print what it says when it has ended."""
     report = BUILT / f"{lane.name}.xml"
     report.unlink(missing_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-m",
-        "not gpu",
-        "--on",
-        lane.on,
-        "-n",
-        str(workers),
-        f"--junitxml={report}",
-    ]
-    command += [
-        "--dist",
-        "worksteal",
-        "--disable-warnings",
-        *(["--tenth-of", commit] if commit else []),
-        *lane.tests,
-    ]
+    command = [sys.executable, "-m", "pytest", "-m", "not gpu", "--on", lane.on]
+    command += [f"--junitxml={report}", "--disable-warnings", *options, *lane.tests]
     begun = time.monotonic()
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE if quiet else None,
+        text=True,
+    )
+    if quiet:
+        print(f"\n== {lane.name}: a tenth, as nothing changed\n{done.stdout}", end="", flush=True)
     outcome = Outcome.read(report) if report.exists() else Outcome(failed=["pytest itself"])
     if done.returncode and not outcome.failed:
         outcome.failed.append(f"pytest ended with {done.returncode}")
@@ -104,43 +107,46 @@ def summary(found: dict[str, dict]) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def holds(lane: Lane, proofs: dict[str, record.Proof]) -> bool:
+    """Whether the record is of what lies here."""
+    return lane.name in proofs and proofs[lane.name]["fingerprint"] == record.fingerprint(lane)
+
+
 def prove(lane: Lane, proofs: dict[str, record.Proof], workers: int, commit: str | None) -> Row:
-    """Runs a lane. proofs: the record, in which what has come out replaces what was there."""
-    fingerprint, recorded = record.fingerprint(lane), proofs.get(lane.name)
-    proven = commit is not None and recorded is not None and recorded["fingerprint"] == fingerprint
+    """Runs a lane whole. proofs: the record, in which what comes out replaces what was there."""
     if (reason := why_not(lane)) is not None:
-        return Row(
-            lane.name,
-            "proven" if proven else "left out",
-            "0",
-            0,
-            reason,
-            "" if proven or commit is None else f"left out: {reason}",
-        )
-    print(
-        f"\n== {lane.name}: {lane.proves}{'; nothing changed, so a tenth of it' if proven else ''}",
-        flush=True,
-    )
-    outcome = run(lane, workers, commit if proven else None)
-    total = sum(recorded["passed"].values()) if proven and recorded else outcome.cases
-    row = Row(
-        lane.name,
-        "proven" if proven else "run",
-        f"{outcome.cases:,} of {total:,}",
-        outcome.seconds,
-        summary(outcome.found),
-    )
-    if outcome.failed:
-        row.problem = f"{len(outcome.failed)} failed: {', '.join(outcome.failed[:3])}"
-    elif outcome.skipped or not outcome.cases:
-        row.problem = (
-            f"{len(outcome.skipped)} skipped here, so not proven: {', '.join(outcome.skipped[:3])}"
-        )
-    elif not proven:
-        proofs[lane.name] = outcome.proof(fingerprint)
-    if commit is not None and not row.problem:
-        row.problem = compare(lane, outcome, recorded, whole=not proven)
+        problem = "" if commit is None else f"left out: {reason}"
+        return Row(lane.name, "left out", "0", 0, reason, problem)
+    print(f"\n== {lane.name}: {lane.proves}", flush=True)
+    recorded, outcome = proofs.get(lane.name), run(lane, workers)
+    row = row_of(lane, "run", outcome, outcome.cases)
+    if not row.problem:
+        proofs[lane.name] = outcome.proof(record.fingerprint(lane))
+        if commit is not None:
+            row.problem = compare(lane, outcome, recorded, whole=True)
     return row
+
+
+def prove_tenth(lane: Lane, proof: record.Proof, commit: str) -> Row:
+    """Runs a tenth of a lane whose record holds."""
+    if (reason := why_not(lane)) is not None:
+        return Row(lane.name, "proven", "0", 0, reason)
+    outcome = run_tenth(lane, commit)
+    row = row_of(lane, "proven", outcome, sum(proof["passed"].values()))
+    if not row.problem:
+        row.problem = compare(lane, outcome, proof, whole=False)
+    return row
+
+
+def row_of(lane: Lane, state: str, outcome: Outcome, total: int) -> Row:
+    problem = ""
+    if outcome.failed:
+        problem = f"{len(outcome.failed)} failed: {', '.join(outcome.failed[:3])}"
+    elif outcome.skipped or not outcome.cases:
+        skipped = ", ".join(outcome.skipped[:3])
+        problem = f"{len(outcome.skipped)} skipped here, so not proven: {skipped}"
+    cases = f"{outcome.cases:,} of {total:,}"
+    return Row(lane.name, state, cases, outcome.seconds, summary(outcome.found), problem)
 
 
 def compare(lane: Lane, outcome: Outcome, recorded: record.Proof | None, *, whole: bool) -> str:
@@ -223,15 +229,21 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := [name for name in asked.lanes if not chosen([name])]:
         parser.error(f"no lane is called {', '.join(unknown)}; there are {', '.join(LANES)}")
     BUILT.mkdir(parents=True, exist_ok=True)
-    proofs, rows = record.read(record.RECORD), users_row() if asked.sample else []
-    for lane in chosen(asked.lanes):
-        rows.append(prove(lane, proofs, asked.workers, asked.sample))
-        record.write(
-            {name: proofs[name] for name in LANES if name in proofs},
-            BUILT / "proven.json" if asked.sample else record.RECORD,
-        )
-    show(rows)
-    return int(any(row.problem for row in rows))
+    proofs, lanes = record.read(record.RECORD), chosen(asked.lanes)
+    proven = [lane for lane in lanes if asked.sample and holds(lane, proofs)]
+    with ThreadPoolExecutor(asked.workers) as pool:
+        tenths = pool.map(lambda lane: prove_tenth(lane, proofs[lane.name], asked.sample), proven)
+        rows = {row.lane: row for row in tenths}
+    for lane in lanes:
+        if lane not in proven:
+            rows[lane.name] = prove(lane, proofs, asked.workers, asked.sample)
+            record.write(
+                {name: proofs[name] for name in LANES if name in proofs},
+                BUILT / "proven.json" if asked.sample else record.RECORD,
+            )
+    shown = [*(users_row() if asked.sample else []), *(rows[lane.name] for lane in lanes)]
+    show(shown)
+    return int(any(row.problem for row in shown))
 
 
 if __name__ == "__main__":

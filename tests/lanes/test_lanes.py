@@ -247,7 +247,10 @@ def runner(tmp_path, monkeypatch):
         def __init__(self):
             self.outcomes, self.asked = {}, {}
 
-        def run(self, lane, workers, commit):
+        def run(self, lane, workers):
+            return self.run_tenth(lane, None)
+
+        def run_tenth(self, lane, commit):
             self.asked[lane.name] = commit
             return self.outcomes.get(lane.name, outcome())
 
@@ -259,6 +262,7 @@ def runner(tmp_path, monkeypatch):
     monkeypatch.setattr(__main__, "why_not", lambda lane: None)
     runner = Runner()
     monkeypatch.setattr(__main__, "run", runner.run)
+    monkeypatch.setattr(__main__, "run_tenth", runner.run_tenth)
     return runner
 
 
