@@ -52,6 +52,11 @@ def check_tensors(
     return sizes
 
 
+def fp32_passes(tensor: Tensor | None) -> torch.dtype | None:
+    """For check_tensors: what may be float32 beside tensors of another floating dtype."""
+    return torch.float32 if getattr(tensor, "dtype", None) == torch.float32 else None
+
+
 def refuse_transforms(tensor: Tensor) -> None:
     """Raise NotImplementedError where a transform that the ops have no rule for differentiates by
     this tensor: forward mode would give 0 without a word, torch.func.grad an error about our

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ..backends.labels import IGNORED
-from .checks import check_rows, check_tensors
+from .checks import check_rows, check_tensors, fp32_passes
 from .fakes import fake_losses
-from .reduce_loss import reduce_loss
+from .reduce_loss import reduce_loss, row_weights
 from .registration import define, differentiate
 from .row_gradients import number_rows, sparse_gradient
 from .softmax_loss import scaled_rows
@@ -106,6 +106,7 @@ def sampled_softmax_loss(
     negatives: Tensor,
     *,
     log_q: Tensor | None = None,
+    weights: Tensor | None = None,
     reduction: str = "mean",
     sparse: bool = False,
 ) -> Tensor:
@@ -116,7 +117,8 @@ def sampled_softmax_loss(
     private. log_q: the shape of negatives, float32 or the dtype of hidden, the log of how often
     each is expected among the K draws (sample_negatives returns it), subtracted from its logit, so
     that the loss estimates the full softmax (Bengio and Senecal 2008); None subtracts nothing. A
-    negative that is the row's own target is left out. reduction as in softmax_loss. sparse: the
+    negative that is the row's own target is left out. weights and
+    reduction as in softmax_loss. sparse: the
     gradients of items and bias are sparse tensors of the rows that targets and negatives name, not
     dense ones of V rows; not under torch.compile, which knows no sparse gradients. Raises
     ValueError for a wrong shape, dtype, device, target, negative or reduction.
@@ -124,13 +126,8 @@ def sampled_softmax_loss(
     sizes = check_tensors(None, {}, hidden=(hidden, "N d"), items=(items, "V d"), bias=(bias, "V"))
     shape = "K" if isinstance(negatives, Tensor) and negatives.dim() == 1 else "N K"
     check_tensors(torch.int64, sizes, hidden, targets=(targets, "N"), negatives=(negatives, shape))
-    check_tensors(
-        torch.float32 if getattr(log_q, "dtype", None) == torch.float32 else None,
-        sizes,
-        hidden,
-        log_q=(log_q, shape),
-    )
+    check_tensors(fp32_passes(log_q), sizes, hidden, log_q=(log_q, shape))
+    weights = row_weights(weights, targets, hidden, sizes, reduction)
     log_q = None if log_q is None else log_q.to(torch.promote_types(hidden.dtype, torch.float32))
-    return reduce_loss(
-        _forward_op(hidden, items, bias, targets, negatives, log_q, sparse)[0], targets, reduction
-    )
+    loss = _forward_op(hidden, items, bias, targets, negatives, log_q, sparse)[0]
+    return reduce_loss(loss, targets, reduction, weights)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..backends.labels import IGNORED
 from .checks import check_rows, check_tensors
 from .fakes import fake_gradients, fake_losses
-from .reduce_loss import reduce_loss
+from .reduce_loss import reduce_loss, row_weights
 from .registration import define, differentiate
 
 
@@ -63,18 +63,20 @@ def _backward(ctx, dloss, *_):
 differentiate(_forward_op, _backward, _setup)
 
 
-def _fake_reduced(hidden, items, bias, targets, mean):
+def _fake_reduced(hidden, items, bias, targets, weights, mean):
     loss = hidden.new_empty((), dtype=torch.promote_types(hidden.dtype, torch.float32))
     return loss, torch.empty_like(loss), *fake_gradients(hidden, items, bias)
 
 
-def _check_reduced_values(hidden, items, bias, targets, mean):
+def _check_reduced_values(hidden, items, bias, targets, weights, mean):
     _check_values(hidden, items, bias, targets)
 
 
-# weight: what a row counts in the loss; dhidden, ditems, dbias: gradients of the losses' sum.
+# weights: of the rows' losses. weight: what each counts in the loss beside that; dhidden, ditems,
+# dbias: gradients of the sum of the losses times their weights.
 _reduced_op = define(
-    "reduced_softmax_loss(Tensor hidden, Tensor items, Tensor? bias, Tensor targets, bool mean)"
+    "reduced_softmax_loss(Tensor hidden, Tensor items, Tensor? bias, Tensor targets,"
+    " Tensor? weights, bool mean)"
     " -> (Tensor loss, Tensor weight, Tensor dhidden, Tensor ditems, Tensor? dbias)",
     _fake_reduced,
     check_values=_check_reduced_values,
@@ -92,24 +94,32 @@ def _backward_reduced(ctx, dloss, *_):
     weight, *gradients = ctx.saved_tensors
     needed = [i for i, g in enumerate(gradients) if ctx.needs_input_grad[i] and g is not None]
     scaled = dict(zip(needed, torch._foreach_mul([gradients[i] for i in needed], dloss * weight)))
-    return *(scaled.get(i) for i in range(len(gradients))), None, None
+    return *(scaled.get(i) for i in range(len(gradients))), None, None, None
 
 
 differentiate(_reduced_op, _backward_reduced, _setup_reduced)
 
 
 def softmax_loss(
-    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, *, reduction: str = "mean"
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    *,
+    weights: Tensor | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """-log softmax(hidden items^T + bias)[target], differentiable in hidden, items and bias.
 
     hidden: (N, d). items: (V, d). bias: (V,) or None. targets: (N,) int64 rows of items; -100 gives
-    no loss and no gradient. reduction: "mean" over the rows with a target (0 when there is none),
-    "sum", or "none" for (N,). Raises ValueError for a wrong shape, dtype, device, target or
-    reduction.
+    no loss and no gradient. weights: (N,) float32 or the dtype of hidden, not negative: what each
+    row's loss is multiplied by; no gradient goes there. reduction: "mean" over the rows with a
+    target, by weight (0 when there is none), "sum", or "none" for (N,). Raises ValueError for a
+    wrong shape, dtype, device, target or reduction.
     """
     sizes = check_tensors(None, {}, hidden=(hidden, "N d"), items=(items, "V d"), bias=(bias, "V"))
     check_tensors(torch.int64, sizes, hidden, targets=(targets, "N"))
+    weights = row_weights(weights, targets, hidden, sizes, reduction)
     # In fp16 the gradient of the sum may overflow where that of the mean does not.
     if (
         reduction in ("mean", "sum")
@@ -117,5 +127,6 @@ def softmax_loss(
         and items.requires_grad
         and items.dtype != torch.float16
     ):
-        return _reduced_op(hidden, items, bias, targets, reduction == "mean")[0]
-    return reduce_loss(_forward_op(hidden, items, bias, targets)[0], targets, reduction)
+        mean = reduction == "mean" and weights is None  # whose sum is 1 already
+        return _reduced_op(hidden, items, bias, targets, weights, mean)[0]
+    return reduce_loss(_forward_op(hidden, items, bias, targets)[0], targets, reduction, weights)

@@ -23,11 +23,11 @@ inline void bind_softmax_loss(pybind11::module_& m) {
       without_gil());
   m.def(
       "softmax_loss_sum",
-      [](Address hidden, Address items, Address bias, Address targets, int64_t rows, int64_t d,
-         int64_t columns, Address loss, Address dhidden, Address ditems, Address dbias,
-         int threads) {
-        return b4r::softmax_loss_sum({hidden, items, bias, targets, rows, d, columns}, loss,
-                                     dhidden, ditems, dbias, threads);
+      [](Address hidden, Address items, Address bias, Address targets, Address weights,
+         int64_t rows, int64_t d, int64_t columns, Address loss, Address dhidden, Address ditems,
+         Address dbias, int threads) {
+        return b4r::softmax_loss_sum({hidden, items, bias, targets, rows, d, columns}, weights,
+                                     loss, dhidden, ditems, dbias, threads);
       },
       without_gil());
 }

@@ -70,6 +70,7 @@ void zero_item_gradients(const SoftmaxInput& in, float* ditems, float* dbias) {
 // thread's in every sweep.
 struct OneVisit {
   const SoftmaxInput& in;
+  const float* weights;  // of the rows' losses, or null
   const ChunkedRows& rows;
   const int threads;
   const int64_t capacity = rows.capacity, width = panels(in.d) * kPanel;
@@ -81,7 +82,8 @@ struct OneVisit {
       blocks * capacity);  // of each block and row; once they are joined, what to rescale E by
   float* total = scratch.take(blocks * capacity);        // of each block and row: the sum of E
   float* acc = scratch.take(ranges * capacity * width);  // of each range and row: the sum of E C
-  float *q = scratch.take(capacity), *weight = scratch.take(capacity);  // of each row
+  // Of each row: weights_i q_i, and that by its sum of E.
+  float *q = scratch.take(capacity), *weight = scratch.take(capacity);
   const std::vector<float> norms = norms_of_blocks(in, threads);
   std::vector<double> losses = std::vector<double>(rows.index.size());
   PackedChunk packed = PackedChunk(scratch, capacity, in.d);
@@ -120,9 +122,10 @@ struct OneVisit {
       const int64_t count = rows.count(c);
       for (int64_t j = 0, i = p * kPanel; j < kPanel; ++j, ++i) {
         const RowLoss row = row_loss(totals[j], largest[j], packed.target_logit[i]);
-        q[i] = i < count ? static_cast<float>(row.q) : 0.0f;
-        weight[i] = i < count && totals[j] != 0 ? static_cast<float>(row.q / totals[j]) : 0.0f;
-        if (i < count) losses[rows.row_begin[c] + i] = row.loss;
+        const double counts = i < count ? (weights ? weights[rows.row(c, i)] : 1.0) : 0.0;
+        q[i] = static_cast<float>(counts * row.q);
+        weight[i] = totals[j] != 0 ? static_cast<float>(counts * row.q / totals[j]) : 0.0f;
+        if (i < count) losses[rows.row_begin[c] + i] = counts * row.loss;
       }
       packed.pack_weighted(in, rows, c, p, weight);
     });
@@ -334,15 +337,15 @@ struct StreamBackward {
 
 }  // namespace
 
-bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float* ditems,
-                      float* dbias, int threads) {
+bool softmax_loss_sum(const SoftmaxInput& in, const float* weights, float* loss, float* dhidden,
+                      float* ditems, float* dbias, int threads) {
   const int64_t limit =
       std::min(kMaxRows, kLogitFloats / std::max<int64_t>(in.columns, 1) / kPanel * kPanel);
   if (limit < kMinRows) return false;
   const ChunkedRows rows(in, limit);
   if (rows.chunks() == 0) zero_item_gradients(in, ditems, dbias);
   std::fill_n(dhidden, in.rows * in.d, 0.0f);
-  OneVisit visit{in, rows, threads};
+  OneVisit visit{in, weights, rows, threads};
   for (int64_t c = 0; c < rows.chunks(); ++c) {
     visit.pack(c);
     visit.exponentials(c);

@@ -34,9 +34,9 @@ void softmax_loss(const SoftmaxInput& in, float* loss, float* dhidden, float* ls
 void softmax_loss_backward(const float* dloss, const SoftmaxInput& in, const float* loss,
                            const float* lse, float* ditems, float* dbias, int threads);
 
-// The sum of the losses and its gradients in one visit, where nothing is sampled; false, and
-// nothing written, where the catalogue is too large.
-bool softmax_loss_sum(const SoftmaxInput& in, float* loss, float* dhidden, float* ditems,
-                      float* dbias, int threads);
+// sum_i weights_i loss_i and its gradients in one visit, where nothing is sampled; weights (rows,),
+// or null for 1 each. False, and nothing written, where the catalogue is too large.
+bool softmax_loss_sum(const SoftmaxInput& in, const float* weights, float* loss, float* dhidden,
+                      float* ditems, float* dbias, int threads);
 
 }  // namespace b4r

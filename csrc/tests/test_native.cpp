@@ -383,16 +383,26 @@ void test_softmax_losses(int64_t rows, int64_t d, int64_t items, int64_t negativ
   const Numbers sum = {std::accumulate(loss.begin(), loss.end(), 0.0)};
   check("softmax_loss_sum" + sizes, Results<4>{sum, dhidden, ditems, dbias}, kTolerance,
         [&](int threads, float* loss, float* dhidden, float* ditems, float* dbias) {
-          expect(softmax_loss_sum(in, loss, dhidden, ditems, dbias, threads),
+          expect(softmax_loss_sum(in, nullptr, loss, dhidden, ditems, dbias, threads),
                  "softmax_loss_sum takes a small catalogue");
+        });
+  auto [losses, weighted_dhidden, unused, weighted_ditems, weighted_dbias] =
+      softmax_losses(over_all, items, dloss);
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t k = 0; k < d; ++k) weighted_dhidden[i * d + k] *= dloss[i];
+  const Numbers weighted = {std::inner_product(losses.begin(), losses.end(), dloss.begin(), 0.0)};
+  check("weighted softmax_loss_sum" + sizes,
+        Results<4>{weighted, weighted_dhidden, weighted_ditems, weighted_dbias}, kTolerance,
+        [&](int threads, float* loss, float* dhidden, float* ditems, float* dbias) {
+          softmax_loss_sum(in, dloss.data(), loss, dhidden, ditems, dbias, threads);
         });
 }
 
 void test_softmax_loss_sum_leaves_a_large_catalogue_alone() {
   float number = 7.0f;
   const int64_t target = 0;
-  expect(!softmax_loss_sum({&number, &number, nullptr, &target, 1, 1, 200000}, &number, &number,
-                           &number, nullptr, 2) &&
+  expect(!softmax_loss_sum({&number, &number, nullptr, &target, 1, 1, 200000}, nullptr, &number,
+                           &number, &number, nullptr, 2) &&
              number == 7.0f,
          "softmax_loss_sum leaves a large catalogue alone");
 }

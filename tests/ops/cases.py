@@ -45,6 +45,7 @@ def cases(device: torch.device | str) -> dict[str, Case]:
     shared = tensor([3, 5, 5, 0, 11])
     private = torch.arange(N * K, device=device).reshape(N, K) % V
     log_q = torch.linspace(-2, 0, K, dtype=torch.float64, device=device)
+    weights = torch.linspace(0, 3, N, device=device)
 
     def adamw_rows(*tensors: torch.Tensor) -> torch.Tensor:
         """The one op that writes in place: into copies."""
@@ -160,6 +161,14 @@ def cases(device: torch.device | str) -> dict[str, Case]:
         "reduced_softmax_loss": Case(
             lambda h, c, b: ops.softmax_loss(h, c, b, targets, reduction="sum"),
             normal((N, D), (V, D), (V,)),
+        ),
+        "reduced_softmax_loss with weights": Case(
+            lambda h, c, b: ops.softmax_loss(h, c, b, targets, weights=weights),
+            normal((N, D), (V, D), (V,)),
+        ),
+        "sampled_softmax_loss with weights": Case(
+            lambda h, c: ops.sampled_softmax_loss(h, c, None, targets, shared, weights=weights),
+            normal((N, D), (V, D)),
         ),
         "softmax_loss of rows without bias": Case(
             lambda h, c: ops.softmax_loss(h, c, None, targets, reduction="none"),

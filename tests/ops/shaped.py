@@ -175,6 +175,16 @@ def softmax_loss(s: Sizes) -> Shaped:
     )
 
 
+def softmax_loss_with_weights(s: Sizes) -> Shaped:
+    weights = torch.arange(s.tokens, device=s.device) % 5 / 2
+    return (
+        lambda h, c, b: ops.softmax_loss(
+            h, c, b, targets(s), weights=weights, reduction=s.reduction
+        ),
+        [(s.tokens, s.hidden), (s.items, s.hidden), (s.items,)],
+    )
+
+
 def sampled_softmax_loss(s: Sizes, *rows: int) -> Shaped:
     negatives = s.rows_of(s.items, *rows, s.negatives)
     log_q = -negatives.float().log1p()  # of fp32 as sample_negatives returns it, whatever the dtype
@@ -269,6 +279,7 @@ SHAPED = {
         embedding_layer_norm,
         dropout,
         softmax_loss,
+        softmax_loss_with_weights,
         sampled_softmax_loss,
         sampled_softmax_loss_with_private_negatives,
         sample_negatives,

@@ -12,11 +12,11 @@ from b4r_fast import ops
 from .native import poison
 
 
-def full(hidden, items, bias, targets, reduction):
-    return ops.softmax_loss(hidden, items, bias, targets, reduction=reduction)
+def full(hidden, items, bias, targets, reduction, weights=None):
+    return ops.softmax_loss(hidden, items, bias, targets, reduction=reduction, weights=weights)
 
 
-def shared(hidden, items, bias, targets, reduction):
+def shared(hidden, items, bias, targets, reduction, weights=None):
     """All items are negatives, so the loss is the full one."""
     return ops.sampled_softmax_loss(
         hidden,
@@ -24,13 +24,16 @@ def shared(hidden, items, bias, targets, reduction):
         bias,
         targets,
         torch.arange(items.shape[0], device=items.device),
+        weights=weights,
         reduction=reduction,
     )
 
 
-def private(hidden, items, bias, targets, reduction):
+def private(hidden, items, bias, targets, reduction, weights=None):
     negatives = torch.arange(items.shape[0], device=items.device).expand(hidden.shape[0], -1)
-    return ops.sampled_softmax_loss(hidden, items, bias, targets, negatives, reduction=reduction)
+    return ops.sampled_softmax_loss(
+        hidden, items, bias, targets, negatives, reduction=reduction, weights=weights
+    )
 
 
 @pytest.fixture(params=[full, shared, private], ids=lambda loss: loss.__name__)
@@ -102,6 +105,38 @@ def test_the_rows_add_up_to_the_sum_and_the_mean_counts_rows_with_a_target(loss,
     assert (rows[::3] == 0).all()
     torch.testing.assert_close(rows.sum(), total)
     torch.testing.assert_close(total / (targets >= 0).sum(), mean)
+
+
+@pytest.mark.parametrize("spare_gradients", [False, True])
+def test_a_weight_is_what_a_row_counts(loss, reduction, spare_gradients, device):
+    """As if it stood there so often; a row without a target counts nothing in the mean."""
+    inputs, targets = tensors(50, 70, 8, device), torch.arange(50, device=device)
+    targets[::3] = -100
+    weights = torch.arange(50, device=device) % 4
+    again = torch.arange(50, device=device).repeat_interleave(weights)
+    with torch.set_grad_enabled(not spare_gradients):
+        weighted = loss(*inputs, targets, reduction, weights=weights.float())
+        repeated = loss(inputs[0][again], *inputs[1:], targets[again], reduction)
+    torch.testing.assert_close(weighted.sum(), repeated.sum())
+    if not spare_gradients:
+        for ours, theirs in zip(
+            *(torch.autograd.grad(out.sum(), inputs) for out in (weighted, repeated))
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_of_0_give_a_loss_of_0_and_no_gradient(loss, reduction, device):
+    inputs, targets = tensors(5, 7, 3, device), torch.arange(5, device=device)
+    out = loss(*inputs, targets, reduction, weights=torch.zeros(5, device=device))
+    assert (out == 0).all()
+    assert not any(g.any() for g in torch.autograd.grad(out.sum(), inputs))
+
+
+def test_weights_of_another_kind_are_refused(loss, reduction, device):
+    inputs, targets = tensors(5, 7, 3, device), torch.arange(5, device=device)
+    for weights in (torch.ones(4, device=device), targets, [1.0] * 5):
+        with pytest.raises(ValueError, match="weights must"):
+            loss(*inputs, targets, reduction, weights=weights)
 
 
 def test_large_logits_do_not_overflow(loss, reduction, device):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..addresses import addresses, contiguous
-from ..reference.reduce_loss import weight_of_a_row
+from ..reference.reduce_loss import sum_of_rows, weight_of_a_row
 from .instruction_sets import native
 
 
@@ -55,9 +55,14 @@ def softmax_loss_backward(
 
 
 def reduced_softmax_loss(
-    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, mean: bool
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    weights: Tensor | None,
+    mean: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-    inputs = contiguous(hidden, items, bias, targets)
+    inputs = contiguous(hidden, items, bias, targets, weights)
     loss, dhidden, ditems = (
         hidden.new_empty(()),
         hidden.new_empty(hidden.shape),
@@ -71,10 +76,10 @@ def reduced_softmax_loss(
     ):
         return loss * weight, weight, dhidden, ditems, dbias
     losses, dhidden, lse = softmax_loss(hidden, items, bias, targets)
-    gradients = softmax_loss_backward(
-        torch.ones_like(losses), hidden, items, bias, targets, losses, lse
-    )
-    return losses.sum() * weight, weight, dhidden, *gradients
+    counts = torch.ones_like(losses) if weights is None else weights
+    gradients = softmax_loss_backward(counts, hidden, items, bias, targets, losses, lse)
+    loss = sum_of_rows(losses * counts)
+    return loss * weight, weight, dhidden * counts[:, None], *gradients
 
 
 OPERATORS = (softmax_loss, softmax_loss_backward, reduced_softmax_loss)

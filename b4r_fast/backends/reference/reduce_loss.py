@@ -17,7 +17,7 @@ def weight_of_a_row(targets: Tensor, mean: bool, dtype: torch.dtype) -> Tensor:
     return (targets >= 0).sum().clamp(min=1).to(dtype).reciprocal()
 
 
-def _sum(loss: Tensor) -> Tensor:
+def sum_of_rows(loss: Tensor) -> Tensor:
     """In pieces: torch cuts more than 32,768 numbers by its threads, and the bits with them."""
     return torch.stack([piece.sum() for piece in loss.split(1 << 14)]).sum()
 
@@ -25,7 +25,7 @@ def _sum(loss: Tensor) -> Tensor:
 def reduce_loss(loss: Tensor, targets: Tensor, mean: bool) -> tuple[Tensor, Tensor]:
     """The sum or mean of the losses (), and what a row counts in it ()."""
     weight = weight_of_a_row(targets, mean, loss.dtype)
-    return _sum(loss) * weight, weight
+    return sum_of_rows(loss) * weight, weight
 
 
 OPERATORS = (reduce_loss,)

@@ -85,16 +85,21 @@ def softmax_loss_backward(
 
 
 def reduced_softmax_loss(
-    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, mean: bool
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    weights: Tensor | None,
+    mean: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-    """The sum or mean of the losses (), what a row counts in it (), and the gradients of their sum:
-    dhidden, ditems, dbias.
+    """The sum or mean of the losses times their weights (), what a row counts in it beside that (),
+    and the gradients of the sum: dhidden, ditems, dbias.
     """
     loss, dhidden, lse = softmax_loss(hidden, items, bias, targets)
-    gradients = softmax_loss_backward(
-        torch.ones_like(loss), hidden, items, bias, targets, loss, lse
-    )
-    return *reduce_loss(loss, targets, mean), dhidden, *gradients
+    counts = torch.ones_like(loss) if weights is None else weights
+    gradients = softmax_loss_backward(counts, hidden, items, bias, targets, loss, lse)
+    dhidden = (dhidden * counts[:, None]).to(hidden.dtype)
+    return *reduce_loss(loss * counts, targets, mean), dhidden, *gradients
 
 
 OPERATORS = (softmax_loss, softmax_loss_backward, reduced_softmax_loss)

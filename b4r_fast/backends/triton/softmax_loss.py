@@ -352,16 +352,25 @@ def softmax_loss_backward(
 
 @held_if(fits)
 def reduced_softmax_loss(
-    hidden: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, mean: bool
+    hidden: Tensor,
+    items: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    weights: Tensor | None,
+    mean: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     hidden, items, bias, targets = contiguous(hidden, items, bias, targets)
     losses, dhidden, lse = forward_columns(hidden, items, bias, targets, items, bias, None)
-    loss, weight, one = totals(losses, targets, mean).unbind()
+    if weights is None:
+        loss, weight, counts = totals(losses, targets, mean).unbind()
+    else:
+        loss, weight, _ = totals(losses * weights, targets, mean).unbind()
+        dhidden, counts = (dhidden * weights[:, None]).to(hidden.dtype), weights
     return (
         loss,
         weight,
         dhidden,
-        *backward_columns(one, hidden, items, bias, targets, losses, lse, None, items.dtype),
+        *backward_columns(counts, hidden, items, bias, targets, losses, lse, None, items.dtype),
     )
 
 
