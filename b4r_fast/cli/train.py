@@ -22,6 +22,7 @@ from .verbatim import say
 
 MODEL, TASK, OPTIMISER, RUNNING = "Model", "Cloze task and batches", "Optimiser", "Run"
 VARIANT = "Variants of the model"
+STRIDED, DRAWN = "With --windows strided", "With --windows drawn"
 
 
 def option(field: str, panel: str, text: str, *names: str) -> Any:
@@ -69,7 +70,8 @@ def train(
         bool,
         typer.Option(
             "--resume",
-            help="Continue at the last checkpoint, bit for bit; with --epochs, for more of them.",
+            help="Continue at the last checkpoint, bit for bit; with --epochs or --max-minutes, for"
+            " more of them.",
             rich_help_panel=RUNNING,
         ),
     ] = False,
@@ -93,12 +95,27 @@ def train(
         int | None, option("seed", RUNNING, "Of weights, order, masks and dropout.")
     ] = None,
     epochs: Annotated[int | None, option("epochs", RUNNING, "At most.")] = None,
+    max_minutes: Annotated[
+        float | None,
+        option(
+            "max_minutes",
+            RUNNING,
+            "At most, validation included; the learning rate reaches 0 at the end of them.",
+        ),
+    ] = None,
+    eval_every: Annotated[
+        int | None, option("eval_every", RUNNING, "Epochs from one validation to the next.")
+    ] = None,
+    validation_users: Annotated[
+        int | None,
+        option("validation_users", RUNNING, "Users that are ranked at validation; none: all."),
+    ] = None,
     patience: Annotated[
         int | None,
         option(
             "patience",
             RUNNING,
-            "Stop after so many epochs without a better validation NDCG@10; 0: never.",
+            "Stop after so many validations without a better NDCG@10; 0: never.",
         ),
     ] = None,
     exclude_seen: Annotated[
@@ -181,17 +198,65 @@ def train(
     output_bias: Annotated[
         bool | None, option("output_bias", VARIANT, "A bias for each item.")
     ] = None,
+    init_items: Annotated[
+        str | None,
+        option(
+            "init_items",
+            MODEL,
+            "neighbours: items start as vectors that know which items stand near each other.",
+        ),
+    ] = None,
     mask_prob: Annotated[
         float | None, option("mask_prob", TASK, "Share of hidden items (the paper's rho).")
     ] = None,
+    mask_prob_to: Annotated[
+        float | None,
+        option("mask_prob_to", TASK, "Each batch draws its share between --mask-prob and this."),
+    ] = None,
+    windows: Annotated[
+        str | None,
+        option("windows", TASK, "strided: the same ones in every epoch; drawn: other ones."),
+    ] = None,
     last_only: Annotated[
-        float | None, option("last_only", TASK, "Share of samples that hide the last item alone.")
+        float | None,
+        option("last_only", STRIDED, "Share of samples that hide the last item alone."),
     ] = None,
     window_stride: Annotated[
         int | None,
         option(
-            "window_stride", TASK, "Distance of windows over histories longer than --max-length."
+            "window_stride",
+            STRIDED,
+            "Distance of windows over histories longer than --max-length.",
         ),
+    ] = None,
+    random_ends: Annotated[
+        float | None,
+        option("random_ends", DRAWN, "Share of windows that end anywhere in a history."),
+    ] = None,
+    shortest_window: Annotated[
+        int | None,
+        option("shortest_window", DRAWN, "Windows have from so many items to --max-length."),
+    ] = None,
+    grow_epochs: Annotated[
+        int | None,
+        option("grow_epochs", DRAWN, "Epochs over which full windows take the place of those."),
+    ] = None,
+    last_items: Annotated[
+        int | None,
+        option(
+            "last_items",
+            DRAWN,
+            "Samples of a batch that hide their last item alone, as at test time.",
+        ),
+    ] = None,
+    last_item_weight: Annotated[
+        float | None,
+        option(
+            "last_item_weight", DRAWN, "What they count in the loss; the other samples count 1."
+        ),
+    ] = None,
+    last_items_from: Annotated[
+        int | None, option("last_items_from", DRAWN, "Epochs before they begin.")
     ] = None,
     batch_size: Annotated[int | None, option("batch_size", TASK, "Sequences of a batch.")] = None,
     max_tokens: Annotated[
@@ -211,9 +276,20 @@ def train(
         float | None, option("weight_decay", OPTIMISER, "AdamW's; norms and biases have none.")
     ] = None,
     warmup_steps: Annotated[
-        int | None,
+        int | None, option("warmup_steps", OPTIMISER, "Steps of linear warm-up.")
+    ] = None,
+    schedule: Annotated[
+        str | None,
         option(
-            "warmup_steps", OPTIMISER, "Steps of linear warm-up; then the rate falls linearly to 0."
+            "schedule",
+            OPTIMISER,
+            "How the rate falls to 0: linear, cosine, or constant for two thirds of the run.",
+        ),
+    ] = None,
+    ema: Annotated[
+        float | None,
+        option(
+            "ema", OPTIMISER, "Decay of the running mean of the weights, which is kept; 0: none."
         ),
     ] = None,
     clip: Annotated[
@@ -237,14 +313,14 @@ def train(
     if preset not in PRESETS:
         raise InputError(f"--preset must be one of {', '.join(PRESETS)}, got {preset!r}")
     if resume:
-        more_epochs = given.pop("epochs", None)
+        longer = {name: given.pop(name, None) for name in ("epochs", "max_minutes")}
         if given or preset != "fast" or overwrite or threads:
             names = [*given] or [
                 name for name in ("overwrite", "threads", "preset") if arguments[name]
             ]
             raise InputError(
-                f"--resume takes all settings but --epochs from {out / RunFile.NAME}; leave out"
-                f" --{names[0].replace('_', '-')}"
+                f"--resume takes all settings but --epochs and --max-minutes from"
+                f" {out / RunFile.NAME}; leave out --{names[0].replace('_', '-')}"
             )
     else:
         if given.get("patience") == 0:
@@ -264,7 +340,7 @@ def train(
             if resume
             else RunFile(str(folder), preset, threads or torch.get_num_threads(), settings),
             data=folder if resume else None,
-            epochs=more_epochs if resume else None,
+            **(longer if resume else {}),
             overwrite=overwrite,
             checkpoint_every=checkpoint_every,
             console=console,

@@ -13,13 +13,16 @@ from .sequences import PreparedData, Sequences
 from .split import LeaveOneOut, leave_one_out
 
 if TYPE_CHECKING:
-    from .batches import ClozeBatch, ClozeBatches
+    from .batches import Batches, ClozeBatch, ClozeBatches
+    from .drawn import DrawnBatches
 
 __all__ = [
     "DATASETS",
+    "Batches",
     "ClozeBatch",
     "ClozeBatches",
     "Columns",
+    "DrawnBatches",
     "LeaveOneOut",
     "PreparedData",
     "Preprocessing",
@@ -34,8 +37,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Batches are of torch, which takes a second to import; a log is prepared without it."""
-    if name in ("ClozeBatch", "ClozeBatches"):
-        from . import batches
+    if name in ("Batches", "ClozeBatch", "ClozeBatches", "DrawnBatches"):
+        from . import batches, drawn
 
-        return getattr(batches, name)
+        return getattr(drawn if name == "DrawnBatches" else batches, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,9 +1,10 @@
 """Packed Cloze batches, each a pure function of (seed, epoch, step), built ahead in a background
 thread.
 
-An epoch visits every window once: shuffle, sort by length within buckets of BUCKET_BATCHES batches,
-cut evenly, shuffle the batches. The windows of a batch become alike in length while its make-up
-stays random. Every epoch has the same number of batches, as schedules need.
+An epoch of ClozeBatches visits every window once: shuffle, sort by length within buckets of
+BUCKET_BATCHES batches, cut evenly, shuffle the batches. The windows of a batch become alike in
+length while its make-up stays random. Every epoch has the same number of batches, as schedules
+need.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,17 +31,110 @@ BUCKET_BATCHES = 16
 @dataclass(frozen=True)
 class ClozeBatch:
     """inputs: packed, [MASK] for hidden items. labels: (tokens,) int64, the hidden items, -100
-    elsewhere. seed: of the step's dropout.
+    elsewhere. seed: of the step's dropout. weights: (tokens,) float32, what each label counts in
+    the loss; None: 1.
     """
 
     inputs: PackedSequences
     labels: Tensor
     seed: Tensor
+    weights: Tensor | None = None
 
 
-class ClozeBatches:
-    """The training batches of every epoch; iterating yields those of the current epoch from the
-    current step on, then moves to the next.
+class Batches:
+    """Training batches of every epoch, each of them a function of (seed, epoch, step); iterating
+    yields those of the current epoch from the current step on, then moves to the next.
+
+    steps: batches of an epoch. prefetch: batches built ahead. A subclass has `batch`, and what it
+    draws for a whole epoch in `make_plan`. Raises ValueError for a negative seed and where nothing
+    is built ahead.
+    """
+
+    def __init__(self, *, steps: int, seed: int, prefetch: int) -> None:
+        if seed < 0:
+            raise ValueError(f"seed must be at least 0, got {seed}")
+        check_sizes(prefetch=prefetch)
+        self._steps, self.seed, self.prefetch = steps, seed, prefetch
+        self.epoch, self.step = 0, 0
+        self._plan: tuple[int, Any] | None = None
+
+    def batch(self, epoch: int, step: int) -> ClozeBatch:
+        """The batch of one step."""
+        raise NotImplementedError
+
+    def make_plan(self, epoch: int, generator: np.random.Generator) -> Any:
+        """What the batches of an epoch have in common."""
+        raise NotImplementedError
+
+    def plan_of(self, epoch: int) -> Any:
+        plan = self._plan
+        if plan is None or plan[0] != epoch:
+            words = np.random.SeedSequence((self.seed, epoch))
+            generator = np.random.Generator(np.random.Philox(words))
+            plan = self._plan = (epoch, self.make_plan(epoch, generator))
+        return plan[1]
+
+    def seeds(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """Of a step's masks and of its dropout."""
+        words = np.random.SeedSequence((self.seed, epoch, step)).generate_state(2, np.uint64)
+        masks, dropout = (torch.tensor(int(word)) for word in words.view(np.int64))
+        return masks, dropout
+
+    def __len__(self) -> int:
+        """The number of batches of an epoch."""
+        return self._steps
+
+    def set_epoch(self, epoch: int) -> None:
+        """Start an epoch; the one that is under way goes on where it is."""
+        if epoch != self.epoch:
+            self.epoch, self.step = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Which batch comes next: what the consumer got counts, not what was built ahead."""
+        return {"epoch": self.epoch, "step": self.step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Raises InputError for a step that no epoch has."""
+        if not 0 <= state["step"] < len(self):
+            raise InputError(
+                f"the checkpoint stops at step {state['step']} of an epoch, which here has"
+                f" {len(self)}: it is of other data"
+            )
+        self.epoch, self.step = state["epoch"], state["step"]
+
+    def __iter__(self) -> Iterator[ClozeBatch]:
+        epoch, steps = self.epoch, iter(range(self.step, len(self)))
+        thread = _serial_thread()
+        try:
+            ahead = deque(
+                (step, thread.submit(self.batch, epoch, step))
+                for step in islice(steps, self.prefetch)
+            )
+            while ahead:
+                step, future = ahead.popleft()
+                batch = future.result()
+                ahead.extend(
+                    (later, thread.submit(self.batch, epoch, later)) for later in islice(steps, 1)
+                )
+                # Before the batch is handed over: a consumer that knows the length never asks for
+                # one more.
+                self.epoch, self.step = (
+                    (epoch, step + 1) if step + 1 < len(self) else (epoch + 1, 0)
+                )
+                yield batch
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+
+def check_sizes(**sizes: int | None) -> None:
+    """Raises ValueError for one below 1."""
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}")
+
+
+class ClozeBatches(Batches):
+    """Every window of every history once an epoch, the same windows in each.
 
     sequences: what trains. max_length: longer histories become windows of that many items,
     window_stride apart (half of max_length when None), the newest always among them. batch_size:
@@ -65,62 +160,23 @@ class ClozeBatches:
         if batch_size is None and max_tokens is None:
             raise ValueError("one of batch_size and max_tokens must be given")
         stride = max(1, max_length // 2) if window_stride is None else window_stride
-        sizes = {
-            "max_length": max_length,
-            "batch_size": batch_size,
-            "window_stride": stride,
-            "prefetch": prefetch,
-        }
-        for name, size in sizes.items():
-            if size is not None and size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        check_sizes(max_length=max_length, batch_size=batch_size, window_stride=stride)
         if max_tokens is not None and max_tokens < 3 * max_length:
             raise ValueError(
                 f"max_tokens must be at least 3 times max_length, {3 * max_length}, got"
                 f" {max_tokens}"
             )
-        if seed < 0:
-            raise ValueError(f"seed must be at least 0, got {seed}")
         self.windows = cut_windows(sequences, max_length, stride)
         if len(self.windows) == 0:
             raise ValueError("there is no sequence to train on")
         self.mask_prob, self.last_only, self.mask_id = mask_prob, last_only, sequences.num_items + 1
-        self.seed, self.prefetch = seed, prefetch
-        self.epoch, self.step = 0, 0
-        self._share, self._steps = _shares(self.windows.lengths, batch_size, max_tokens)
-        self._plan: tuple[int, list[np.ndarray]] | None = None
-
-    def __len__(self) -> int:
-        """The number of batches of an epoch."""
-        return self._steps
-
-    def set_epoch(self, epoch: int) -> None:
-        """Start an epoch; the one that is under way goes on where it is."""
-        if epoch != self.epoch:
-            self.epoch, self.step = epoch, 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Which batch comes next: what the consumer got counts, not what was built ahead."""
-        return {"epoch": self.epoch, "step": self.step}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Raises InputError for a step that no epoch has."""
-        if not 0 <= state["step"] < len(self):
-            raise InputError(
-                f"the checkpoint stops at step {state['step']} of an epoch, which here has"
-                f" {len(self)}: it is of other data"
-            )
-        self.epoch, self.step = state["epoch"], state["step"]
+        self._share, steps = _shares(self.windows.lengths, batch_size, max_tokens)
+        super().__init__(steps=steps, seed=seed, prefetch=prefetch)
 
     def batch(self, epoch: int, step: int) -> ClozeBatch:
         """The batch of one step."""
-        words = (
-            np.random.SeedSequence((self.seed, epoch, step))
-            .generate_state(2, np.uint64)
-            .view(np.int64)
-        )
-        mask_seed, dropout_seed = (torch.tensor(int(word)) for word in words)
-        packed = self.windows.select(self._batches_of(epoch)[step]).pack()
+        mask_seed, dropout_seed = self.seeds(epoch, step)
+        packed = self.windows.select(self.plan_of(epoch)[step]).pack()
         inputs, labels = ops.cloze_mask(
             packed.values,
             packed.cu_seqlens,
@@ -133,40 +189,8 @@ class ClozeBatches:
             PackedSequences(inputs, packed.cu_seqlens, packed.max_seqlen), labels, dropout_seed
         )
 
-    def __iter__(self) -> Iterator[ClozeBatch]:
-        epoch, steps = self.epoch, iter(range(self.step, len(self)))
-        thread = _serial_thread()
-        try:
-            ahead = deque(
-                (step, thread.submit(self.batch, epoch, step))
-                for step in islice(steps, self.prefetch)
-            )
-            while ahead:
-                step, future = ahead.popleft()
-                batch = future.result()
-                ahead.extend(
-                    (later, thread.submit(self.batch, epoch, later)) for later in islice(steps, 1)
-                )
-                # Before the batch is handed over: a consumer that knows the length never asks for
-                # one more.
-                self.epoch, self.step = (
-                    (epoch, step + 1) if step + 1 < len(self) else (epoch + 1, 0)
-                )
-                yield batch
-        finally:
-            thread.shutdown(cancel_futures=True)
-
-    def _batches_of(self, epoch: int) -> list[np.ndarray]:
-        """The windows of each batch of an epoch."""
-        plan = self._plan
-        if plan is None or plan[0] != epoch:
-            plan = self._plan = (epoch, self._make_plan(epoch))
-        return plan[1]
-
-    def _make_plan(self, epoch: int) -> list[np.ndarray]:
-        generator = np.random.Generator(
-            np.random.Philox(np.random.SeedSequence((self.seed, epoch)))
-        )
+    def make_plan(self, epoch: int, generator: np.random.Generator) -> list[np.ndarray]:
+        """The windows of each batch."""
         order = generator.permutation(len(self.windows))
         bucket = np.arange(len(order)) // (BUCKET_BATCHES * -(-len(order) // self._steps))
         order = order[np.lexsort((self.windows.lengths[order], bucket))]

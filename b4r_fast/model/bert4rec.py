@@ -197,6 +197,7 @@ class BERT4Rec(nn.Module):
         input_ids: Tensor | PackedSequences,
         labels: Tensor | None = None,
         *,
+        weights: Tensor | None = None,
         seed: Tensor | None = None,
         rows: int | None = None,
     ) -> BERT4RecOutput:
@@ -204,12 +205,13 @@ class BERT4Rec(nn.Module):
 
         input_ids: (batch, length) int64 with 0 as padding on either side or inside, or
         PackedSequences. labels: of the same shape as the ids (packed: (tokens,)), the hidden item
-        where the loss reads the token and -100 elsewhere. seed: int64 scalar tensor that all
+        where the loss reads the token and -100 elsewhere. weights: of the same shape, floating, not
+        negative: what each label counts in the mean; None: 1. seed: int64 scalar tensor that all
         dropout and negatives of this step follow from; None draws one from torch's generator. rows:
         how many tokens the last layer computes, as in ops.select_labelled; None: as many as have a
         label, which has to be read back from a GPU.
         """
-        batch, labels = self._pack(input_ids, labels)
+        batch, labels, weights = self._pack(input_ids, labels, weights)
         self._check_ids("input_ids", batch.values, self.config.mask_id, padded=True)
         if batch.max_seqlen > self.config.max_length:
             raise ValueError(
@@ -222,6 +224,7 @@ class BERT4Rec(nn.Module):
             self._check_ids("labels", labels, self.config.num_items, ignored=IGNORED_LABEL)
             rows = int((labels != IGNORED_LABEL).sum()) if rows is None else rows
             index, targets, cu_seqlens = ops.select_labelled(labels, batch.cu_seqlens, rows)
+            weights = None if weights is None else weights[index]
             selected = SelectedTokens(index, cu_seqlens)
         seeds = (
             StepSeeds.of(check_seed(seed, batch.values.device), self.config.num_layers)
@@ -231,20 +234,26 @@ class BERT4Rec(nn.Module):
         hidden = self._transform(batch, selected, seeds)
         if targets is None:
             return BERT4RecOutput(None, hidden)
-        return BERT4RecOutput(
-            self.loss(hidden, targets, seed=seed if seeds is None else seeds.negatives), hidden
-        )
+        seed = seed if seeds is None else seeds.negatives
+        return BERT4RecOutput(self.loss(hidden, targets, weights=weights, seed=seed), hidden)
 
-    def loss(self, hidden: Tensor, targets: Tensor, *, seed: Tensor | None = None) -> Tensor:
+    def loss(
+        self,
+        hidden: Tensor,
+        targets: Tensor,
+        *,
+        weights: Tensor | None = None,
+        seed: Tensor | None = None,
+    ) -> Tensor:
         """The mean loss of hidden states, as forward has it.
 
         hidden: (rows, hidden), as in BERT4RecOutput or of encode. targets: (rows,) int64 rows of
-        item_embeddings, item ids less 1; -100 gives no loss. seed: int64 scalar tensor that the
-        negatives follow from.
+        item_embeddings, item ids less 1; -100 gives no loss. weights: (rows,), what each counts in
+        the mean. seed: int64 scalar tensor that the negatives follow from.
         """
         items, bias, config = self.item_embeddings, self.output_bias, self.config
         if config.loss == "full":
-            return ops.softmax_loss(hidden, items, bias, targets)
+            return ops.softmax_loss(hidden, items, bias, targets, weights=weights)
         on_cpu_in_fp16 = hidden.dtype == torch.float16 and hidden.device.type == "cpu"
         if config.sparse_gradients and config.tie_embeddings and on_cpu_in_fp16:
             raise ValueError(
@@ -270,6 +279,7 @@ class BERT4Rec(nn.Module):
             targets,
             negatives,
             log_q=correction,
+            weights=weights,
             sparse=table.sparse,
         )
 
@@ -354,25 +364,28 @@ class BERT4Rec(nn.Module):
         return pretrained.load(cls, Path(folder)).eval()
 
     def _pack(
-        self, input_ids: Tensor | PackedSequences, labels: Tensor | None
-    ) -> tuple[PackedSequences, Tensor | None]:
+        self, input_ids: Tensor | PackedSequences, labels: Tensor | None, weights: Tensor | None
+    ) -> tuple[PackedSequences, Tensor | None, Tensor | None]:
         ids = input_ids.values if isinstance(input_ids, PackedSequences) else input_ids
-        if labels is not None and labels.shape != ids.shape:
-            raise ValueError(
-                f"labels must have the shape of input_ids, {tuple(ids.shape)}, got"
-                f" {tuple(labels.shape)}"
-            )
+        if weights is not None and labels is None:
+            raise ValueError("weights are of labels, and there are none")
+        for name, of_ids in (("labels", labels), ("weights", weights)):
+            if of_ids is not None and of_ids.shape != ids.shape:
+                raise ValueError(
+                    f"{name} must have the shape of input_ids, {tuple(ids.shape)}, got"
+                    f" {tuple(of_ids.shape)}"
+                )
         if isinstance(input_ids, PackedSequences):
-            return input_ids, labels
+            return input_ids, labels, weights
         batch = PackedSequences.from_padded(input_ids)
         if labels is None:
-            return batch, None
+            return batch, None, None
         real = input_ids != PADDING_ID
         if (labels[~real] != IGNORED_LABEL).any():
             raise ValueError(
                 f"labels must be {IGNORED_LABEL} where input_ids is padding ({PADDING_ID})"
             )
-        return batch, labels[real]
+        return batch, labels[real], None if weights is None else weights[real]
 
     def _histories(self, histories: Histories) -> PackedSequences:
         if isinstance(histories, Tensor):

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from ..files import atomic_write
@@ -136,7 +136,7 @@ class KeepLast(Checkpoint):
             check_weights(module, trainer.global_step, self.path)
             trainer.save_checkpoint(self.path)
             if not self.keep_best.validated:
-                module.model.save_pretrained(self.run)
+                module.served.save_pretrained(self.run)
         self._stop_if_asked()
 
     def on_train_epoch_end(self, trainer, module) -> None:
@@ -146,6 +146,14 @@ class KeepLast(Checkpoint):
     def _stop_if_asked(self) -> None:
         if self.signal:
             raise Interrupted(self.signal, self.keep_best.validated)
+
+
+class StopEarly(EarlyStopping):
+    """Counts the validations that were no better, not the epochs without one."""
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        if module.validates(trainer.current_epoch):
+            super().on_train_epoch_end(trainer, module)
 
 
 class KeepBest(lightning.Callback):
@@ -168,7 +176,9 @@ class KeepBest(lightning.Callback):
         self.best, self.best_epoch = state["best"], state["best_epoch"]
 
     def on_train_epoch_end(self, trainer, module) -> None:
+        if not module.validates(trainer.current_epoch):
+            return
         value = float(trainer.callback_metrics[MONITOR])
         if value > self.best:
             self.best, self.best_epoch = value, trainer.current_epoch
-            module.model.save_pretrained(self.run)
+            module.served.save_pretrained(self.run)

@@ -24,7 +24,7 @@ from rich.segment import ControlType, Segment
 from rich.table import Column, Table
 
 from .checkpoints import KeepBest
-from .module import MONITOR, VALIDATION_LOSSES
+from .module import HITS, MONITOR, VALIDATION_LOSSES
 
 LINE_EVERY = 60  # seconds, where there is no terminal for a bar
 WHOLE = Column(no_wrap=True)  # so that it is the bar that gives way
@@ -100,12 +100,20 @@ class RunProgress(lightning.Callback):
 
     def on_train_start(self, trainer, module) -> None:
         self.task = self.bar.add_task(
-            "training", total=module.total_steps, completed=trainer.global_step, loss="-", rate="-"
+            "training",
+            total=self._of(module, 1.0),
+            completed=self._of(module, module.progress(trainer.global_step)),
+            loss="-",
+            rate="-",
         )
         self.bar.start()
         self.printed = time.monotonic()
         # A run that resumes within an epoch does not start it.
         self._start_epoch(trainer.current_epoch)
+
+    def _of(self, module, share: float) -> int:
+        """What the bar counts: steps, or hundredths of the minutes that a run has."""
+        return round(share * (100 if module.settings.max_minutes else module.total_steps))
 
     def on_train_epoch_start(self, trainer, module) -> None:
         self._start_epoch(trainer.current_epoch)
@@ -125,14 +133,14 @@ class RunProgress(lightning.Callback):
         module.log("tokens_per_second", self.tokens / self.seconds, batch_size=1)
         self.bar.update(
             self.task,
-            completed=trainer.global_step,
+            completed=self._of(module, module.progress(trainer.global_step)),
             loss=f"{self.losses[-1]:.3f}",
             rate=f"{self.tokens / self.seconds:,.0f}",
         )
         if self.bar.disable and time.monotonic() - self.printed >= LINE_EVERY:
             self.printed = time.monotonic()
             self.console.print(
-                f"step {trainer.global_step:,} of {module.total_steps:,}  loss"
+                f"{place(module, trainer.global_step)}  {clock(module.minutes)}  loss"
                 f" {self.losses[-1]:.4f}  {self.tokens / self.seconds:,.0f} tokens/s",
                 highlight=False,
                 soft_wrap=True,
@@ -143,14 +151,18 @@ class RunProgress(lightning.Callback):
         self.bar.update(self.task, description=f"ranked {share:.0%}")
 
     def on_train_epoch_end(self, trainer, module) -> None:
-        value = float(trainer.callback_metrics[MONITOR])
-        best = "  best so far" if self.keep_best.best_epoch == trainer.current_epoch else ""
         loss = sum(self.losses) / max(1, len(self.losses))
         rate = self.tokens / max(self.seconds, 1e-9)
+        found, metrics = "", trainer.callback_metrics
+        if module.validates(trainer.current_epoch):
+            best = "  best so far" if self.keep_best.best_epoch == trainer.current_epoch else ""
+            found = (
+                f"  validation loss {validation_losses(metrics)}"
+                f"  NDCG@10 {float(metrics[MONITOR]):.4f}  HR@10 {float(metrics[HITS]):.4f}{best}"
+            )
         self.console.print(
-            f"epoch {trainer.current_epoch + 1:>3}  loss {loss:.4f}  validation loss"
-            f" {validation_losses(trainer.callback_metrics)}  NDCG@10 {value:.4f} "
-            f" {rate:>7,.0f} tokens/s{best}",
+            f"epoch {trainer.current_epoch + 1:>3}  {clock(module.minutes)}  {rate:>7,.0f}"
+            f" tokens/s  loss {loss:.4f}{found}",
             highlight=False,
             soft_wrap=True,
         )
@@ -161,6 +173,19 @@ class RunProgress(lightning.Callback):
     def on_exception(self, trainer, module, exception) -> None:
         """Then there is no teardown, and the bar would stay below what is said last."""
         self.bar.stop()
+
+
+def place(module, step: int) -> str:
+    """Where a run is."""
+    if (minutes := module.settings.max_minutes) is None:
+        return f"step {step:,} of {module.total_steps:,}"
+    return f"step {step:,}, {module.progress(step):.0%} of {minutes:g} minutes"
+
+
+def clock(minutes: float) -> str:
+    """h:mm:ss."""
+    seconds = round(60 * minutes)
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
 def validation_losses(metrics) -> str:

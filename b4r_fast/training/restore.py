@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from ..data import ClozeBatches
+from ..data import Batches
 from ..errors import InputError
-from .module import ClozeModule
+from .module import MINUTES, ClozeModule
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -41,9 +41,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def restore(
-    checkpoint: dict[str, Any], module: ClozeModule, batches: ClozeBatches, path: Path
-) -> None:
+def restore(checkpoint: dict[str, Any], module: ClozeModule, batches: Batches, path: Path) -> None:
     """Set the batches to where the checkpoint, read from path, was; all else Lightning restores
     itself when it is given the path.
 
@@ -70,9 +68,15 @@ def best_if_stopped(checkpoint: dict[str, Any]) -> float | None:
     """The best validation NDCG@10 where early stopping ended the run, else None: Lightning would
     train one more epoch before it notices.
     """
-    callbacks = checkpoint["callbacks"]
-    return (
-        callbacks["KeepBest"]["best"]
-        if any(state.get("stopped_epoch") for state in callbacks.values())
-        else None
-    )
+    stopped = any(state.get("stopped_epoch") for state in checkpoint["callbacks"].values())
+    return best_of(checkpoint) if stopped else None
+
+
+def best_of(checkpoint: dict[str, Any]) -> float:
+    """The best validation NDCG@10 so far."""
+    return checkpoint["callbacks"]["KeepBest"]["best"]
+
+
+def minutes_of(checkpoint: dict[str, Any]) -> float:
+    """How long the run has trained, 0 in a checkpoint of a version that did not note it."""
+    return checkpoint[MINUTES]["all"] if MINUTES in checkpoint else 0.0

@@ -13,14 +13,22 @@ import warnings
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightning
+import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
-from ..data import ClozeBatches, PreparedData, leave_one_out
+from ..data import (
+    Batches,
+    ClozeBatches,
+    DrawnBatches,
+    PreparedData,
+    Sequences,
+    leave_one_out,
+)
 from ..data.fingerprint import fingerprint
 from ..errors import InputError
 from ..files import atomic_write
@@ -33,18 +41,22 @@ from .checkpoints import (
     Interrupted,
     KeepBest,
     KeepLast,
+    StopEarly,
     StopWhereDiverged,
 )
 from .curves import CURVES, draw_curves, read_metrics
+from .item_vectors import neighbour_vectors
 from .lock import LOCK, locked
 from .memory import check_memory
 from .module import MONITOR, ClozeModule, Validate
 from .origin import ITEMS, open_data
 from .progress import RunProgress
-from .restore import best_if_stopped, read_checkpoint, restore
+from .restore import best_if_stopped, best_of, minutes_of, read_checkpoint, restore
 from .sampler_fit import warning_of_sampler
 from .settings import CHECKPOINT_EVERY, RunFile, TrainSettings
 
+ITEM_DEVIATION = 0.05  # of the rows that items start with, where it is not the model's own start
+VALIDATION_SEED = 7  # of the users that are ranked, alike in all runs, which then compare
 # All that a run writes, folders too; the last is left behind by a process that was killed outright.
 WRITTEN = (
     RunFile.NAME,
@@ -72,6 +84,7 @@ def train(
     *,
     data: str | Path | None = None,
     epochs: int | None = None,
+    max_minutes: float | None = None,
     overwrite: bool = False,
     checkpoint_every: int = CHECKPOINT_EVERY,
     console: Console | None = None,
@@ -80,16 +93,17 @@ def train(
 
     file: what to train from; None resumes the run where its last checkpoint is, bit for bit as if
     it had never stopped. data: of a run that is resumed, where its data lies now, when not where
-    run.json says; epochs: for how many it goes on, counted from the first, when not for as many as
-    it began with. Raises InputError for a folder that holds a run already (unless overwrite)
-    or none to resume, and for data or settings that do not work; Interrupted after a signal such
-    as Ctrl-C's, when the checkpoint is written; Diverged where the loss is no finite number.
+    run.json says; epochs, max_minutes: for how many it goes on, counted from the first, when not
+    for as many as it began with. Raises InputError for a folder that holds a run already (unless
+    overwrite) or none to resume, and for data or settings that do not work; Interrupted after a
+    signal such as Ctrl-C's, when the checkpoint is written; Diverged where the loss is no finite
+    number.
     """
     run, console = Path(run), console or Console(stderr=True)
     if file is None:
         RunFile.read(run)  # a folder that is no run gets no lock
         with locked(run):
-            return _resume(run, data, epochs, checkpoint_every, console)
+            return _resume(run, data, epochs, max_minutes, checkpoint_every, console)
     _check_room(run, overwrite)
     torch.set_num_threads(file.threads)
     prepared = PreparedData.open(file.data)
@@ -107,6 +121,7 @@ def _resume(
     run: Path,
     data: str | Path | None,
     epochs: int | None,
+    max_minutes: float | None,
     checkpoint_every: int,
     console: Console,
 ) -> float:
@@ -114,18 +129,22 @@ def _resume(
     prepared = open_data(run, file, data)
     if data is not None:
         file = replace(file, data=str(prepared.folder.resolve()))
-    if epochs is not None:
-        file = replace(file, settings=replace(file.settings, epochs=epochs))
+    limits = {"epochs": epochs, "max_minutes": max_minutes}
+    longer: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
+    file = replace(file, settings=replace(file.settings, **longer))
     torch.set_num_threads(file.threads)
-    module, batches = build(prepared, file.settings)
+    module, batches = build(prepared, file.settings, resumed=(run / LAST).exists())
     checkpoint = None
     had_validated = _has_validated(run)  # reads the metrics, which are to be drawn at the end
     if (run / LAST).exists() or had_validated:
         checkpoint = read_checkpoint(run / LAST)
         restore(checkpoint, module, batches, run / LAST)
         best = best_if_stopped(checkpoint)
-        if epochs is not None:
-            _check_epochs(run, epochs, batches.epoch, stopped=best is not None)
+        done = {"epochs": batches.epoch, "max_minutes": minutes_of(checkpoint)}
+        _check_longer(run, longer, done, stopped=best is not None)
+        limit = file.settings.max_minutes
+        if best is None and limit is not None and done["max_minutes"] >= limit:
+            best = best_of(checkpoint)
     _write_run_file(run, file)
     if checkpoint is None:
         console.print("no checkpoint was written yet: training starts at its first step")
@@ -147,26 +166,54 @@ def _has_validated(run: Path) -> bool:
     return len(read_metrics(run)[MONITOR]) > 0
 
 
-def _check_epochs(run: Path, epochs: int, done: int, *, stopped: bool) -> None:
-    if stopped:
+def _check_longer(
+    run: Path, longer: dict[str, Any], done: dict[str, float], *, stopped: bool
+) -> None:
+    if longer and stopped:
         raise InputError(
-            f"{run}: stopped early, {done} epochs being enough for its `patience`; more `epochs`"
+            f"{run}: stopped early, {done['epochs']} epochs being enough for its `patience`; more"
             " would not be trained: `train` anew with a larger `patience`"
         )
-    if epochs <= done:
-        raise InputError(f"`epochs` must be more than the {done} that {run} has, got {epochs}")
+    for name, limit in longer.items():
+        if limit <= done[name]:
+            raise InputError(
+                f"`{name}` must be more than the {done[name]:.4g} that {run} has, got {limit}"
+            )
 
 
-def build(data: PreparedData, settings: TrainSettings) -> tuple[ClozeModule, ClozeBatches]:
-    """The model with its weights drawn, and its batches from the first on. Raises InputError for
-    settings that make none.
+def build(
+    data: PreparedData, settings: TrainSettings, *, resumed: bool = False
+) -> tuple[ClozeModule, Batches]:
+    """The model with its weights drawn, and its batches from the first on. resumed: the weights
+    come from a checkpoint. Raises InputError for settings that make none.
     """
     split = leave_one_out(data.sequences)
     config = settings.model_config(data.sequences.num_items)
     check_memory(config)
     try:
-        batches = ClozeBatches(
-            split.train,
+        batches = make_batches(split.train, settings)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    torch.manual_seed(settings.seed)
+    model = BERT4Rec(config)
+    if settings.init_items is not None and not resumed:
+        vectors = neighbour_vectors(split.train, config.hidden_size, settings.seed)
+        with torch.no_grad():
+            model.item_embedding.weight[1:-1] = ITEM_DEVIATION * vectors
+            model.item_embeddings.copy_(ITEM_DEVIATION * vectors)
+    if config.loss == "sampled" and config.sampler == "popularity":
+        model.set_item_counts(torch.from_numpy(split.train.counts()[1:]))
+    if settings.validation_users is not None:
+        sample = np.random.default_rng(VALIDATION_SEED).permutation(split.users)
+        split = replace(split, users=np.sort(sample[: settings.validation_users]))
+    return ClozeModule(model, split, settings, total_steps=settings.epochs * len(batches)), batches
+
+
+def make_batches(train: Sequences, settings: TrainSettings) -> Batches:
+    """Raises ValueError for settings that make none."""
+    if settings.windows == "strided":
+        return ClozeBatches(
+            train,
             max_length=settings.max_length,
             batch_size=settings.batch_size,
             max_tokens=settings.max_tokens,
@@ -175,19 +222,26 @@ def build(data: PreparedData, settings: TrainSettings) -> tuple[ClozeModule, Clo
             seed=settings.seed,
             window_stride=settings.window_stride,
         )
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    torch.manual_seed(settings.seed)
-    model = BERT4Rec(config)
-    if config.loss == "sampled" and config.sampler == "popularity":
-        model.set_item_counts(torch.from_numpy(split.train.counts()[1:]))
-    return ClozeModule(model, split, settings, total_steps=settings.epochs * len(batches)), batches
+    least, most = settings.mask_prob, settings.mask_prob_to
+    return DrawnBatches(
+        train,
+        max_length=settings.max_length,
+        batch_size=settings.batch_size or 1,
+        mask_prob=(least, least if most is None else most),
+        random_ends=settings.random_ends,
+        shortest_window=settings.shortest_window,
+        grow_epochs=settings.grow_epochs,
+        last_items=settings.last_items,
+        last_item_weight=settings.last_item_weight,
+        last_items_from=settings.last_items_from,
+        seed=settings.seed,
+    )
 
 
 def fit(
     run: Path,
     module: ClozeModule,
-    batches: ClozeBatches,
+    batches: Batches,
     *,
     resume: bool,
     checkpoint_every: int,
@@ -209,7 +263,7 @@ def fit(
     ]
     if settings.patience is not None:
         callbacks.append(
-            EarlyStopping(
+            StopEarly(
                 MONITOR, patience=settings.patience, mode="max", check_on_train_epoch_end=True
             )
         )

@@ -122,10 +122,13 @@ struct OneVisit {
       const int64_t count = rows.count(c);
       for (int64_t j = 0, i = p * kPanel; j < kPanel; ++j, ++i) {
         const RowLoss row = row_loss(totals[j], largest[j], packed.target_logit[i]);
-        const double counts = i < count ? (weights ? weights[rows.row(c, i)] : 1.0) : 0.0;
+        // What a lane without a row has is no number, perhaps.
+        q[i] = weight[i] = 0.0f;
+        if (i >= count) continue;
+        const double counts = weights != nullptr ? weights[rows.row(c, i)] : 1.0;
         q[i] = static_cast<float>(counts * row.q);
-        weight[i] = totals[j] != 0 ? static_cast<float>(counts * row.q / totals[j]) : 0.0f;
-        if (i < count) losses[rows.row_begin[c] + i] = counts * row.loss;
+        if (totals[j] != 0) weight[i] = static_cast<float>(counts * row.q / totals[j]);
+        losses[rows.row_begin[c] + i] = counts * row.loss;
       }
       packed.pack_weighted(in, rows, c, p, weight);
     });

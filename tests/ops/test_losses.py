@@ -139,6 +139,15 @@ def test_weights_of_another_kind_are_refused(loss, reduction, device):
             loss(*inputs, targets, reduction, weights=weights)
 
 
+def test_what_an_earlier_batch_left_in_memory_changes_nothing(loss, reduction, device):
+    """Lanes that pad a panel of rows read it, and once multiplied it by 0, which NaN survives."""
+    inputs, targets = tensors(37, 300, 24, device), torch.arange(37, device=device)
+    spoilt = [torch.full_like(x, torch.nan).requires_grad_() for x in tensors(192, 300, 24, device)]
+    loss(*spoilt, torch.zeros(192, dtype=torch.int64, device=device), reduction).sum().backward()
+    out = loss(*inputs, targets, reduction, weights=torch.ones(37, device=device)).sum()
+    assert all(g.isfinite().all() for g in (out, *torch.autograd.grad(out, inputs)))
+
+
 def test_large_logits_do_not_overflow(loss, reduction, device):
     hidden, items, bias = tensors(5, 7, 3, device)
     assert (
