@@ -20,7 +20,7 @@ from b4r_fast.training.checkpoints import Interrupted, KeepLast
 from b4r_fast.training.train import train
 
 from ..heed_signals import heed_signals
-from .small_runs import EPOCHS, SETTINGS, STEPS, last_checkpoint, train_small
+from .small_runs import DRAWN, EPOCHS, SETTINGS, STEPS, last_checkpoint, train_small
 
 pytestmark = pytest.mark.long
 
@@ -87,6 +87,16 @@ def test_a_run_with_batches_cut_by_tokens_resumes_bit_for_bit(step, monkeypatch,
     )
     train_small(tmp_path / "whole", data, settings)
     kill_at(step, monkeypatch, tmp_path / "run", data, settings, checkpoint_every=3)
+    train(tmp_path / "run", None, console=Console(quiet=True))
+    assert_same_bits(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("step", [4, STEPS + 1, 2 * STEPS + 2])
+def test_a_run_with_drawn_windows_and_a_running_mean_resumes_bit_for_bit(
+    step, monkeypatch, tmp_path, data
+):
+    train_small(tmp_path / "whole", data, DRAWN)
+    kill_at(step, monkeypatch, tmp_path / "run", data, DRAWN, checkpoint_every=3)
     train(tmp_path / "run", None, console=Console(quiet=True))
     assert_same_bits(tmp_path / "run", tmp_path / "whole")
 

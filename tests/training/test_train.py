@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from b4r_fast import BERT4Rec
+from b4r_fast import BERT4Rec, InputError
 from b4r_fast.data import PreparedData, RawIds, leave_one_out, prepare
 from b4r_fast.evaluation import Ranker, metrics_from_ranks, rank_held_out
 from b4r_fast.training.checkpoints import Diverged, StopWhereDiverged
@@ -17,7 +17,7 @@ from b4r_fast.training.curves import read_metrics
 from b4r_fast.training.module import MONITOR, ClozeModule
 from b4r_fast.training.train import train
 
-from .small_runs import SETTINGS, STEPS, last_checkpoint, run_file, train_small
+from .small_runs import DRAWN, SETTINGS, STEPS, last_checkpoint, run_file, train_small
 
 
 def test_the_saved_model_is_the_one_of_the_best_epoch(whole_run, data):
@@ -178,6 +178,61 @@ def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_zero(data):
     assert rates == sorted(rates[:11]) + sorted(rates[11:], reverse=True)
     assert rates[100] == 0.0
     assert math.isclose(rates[55], 0.5)
+
+
+def test_the_rate_falls_along_the_schedule(data):
+    half = {}
+    for schedule in ("linear", "cosine", "constant"):
+        settings = dataclasses.replace(SETTINGS, warmup_steps=0, schedule=schedule)
+        module = cloze_module(data, settings, total_steps=100)
+        rates = [module._rate(step) for step in range(101)]
+        assert rates[0] == pytest.approx(1.0)
+        assert rates[100] == 0.0
+        assert rates == sorted(rates, reverse=True)
+        half[schedule] = rates[50], rates[75]
+    assert half["linear"] == pytest.approx((0.5, 0.25))
+    assert half["cosine"] == pytest.approx((0.5, 0.5 - math.sqrt(0.125)))
+    assert half["constant"] == pytest.approx((1.0, 0.75))
+
+
+def test_with_a_limit_of_time_the_schedule_goes_by_the_clock(data, monkeypatch):
+    settings = dataclasses.replace(SETTINGS, warmup_steps=0, max_minutes=10.0)
+    module = cloze_module(data, settings, total_steps=10**6)
+    now = module._begun
+    for minutes, rate in ((0, 1.0), (2.5, 0.75), (10, 0.0), (12, 0.0)):
+        monkeypatch.setattr("time.monotonic", lambda minutes=minutes: now + 60 * minutes)
+        assert module._rate(5) == pytest.approx(rate, abs=1e-4)
+    module.earlier_minutes = 4.0  # of a run that goes on
+    monkeypatch.setattr("time.monotonic", lambda: now + 60)
+    assert module._rate(5) == pytest.approx(0.5, abs=1e-4)
+
+
+def test_a_run_ends_when_its_time_is_up_is_finished_then_and_goes_on_for_more(tmp_path, data):
+    run, settings = tmp_path / "run", dataclasses.replace(DRAWN, epochs=10**6, max_minutes=0.02)
+    best = train_small(run, data, settings)
+    steps = last_checkpoint(run)["global_step"]
+    assert best == train(run, None, console=Console(quiet=True))
+    assert last_checkpoint(run)["global_step"] == steps
+    with pytest.raises(InputError, match=r"`max_minutes` must be more than the 0\.0\d+ that"):
+        train(run, None, max_minutes=0.001, console=Console(quiet=True))
+    train(run, None, max_minutes=0.06, console=Console(quiet=True))
+    assert last_checkpoint(run)["global_step"] > steps
+
+
+def test_what_is_validated_and_kept_is_the_running_mean_of_the_weights(tmp_path, data):
+    train_small(tmp_path / "run", data, dataclasses.replace(DRAWN, eval_every=1, epochs=1))
+    state = last_checkpoint(tmp_path / "run")["state_dict"]
+    kept = load_file(tmp_path / "run" / "model.safetensors")
+    for name, tensor in kept.items():
+        assert torch.equal(tensor, state[f"average.module.{name}"])
+    assert not torch.equal(kept["item_embedding.weight"], state["model.item_embedding.weight"])
+
+
+def test_validations_are_as_far_apart_as_asked_and_the_last_epoch_has_one(tmp_path, data):
+    train_small(tmp_path / "run", data, DRAWN)
+    metrics = read_metrics(tmp_path / "run")
+    steps = len(metrics["loss"]) and last_checkpoint(tmp_path / "run")["global_step"] // 4
+    assert metrics[MONITOR][:, 0].tolist() == [3 * steps - 1, 4 * steps - 1]
 
 
 def test_training_lowers_the_loss(tmp_path, data):
