@@ -353,6 +353,22 @@ def test_evaluation_as_json_reads_back(call, run):
     assert content["results"]["BERT4Rec"]["NDCG@10"] >= content["results"]["BERT4Rec"]["NDCG@5"]
 
 
+def test_evaluation_beside_another_run_says_who_leads_and_whether_by_chance(call, run):
+    code, output, _ = call("evaluate", run, "--compare", run)
+    assert code == 0
+    assert "our lead" in output
+    assert "by chance" in output
+    code, output, _ = call("evaluate", run, "--compare", run, "--json")
+    content = json.loads(output)
+    assert code == 0
+    assert content["spread"]["HR@10"]["low"] < content["results"]["BERT4Rec"]["HR@10"]
+    assert content["lead"]["HR@10"] == {"low": 0.0, "high": 0.0, "p": 1.0}
+
+
+def test_a_run_of_other_items_is_not_compared(call, run, repeating_run):
+    assert_one_error_line(call("evaluate", run, "--compare", repeating_run), "items")
+
+
 @pytest.fixture(scope="module")
 def repeating_run(tmp_path_factory):
     """Everybody's last item is one that they had before."""
