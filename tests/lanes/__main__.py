@@ -118,10 +118,12 @@ def prove(lane: Lane, proofs: dict[str, record.Proof], workers: int, commit: str
         problem = "" if commit is None else f"left out: {reason}"
         return Row(lane.name, "left out", "0", 0, reason, problem)
     print(f"\n== {lane.name}: {lane.proves}", flush=True)
+    # Before it runs: who edits meanwhile has not proven that.
+    fingerprint = record.fingerprint(lane)
     recorded, outcome = proofs.get(lane.name), run(lane, workers)
     row = row_of(lane, "run", outcome, outcome.cases)
     if not row.problem:
-        proofs[lane.name] = outcome.proof(record.fingerprint(lane))
+        proofs[lane.name] = outcome.proof(fingerprint)
         if commit is not None:
             row.problem = compare(lane, outcome, recorded, whole=True)
     return row
