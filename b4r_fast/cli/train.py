@@ -203,7 +203,8 @@ def train(
         option(
             "init_items",
             MODEL,
-            "neighbours: items start as vectors that know which items stand near each other.",
+            "Where items start: neighbours, knowing which of them stand near each other; a run"
+            " folder; or a Parquet file with the columns item and vector, as of texts.",
         ),
     ] = None,
     mask_prob: Annotated[
@@ -325,6 +326,8 @@ def train(
     else:
         if given.get("patience") == 0:
             given["patience"] = None
+        if "init_items" in given and Path(given["init_items"]).exists():
+            given["init_items"] = str(Path(given["init_items"]).resolve())
         settings = replace(PRESETS[preset], **given)
     folder = data_folder(data).resolve()
     with loading("PyTorch and Lightning"):

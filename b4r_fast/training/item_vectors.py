@@ -7,7 +7,7 @@ neighbours holds what word2vec learns.
 
 with n_ij the pairs of items i and j at a distance of up to REACH in a history, 1 / distance each,
 and n_i = sum_j n_ij. Of its singular vectors and values U S the vectors are U S^0.5, turned at
-random, as single directions mean nothing to a transformer, and scaled to one length.
+random, as single directions mean nothing to a transformer.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ OVERSAMPLING, ITERATIONS = 16, 4  # of the randomised factorisation (Halko et al
 
 
 def neighbour_vectors(sequences: Sequences, size: int, seed: int) -> Tensor:
-    """(num_items, size) fp32 of mean square 1 in each row; row r is item r + 1. An item without a
-    neighbour has a row of 0.
+    """(num_items, size) fp32; row r is item r + 1. An item without a neighbour has a row of 0.
 
     Memory grows with the pairs of at most ACTIONS actions, not with items x items.
     """
@@ -38,9 +37,7 @@ def neighbour_vectors(sequences: Sequences, size: int, seed: int) -> Tensor:
         u, s, _ = torch.svd_lowrank(ppmi, q=width, niter=ITERATIONS)
         turn = torch.linalg.qr(torch.randn(size, size)).Q
     known = min(size, width)
-    vectors = (u[:, :known] * s[:known].sqrt()) @ turn[:known]
-    deviation = vectors.square().mean(1, keepdim=True).sqrt()
-    return vectors / deviation.clamp(min=1e-6)
+    return (u[:, :known] * s[:known].sqrt()) @ turn[:known]
 
 
 def _newest(sequences: Sequences) -> Sequences:

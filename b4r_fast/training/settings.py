@@ -15,10 +15,10 @@ from ..model import BERT4RecConfig
 SIZES, SEEDS = 2**31, 2**64  # kernels count in 32 bits; a generator is seeded with 64
 CHECKPOINT_EVERY = 200  # steps
 THREADS = 1024  # with many more OpenMP dies of the system's limits
+NEIGHBOURS = "neighbours"  # of init_items
 CHOICES: dict[str, tuple] = {
     "windows": ("strided", "drawn"),
     "schedule": ("linear", "cosine", "constant"),
-    "init_items": (None, "neighbours"),
 }
 KINDS: dict[str, Any] = {
     "str": str,
@@ -56,8 +56,9 @@ class TrainSettings:
     window_stride apart, None being half of max_length, of which the share last_only hides the last
     item alone; or "drawn", other ones in every epoch (DrawnBatches), with random_ends to
     last_items_from as there. mask_prob: share of hidden items (the paper's rho), with mask_prob_to
-    the least of it. init_items: "neighbours", rows of the item table that know which items stand
-    near each other (item_vectors.py), or None. sparse_gradients, with loss "sampled": the item
+    the least of it. init_items: where the rows of the item table start (init_items.py), None at
+    random: "neighbours", knowing which items stand near each other (item_vectors.py), a run's
+    folder, or a Parquet file of vectors. sparse_gradients, with loss "sampled": the item
     table's rows that a step does not name keep their weights and moments (RowwiseAdamW).
 
     epochs, max_minutes: at most, the time of validation included; the first that is reached ends
@@ -210,7 +211,7 @@ BEST = TrainSettings(
     positions_from="end",
     hidden_dropout=0.1,
     attention_dropout=0.1,
-    init_items="neighbours",
+    init_items=NEIGHBOURS,
     windows="drawn",
     max_length=200,
     mask_prob=0.2,

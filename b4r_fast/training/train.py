@@ -45,7 +45,7 @@ from .checkpoints import (
     StopWhereDiverged,
 )
 from .curves import CURVES, draw_curves, read_metrics
-from .item_vectors import neighbour_vectors
+from .init_items import init_items
 from .lock import LOCK, locked
 from .memory import check_memory
 from .module import MONITOR, ClozeModule, Validate
@@ -55,7 +55,6 @@ from .restore import best_if_stopped, best_of, minutes_of, read_checkpoint, rest
 from .sampler_fit import warning_of_sampler
 from .settings import CHECKPOINT_EVERY, RunFile, TrainSettings
 
-ITEM_DEVIATION = 0.05  # of the rows that items start with, where it is not the model's own start
 VALIDATION_SEED = 7  # of the users that are ranked, alike in all runs, which then compare
 # All that a run writes, folders too; the last is left behind by a process that was killed outright.
 WRITTEN = (
@@ -197,10 +196,7 @@ def build(
     torch.manual_seed(settings.seed)
     model = BERT4Rec(config)
     if settings.init_items is not None and not resumed:
-        vectors = neighbour_vectors(split.train, config.hidden_size, settings.seed)
-        with torch.no_grad():
-            model.item_embedding.weight[1:-1] = ITEM_DEVIATION * vectors
-            model.item_embeddings.copy_(ITEM_DEVIATION * vectors)
+        init_items(model, settings.init_items, data, split.train, settings.seed)
     if config.loss == "sampled" and config.sampler == "popularity":
         model.set_item_counts(torch.from_numpy(split.train.counts()[1:]))
     if settings.validation_users is not None:
