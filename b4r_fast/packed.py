@@ -52,7 +52,7 @@ class PackedSequences:
         """From a padded batch (batch, length): every 0, on either side or inside, is padding and is
         left out.
         """
-        if input_ids.dim() != 2 or input_ids.is_floating_point():
+        if input_ids.dim() != 2 or not _of_integers(input_ids):
             raise ValueError(
                 f"input_ids must be an integer tensor (batch, length), got {input_ids.dtype}"
                 f" {tuple(input_ids.shape)}"
@@ -151,10 +151,13 @@ def _item_ids(sequence: Sequence[int], place: int) -> Tensor:
         ids = torch.as_tensor(sequence)
     except (TypeError, ValueError, RuntimeError):
         ids = torch.empty(())  # no list of anything
-    is_integers = not (ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool)
-    if ids.dim() != 1 or not (is_integers or ids.numel() == 0):
+    if ids.dim() != 1 or not (_of_integers(ids) or ids.numel() == 0):
         raise ValueError(
             "sequences must be lists of integers, one for each user, as [[3, 7], [5]];"
             f" sequence {place} is {reprlib.repr(sequence)}"
         )
     return ids.long()
+
+
+def _of_integers(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from shlex import quote
+from signal import SIGINT
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ from .verbatim import say
 
 MODEL, TASK, OPTIMISER, RUNNING = "Model", "Cloze task and batches", "Optimiser", "Run"
 VARIANT = "Variants of the model"
+NONE_AT_0 = ("patience", "max_minutes", "validation_users", "shortest_window")
 STRIDED, DRAWN = "With --windows strided", "With --windows drawn"
 
 
@@ -100,7 +102,8 @@ def train(
         option(
             "max_minutes",
             RUNNING,
-            "At most, validation included; the learning rate reaches 0 at the end of them.",
+            "At most, validation included; the learning rate reaches 0 at the end of them; 0: no"
+            " limit.",
         ),
     ] = None,
     eval_every: Annotated[
@@ -108,7 +111,7 @@ def train(
     ] = None,
     validation_users: Annotated[
         int | None,
-        option("validation_users", RUNNING, "Users that are ranked at validation; none: all."),
+        option("validation_users", RUNNING, "Users that are ranked at validation; 0: all."),
     ] = None,
     patience: Annotated[
         int | None,
@@ -236,11 +239,17 @@ def train(
     ] = None,
     shortest_window: Annotated[
         int | None,
-        option("shortest_window", DRAWN, "Windows have from so many items to --max-length."),
+        option(
+            "shortest_window",
+            DRAWN,
+            "Windows have from so many items to --max-length; 0: all that there are.",
+        ),
     ] = None,
     grow_epochs: Annotated[
         int | None,
-        option("grow_epochs", DRAWN, "Epochs over which full windows take the place of those."),
+        option(
+            "grow_epochs", DRAWN, "Epochs over which full windows take the place of shorter ones."
+        ),
     ] = None,
     last_items: Annotated[
         int | None,
@@ -324,8 +333,7 @@ def train(
                 f" {out / RunFile.NAME}; leave out --{names[0].replace('_', '-')}"
             )
     else:
-        if given.get("patience") == 0:
-            given["patience"] = None
+        given |= {name: None for name in NONE_AT_0 if given.get(name) == 0}
         if "init_items" in given and Path(given["init_items"]).exists():
             given["init_items"] = str(Path(given["init_items"]).resolve())
         settings = replace(PRESETS[preset], **given)
@@ -348,6 +356,13 @@ def train(
             checkpoint_every=checkpoint_every,
             console=console,
         )
+    except KeyboardInterrupt:
+        say(
+            console,
+            f"stopped at once; `b4r-fast train {quote(data)} --out {quote(str(out))} --resume` goes"
+            " on at the last checkpoint",
+        )
+        raise typer.Exit(128 + SIGINT) from None
     except Diverged as error:
         print_error(str(error))
         raise typer.Exit(1) from None

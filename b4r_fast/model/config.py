@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import InputError
 
+MOST_LAYERS = 1024  # a damaged config.json builds no model for hours
 CHOICES = {
     "activation": ("gelu", "gelu_tanh"),
     "norm": ("post", "pre"),
@@ -85,6 +86,8 @@ class BERT4RecConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        if self.num_layers > MOST_LAYERS:
+            raise ValueError(f"num_layers must be at most {MOST_LAYERS}, got {self.num_layers}")
         for field in fields(self):
             value, kind = getattr(self, field.name), KINDS.get(str(field.type), object)
             if not isinstance(value, kind) or (kind == REAL and isinstance(value, bool)):

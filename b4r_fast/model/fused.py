@@ -1,8 +1,8 @@
 """Which modules a fused op may stand for.
 
 A fused op reads weights and calls no module, so it may only stand for modules that do what it does:
-those of torch itself, without hooks. An adapter, a pruned or quantized layer, or one that somebody
-watches is called as a module, and the ops compute the rest.
+those of torch itself, without hooks and with their own forward. An adapter, a pruned or quantized
+layer, or one that somebody watches or wraps is called as a module, and the ops compute the rest.
 """
 
 from __future__ import annotations
@@ -25,4 +25,5 @@ def _is_plain(module: nn.Module) -> bool:
         module._backward_hooks,
         module._backward_pre_hooks,
     )
-    return type(module) in PLAIN and not any(hooks)
+    wrapped = "forward" in vars(module)  # as accelerate does
+    return type(module) in PLAIN and not wrapped and not any(hooks)

@@ -25,7 +25,10 @@ def save(model: BERT4Rec, folder: Path) -> None:
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
     with atomic_write(folder / WEIGHTS) as path:
-        safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+        try:
+            safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+        except safetensors.SafetensorError as error:  # a full disk too
+            raise OSError(str(error)) from error
     with atomic_write(folder / CONFIG) as path:
         path.write_text(model.config.to_json())
 

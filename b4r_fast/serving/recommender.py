@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -98,8 +98,10 @@ class Recommender:
         recommend no item of the history, as in rank_held_out. candidates: recommend among these raw
         ids only. Raises InputError for an unknown candidate, or k below 1.
         """
-        if k < 1:
-            raise InputError(f"`k` must be at least 1, got {k}")
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise InputError(f"`k` must be an integer of at least 1, got {k!r}")
+        for history in histories if not isinstance(histories, str) else [histories]:
+            _check_history(history)
         allowed = None if candidates is None else np.unique(self.item_ids.to_internal(candidates))
         if allowed is not None and not len(allowed):
             raise InputError("the list of candidates is empty")
@@ -120,3 +122,15 @@ class Recommender:
                 yield Recommendation(
                     self.item_ids.to_raw(row[found].numpy()), row_scores[found].tolist(), skipped
                 )
+
+
+def _check_history(history: Sequence[str]) -> None:
+    """A text is no list of its characters, and a list of lists no item."""
+    listed = not isinstance(history, str | bytes) and isinstance(history, Iterable)
+    if not listed or any(
+        isinstance(item, bool) or not isinstance(item, str | int | np.integer) for item in history
+    ):
+        raise InputError(
+            f"`histories` must be a list of raw item ids for each user, as [['i1', 'i2'], ['i7']];"
+            f" one of them is {history!r}"
+        )

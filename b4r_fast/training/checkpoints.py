@@ -56,6 +56,12 @@ class Interrupted(Exception):
         self.number, self.validated = number, validated
 
 
+class StoppedAtOnce(BaseException):
+    """Ctrl-C while the run stops already. Not KeyboardInterrupt, at which Lightning exits itself,
+    with 1 and without a word.
+    """
+
+
 class Diverged(Exception):
     """The loss or a weight is no finite number any more, and nothing of that is saved."""
 
@@ -125,7 +131,7 @@ class KeepLast(Checkpoint):
 
     def _on_signal(self, number: int, _) -> None:
         if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt  # the second time: now
+            raise StoppedAtOnce
         self.signal = number
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:

@@ -25,6 +25,8 @@ def locked(run: Path) -> Iterator[None]:
 
     The system lets go of it when the process ends, however it ends: no stale lock is left behind.
     """
+    if run.is_symlink() and not run.exists():
+        raise InputError(f"{run}: is a link to {run.readlink()}, which is not there")
     run.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
         yield

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -27,6 +28,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             if (member := archive.testzip()) is not None:
                 raise ValueError(f"{member} has another checksum than it was written with")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:  # torch's own text advises to run what is in there
+        raise InputError(
+            f"{path}: holds something other than tensors and plain values, as no training run"
+            " writes; it is left unread, as it could run code"
+        ) from None
     except Exception as error:  # a byte that is wrong may end anywhere in torch and pickle
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(

@@ -184,7 +184,8 @@ class TrainSettings:
                 num_items=num_items, **{name: getattr(self, name) for name in shared}
             )
         except ValueError as error:
-            raise InputError(str(error)) from None
+            field, _, rest = str(error).partition(" ")
+            raise InputError(f"`{field}` {rest}") from None
 
 
 # Sun et al. 2019, section 4.3, and the authors' scripts where the paper is silent: warm-up, steps,

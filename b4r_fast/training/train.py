@@ -42,6 +42,7 @@ from .checkpoints import (
     KeepBest,
     KeepLast,
     StopEarly,
+    StoppedAtOnce,
     StopWhereDiverged,
 )
 from .curves import CURVES, draw_curves, read_metrics
@@ -284,6 +285,8 @@ def fit(
         )
         try:
             trainer.fit(module, batches, ckpt_path=run / LAST if resume else None)
+        except StoppedAtOnce:
+            raise KeyboardInterrupt from None
         except BaseException:
             # A disk that is full would refuse the picture too, and hide what ended the run.
             with suppress(Exception):

@@ -7,6 +7,7 @@ import json
 import os
 
 import pytest
+import safetensors.torch
 import torch
 
 from b4r_fast import BERT4Rec, BERT4RecConfig, InputError, PackedSequences, ops
@@ -224,6 +225,15 @@ def test_seen_items_can_be_recommended_on_demand_and_candidates_restrict():
         (lambda m: m(torch.tensor([[1, MASK + 1]])), "input_ids must be item ids, 1 to 31; got 32"),
         (lambda m: m(torch.tensor([[1, -1]])), "input_ids must be item ids, 1 to 31; got -1"),
         (lambda m: m(torch.tensor([[1.0]])), "input_ids must be an integer tensor"),
+        (lambda m: m.recommend(torch.tensor([[True]])), "input_ids must be an integer tensor"),
+        (
+            lambda m: m(torch.tensor([[1, 2]]), weights=torch.ones(1, 2)),
+            "weights are of labels, and there are none",
+        ),
+        (
+            lambda m: m(torch.tensor([[1, 2]]), torch.tensor([[3, -100]]), weights=torch.ones(2)),
+            r"weights must have the shape of input_ids, \(1, 2\), got \(2,\)",
+        ),
         (
             lambda m: m(torch.ones(1, LENGTH + 1).long()),
             "at most max_length=12 items a sequence, got 13",
@@ -268,6 +278,7 @@ def test_wrong_arguments_are_named(call, message):
         ({"hidden_size": 15}, "hidden_size must be a multiple of num_heads, got 15 and 2"),
         ({"hidden_dropout": 1.0}, r"hidden_dropout must lie in \[0, 1\), got 1.0"),
         ({"activation": "relu"}, "activation must be one of 'gelu', 'gelu_tanh', got 'relu'"),
+        ({"num_layers": 10**8}, "num_layers must be at most 1024"),
         ({"layer_norm_eps": 0.0}, "layer_norm_eps must be positive"),
         ({"initializer_range": -1.0}, "initializer_range must be a number of at least 0"),
         ({"initializer_range": "x"}, "initializer_range must be a float, got 'x'"),
@@ -346,6 +357,39 @@ def test_a_full_disk_while_saving_leaves_the_model_that_was_there(tmp_path, monk
         BERT4Rec.from_pretrained(tmp_path).item_embedding.weight, first.item_embedding.weight
     )
     assert {file.name for file in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+
+
+def test_a_disk_that_is_full_of_weights_is_said_in_a_line(tmp_path, monkeypatch):
+    """safetensors has an error of its own for it, which was a traceback."""
+
+    def no_space(*_, **__):
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", no_space)
+    with pytest.raises(InputError, match=r"cannot write .*model\.safetensors: .*No space left"):
+        small().save_pretrained(tmp_path)
+
+
+def test_the_weight_of_a_label_is_what_it_counts_in_the_loss(device):
+    """Padded and packed; a label of weight 0 is as if it were not there."""
+    model = small().to(device).eval()
+    batch, labels = batch_and_labels(device)
+    chosen = labels != -100
+    weights = torch.linspace(0, 2, labels.numel(), device=device)
+    rows = [
+        model(
+            batch, torch.where(torch.arange(labels.numel(), device=device) == i, labels, -100)
+        ).loss
+        for i in chosen.nonzero().flatten().tolist()
+    ]
+    expected = (torch.stack(rows) * weights[chosen]).sum() / weights[chosen].sum()
+    torch.testing.assert_close(model(batch, labels, weights=weights).loss, expected)
+    lengths = batch.lengths.tolist()
+    ids, padded_labels, padded_weights = (
+        torch.nn.utils.rnn.pad_sequence(torch.split(x, lengths), True, padding)
+        for x, padding in ((batch.values, 0), (labels, -100), (weights, 0.0))
+    )
+    torch.testing.assert_close(model(ids, padded_labels, weights=padded_weights).loss, expected)
 
 
 def test_parameters_that_are_reset_are_those_of_a_new_model():

@@ -103,7 +103,16 @@ def test_an_unknown_candidate_is_named(recommender):
         list(recommender.recommend([["i1"]], candidates=["i2", "new"]))
 
 
-@pytest.mark.parametrize("k", [0, -1])
+@pytest.mark.parametrize(
+    "histories", ["i1", ["i1", "i2"], [1, 2], [[["i1"]]], [[None]], [[True]], [b"i1"], [[1.5]]]
+)
+def test_histories_that_are_no_lists_of_ids_are_refused(recommender, histories):
+    """A text was a user of its characters, and a list in a list an item nobody knows."""
+    with pytest.raises(InputError, match="must be a list of raw item ids for each user"):
+        list(recommender.recommend(histories))
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, True, "3"])
 def test_k_below_one_is_refused(recommender, k):
     with pytest.raises(InputError, match="at least 1"):
         list(recommender.recommend([["i1"]], k=k))

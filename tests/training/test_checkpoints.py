@@ -70,8 +70,9 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_the_code_is_not_run(tmp_pat
             return (open, (str(tmp_path / "sprung"), "w"))
 
     torch.save({"state_dict": {}, "loops": Trap()}, tmp_path / "last.ckpt")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="something other than tensors") as error:
         read_checkpoint(tmp_path / "last.ckpt")
+    assert "weights_only" not in str(error.value)  # torch's advice is to run it
     assert not (tmp_path / "sprung").exists()
 
 
@@ -199,6 +200,12 @@ def test_a_run_that_another_process_trains_is_left_alone_and_says_who_does(
     other.kill()
     other.communicate()
     start(run, data)  # a process that was killed holds nothing
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path, data):
+    (tmp_path / "run").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"is a link to .*nowhere, which is not there"):
+        train_small(tmp_path / "run", data)
 
 
 def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path, data):

@@ -209,6 +209,19 @@ def test_a_signal_writes_a_checkpoint_says_how_to_go_on_and_loses_nothing(
     assert_same_bits(run, uninterrupted)
 
 
+def test_a_second_ctrl_c_ends_at_once_with_a_line(data, tmp_path):
+    """The exit code was 1, and nothing was said."""
+    process = start_training(data, tmp_path / "run", epochs=500)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    _, output = process.communicate(timeout=60)
+    assert "Traceback" not in output
+    assert (process.returncode, "stopped at once" in output) in (
+        (128 + signal.SIGINT, True),
+        (128 + signal.SIGTERM, False),  # the step, and the run with it, ended in between
+    )
+
+
 def test_a_run_stopped_in_its_first_epoch_has_a_model_and_says_whose(
     monkeypatch, tmp_path, data, whole_run
 ):

@@ -96,7 +96,7 @@ def test_a_setting_out_of_range_is_named(field, value):
 
 
 def test_sizes_that_make_no_model_say_why():
-    with pytest.raises(InputError, match="hidden_size must be a multiple of num_heads"):
+    with pytest.raises(InputError, match="`hidden_size` must be a multiple of num_heads"):
         TrainSettings(hidden_size=30, num_heads=4).model_config(num_items=10)
 
 
