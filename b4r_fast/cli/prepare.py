@@ -21,6 +21,16 @@ STANDARD_INPUT = "/dev/stdin"
 COLUMNS, KEPT = "Columns (a header name, or a number from 1)", "What is kept"
 
 
+ODD_IDS = {
+    "floats": "the {role} ids all end in .0, as whole numbers do that a program made floats: that"
+    " is how `b4r-fast recommend` knows them",
+    "floats and integers": "some {role} ids stand there with .0 and without, as 1.0 and 1: they"
+    " are two {role}s each; if they should be one, write them alike and prepare again",
+    "lists": "the {role} ids look like lists, as [1, 2], and each is one {role}; for a list of"
+    " them write Parquet, or a row for each",
+}
+
+
 def statistics_table(data: PreparedData) -> Table:
     """Users, items, actions, average length and density, as the papers print them."""
     found = data.statistics
@@ -176,12 +186,9 @@ def prepare(
     console = Console(stderr=True)
     if chosen := data.statistics["columns"]:
         say(console, chosen_columns(chosen))
-    for role in data.statistics["float_ids"]:
-        say(
-            console,
-            f"the {role} ids all end in .0, as whole numbers do that a program made floats: that is"
-            " how `b4r-fast recommend` knows them",
-        )
+    for role, oddities in data.statistics["odd_ids"].items():
+        for oddity in oddities:
+            say(console, ODD_IDS[oddity].format(role=role))
     short = int((data.sequences.lengths < 3).sum())
     if short:
         console.print(

@@ -52,6 +52,17 @@ class Preprocessing:
     deduplicate: str | None = None
 
 
+# As pandas writes to text a column of whole numbers of which one was missing, or a column of lists;
+# and two logs of which one went that way.
+ODD_IDS = {
+    "floats": r"bool_and(regexp_full_match(raw, '-?[0-9]+\.0'))",
+    "floats and integers": (
+        r"count(*) > count(DISTINCT regexp_replace(raw, '^(-?[0-9]+)\.0$', '\1'))"
+    ),
+    "lists": r"bool_and(regexp_full_match(raw, '\[.*\]'))",
+}
+
+
 def prepare(
     log: str | Path,
     out: str | Path,
@@ -98,7 +109,7 @@ def prepare(
             progress("ordering")
             _number(connection)
             progress("writing")
-            statistics = _write(connection, folder) | {"float_ids": _float_ids(connection)}
+            statistics = _write(connection, folder) | {"odd_ids": _odd_ids(connection)}
         _check_expected(log, statistics, expected or {})
         statistics |= {
             "source": log.name,
@@ -233,16 +244,16 @@ def _number(connection: DuckDBPyConnection) -> None:
     )
 
 
-def _float_ids(connection: DuckDBPyConnection) -> list[str]:
-    """The roles whose ids are all numbers such as 1.0, as pandas writes a column of whole numbers
-    to text where one was missing.
-    """
-    matches = "bool_and(regexp_full_match(raw, '-?[0-9]+\\.0'))"
-    return [
-        role
+def _odd_ids(connection: DuckDBPyConnection) -> dict[str, list[str]]:
+    """Of users and items, what their ids look like that may not be meant."""
+    return {
+        role: [
+            oddity
+            for oddity, condition in ODD_IDS.items()
+            if first_value(connection, f"SELECT {condition} FROM {role}s AS ids")
+        ]
         for role in ("user", "item")
-        if first_value(connection, f"SELECT {matches} FROM {role}s")
-    ]
+    }
 
 
 def _write(connection: DuckDBPyConnection, folder: Path) -> dict:

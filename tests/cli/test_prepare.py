@@ -116,6 +116,21 @@ def test_ids_that_a_program_has_made_floats_are_pointed_out(tmp_path, capsys):
     assert "the item ids" not in err
 
 
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        (['"[1, 2]"', '"[3]"'], "the item ids look like lists"),
+        (["1.0", "1", "x"], "some item ids stand there with .0 and without"),
+        (["1.5", "1", "[x"], None),
+    ],
+)
+def test_ids_that_may_not_be_meant_are_pointed_out(tmp_path, capsys, ids, said):
+    log = tmp_path / "log.csv"
+    log.write_text("user,item\n" + "".join(f"u,{item}\n" for item in ids))
+    _, _, err = run(capsys, log, "--out", tmp_path / "out")
+    assert said in err if said else "item ids" not in err
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="no /dev/stdin here")
 @pytest.mark.parametrize("log", ["-", "/dev/stdin"])
 def test_a_log_may_come_from_standard_input(tmp_path, log):
