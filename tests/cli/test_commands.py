@@ -260,7 +260,7 @@ def test_a_variable_that_asks_for_what_is_not_here_is_named_in_one_line(variable
     "sizes",
     [
         ("--hidden-size", "10000000"),
-        ("--num-layers", "1000000000"),
+        ("--num-layers", "1024", "--hidden-size", "8192"),
         ("--max-length", "1000000000"),
         ("--num-negatives", "2000000000", "--loss", "sampled"),
     ],
