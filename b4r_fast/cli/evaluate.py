@@ -93,7 +93,9 @@ def evaluate(
     }
     if compare is not None:
         open_data(compare, RunFile.read(compare), prepared.folder, ("items",))
-        rankers[str(compare)] = Ranker.of_model(BERT4Rec.from_pretrained(compare))
+        # A folder may be called popularity.
+        name = f"./{compare}" if str(compare) in rankers else str(compare)
+        rankers[name] = Ranker.of_model(BERT4Rec.from_pretrained(compare))
     ranks = {}
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:

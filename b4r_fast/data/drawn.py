@@ -108,8 +108,7 @@ class DrawnBatches(Batches):
         full = min(1.0, epoch / self.grow_epochs) if self.grow_epochs else 0.0
         windows = self._windows(self._owner[order], self._newest[order], full, generator)
         samples = self._samples(epoch, generator)
-        shares = generator.uniform(*self.mask_prob, len(self))
-        return windows, samples, [float(share) for share in shares]
+        return windows, samples, generator.uniform(*self.mask_prob, len(self)).tolist()
 
     def _windows(
         self, owner: np.ndarray, newest: np.ndarray, full: float, generator: np.random.Generator

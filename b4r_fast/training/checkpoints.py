@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch import callbacks
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from ..files import atomic_write
@@ -104,7 +104,7 @@ def diverged(what: str, step: int, path: Path) -> Diverged:
     )
 
 
-class KeepLast(Checkpoint):
+class KeepLast(callbacks.Checkpoint):
     """Writes last.ckpt every so many steps, after every epoch's validation, and when a signal asks
     the run to stop, at the end of the step that is running. Until an epoch is validated the model
     of the run folder is that of the checkpoint.
@@ -154,8 +154,11 @@ class KeepLast(Checkpoint):
             raise Interrupted(self.signal, self.keep_best.validated)
 
 
-class StopEarly(EarlyStopping):
-    """Counts the validations that were no better, not the epochs without one."""
+class EarlyStopping(callbacks.EarlyStopping):
+    """Counts the validations that were no better, not the epochs without one.
+
+    Of Lightning's name, under which checkpoints keep its count.
+    """
 
     def on_train_epoch_end(self, trainer, module) -> None:
         if module.validates(trainer.current_epoch):

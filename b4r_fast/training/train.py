@@ -38,10 +38,10 @@ from .checkpoints import (
     LAST,
     AtomicCheckpointIO,
     Diverged,
+    EarlyStopping,
     Interrupted,
     KeepBest,
     KeepLast,
-    StopEarly,
     StoppedAtOnce,
     StopWhereDiverged,
 )
@@ -144,6 +144,10 @@ def _resume(
         _check_longer(run, longer, done, stopped=best is not None)
         limit = file.settings.max_minutes
         if best is None and limit is not None and done["max_minutes"] >= limit:
+            if longer:
+                raise InputError(
+                    f"{run}: has trained its {limit:g} minutes; give more `max_minutes`"
+                )
             best = best_of(checkpoint)
     _write_run_file(run, file)
     if checkpoint is None:
@@ -260,7 +264,7 @@ def fit(
     ]
     if settings.patience is not None:
         callbacks.append(
-            StopEarly(
+            EarlyStopping(
                 MONITOR, patience=settings.patience, mode="max", check_on_train_epoch_end=True
             )
         )

@@ -365,6 +365,14 @@ def test_evaluation_beside_another_run_says_who_leads_and_whether_by_chance(call
     assert content["lead"]["HR@10"] == {"low": 0.0, "high": 0.0, "p": 1.0}
 
 
+def test_a_run_in_a_folder_called_popularity_is_compared(call, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, "popularity")
+    code, output, _ = call("evaluate", run, "--compare", "popularity", "--json")
+    assert code == 0
+    assert [*json.loads(output)["results"]] == ["BERT4Rec", "popularity", "./popularity"]
+
+
 def test_a_run_of_other_items_is_not_compared(call, run, repeating_run):
     assert_one_error_line(call("evaluate", run, "--compare", repeating_run), "items")
 

@@ -215,6 +215,8 @@ def test_a_run_ends_when_its_time_is_up_is_finished_then_and_goes_on_for_more(tm
     assert last_checkpoint(run)["global_step"] == steps
     with pytest.raises(InputError, match=r"`max_minutes` must be more than the 0\.0\d+ that"):
         train(run, None, max_minutes=0.001, console=Console(quiet=True))
+    with pytest.raises(InputError, match=r"has trained its 0\.02 minutes; give more `max_minutes`"):
+        train(run, None, epochs=10**6 + 1, console=Console(quiet=True))
     train(run, None, max_minutes=0.06, console=Console(quiet=True))
     assert last_checkpoint(run)["global_step"] > steps
 
