@@ -17,7 +17,7 @@ class Lane:
     on: what Triton's kernels run on, as in tests/conftest.py. sources: what is tested, as globs
     from the root; the tests themselves, and all of tests/ that they import, go without saying.
     with_imports: sources too, each with all of the package that it imports. tools: what else the
-    outcome depends on, by version.
+    outcome depends on, by version. seconds: of a tenth, about; the longest begin first.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Lane:
     tools: tuple[str, ...]
     on: str = "interpreter"
     with_imports: tuple[str, ...] = ()
+    seconds: int = 5
 
 
 OPS = ("b4r_fast/ops/*.py", "b4r_fast/backends/*.py", "b4r_fast/backends/reference/*.py")
@@ -53,7 +54,7 @@ SHARED_TESTS = (
 )
 
 
-def compiles(part: str, launches: str, *modules: str) -> Lane:
+def compiles(part: str, launches: str, *modules: str, seconds: int) -> Lane:
     """Ahead of time, in one of the parts that change apart from each other. launches: pytest's -k.
     modules: of the Triton backend, which launch them; without any they depend on all.
     """
@@ -66,6 +67,7 @@ def compiles(part: str, launches: str, *modules: str) -> Lane:
         ("torch", "triton"),
         on="compiler",
         with_imports=tuple(f"b4r_fast/backends/triton/{module}.py" for module in modules),
+        seconds=seconds,
     )
 
 
@@ -78,6 +80,7 @@ LANES = {
             (*SHARED_TESTS, "tests/backends/test_tuning.py", "-k", "triton or tuning"),
             TRITON,
             ("torch", "triton"),
+            seconds=75,
         ),
         Lane(
             "triton-faults",
@@ -99,8 +102,9 @@ LANES = {
             TRITON,
             ("torch", "triton", "ttsem"),
             on="ttsem",
+            seconds=100,
         ),
-        compiles("attention", "attention", "attention"),
+        compiles("attention", "attention", "attention", seconds=100),
         compiles(
             "feed-forward",
             "gelu_ffn or linear or layer_norm or residual_ffn",
@@ -109,9 +113,17 @@ LANES = {
             "linear_gelu_layer_norm",
             "residual_ffn_layer_norm",
             "residual_linear_layer_norm",
+            seconds=160,
         ),
-        compiles("scores", "softmax_loss or rank or topk", "softmax_loss", "rank", "topk"),
-        compiles("ops", "paper or norms or private_negatives"),
+        compiles(
+            "scores",
+            "softmax_loss or rank or topk",
+            "softmax_loss",
+            "rank",
+            "topk",
+            seconds=100,
+        ),
+        compiles("ops", "paper or norms or private_negatives", seconds=75),
         Lane(
             "cuda-fibers",
             "every op in all sizes, CUDA's threads as fibers of the CPU; and the fibers themselves",
@@ -131,6 +143,7 @@ LANES = {
             ("tests/backends/test_cuda_sanitizers.py",),
             (*FIBERS, "tests/backends/test_gpu_kernels.py", "tests/backends/test_cuda.py"),
             ("torch", "c++"),
+            seconds=30,
         ),
         Lane(
             "cuda-faults",
@@ -138,6 +151,7 @@ LANES = {
             ("tests/backends/test_cuda_mutations.py",),
             (*FIBERS, "tests/backends/test_cuda.py"),
             ("torch", "c++"),
+            seconds=30,
         ),
         Lane(
             "cuda-resources",
@@ -165,6 +179,7 @@ LANES = {
                 "tests/ops/test_attention.py",
             ),
             ("torch", "triton", "c++"),
+            seconds=80,
         ),
     )
 }

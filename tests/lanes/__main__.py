@@ -7,7 +7,7 @@
                                                 record, elsewhere a tenth
 
 With --sample the record stays as it is and must be what comes out. What runs whole has all workers;
-of the tenths each worker runs one, as some are a single test.
+of the tenths each worker runs one, as some are a single test, and the longest begin first.
 """
 
 from __future__ import annotations
@@ -233,6 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     BUILT.mkdir(parents=True, exist_ok=True)
     proofs, lanes = record.read(record.RECORD), chosen(asked.lanes)
     proven = [lane for lane in lanes if asked.sample and holds(lane, proofs)]
+    proven.sort(key=lambda lane: -lane.seconds)
     with ThreadPoolExecutor(asked.workers) as pool:
         tenths = pool.map(lambda lane: prove_tenth(lane, proofs[lane.name], asked.sample), proven)
         rows = {row.lane: row for row in tenths}
