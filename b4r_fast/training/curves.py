@@ -9,18 +9,18 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import atomic_write
-from .module import MONITOR, VALIDATION_LOSSES
+from .module import HITS, MINUTES, MONITOR, VALIDATION_LOSSES
 
 CURVES = "curves.png"
 
 
 def read_metrics(run: Path) -> dict[str, np.ndarray]:
-    """The training loss, "loss", and what is found at validation, by the names that they are logged
-    under: each (points, 2) of step and value; where a resumed run repeats a step, the later value
-    counts. Raises InputError for a file that holds something else.
+    """The training loss, "loss", and what is found at validation, with the "minutes" before it, by
+    the names that they are logged under: each (points, 2) of step and value; where a resumed run
+    repeats a step, the later value counts. Raises InputError for a file that holds something else.
     """
     series: dict[str, dict[int, float]] = {
-        name: {} for name in ("loss", MONITOR, *VALIDATION_LOSSES.values())
+        name: {} for name in ("loss", MONITOR, HITS, MINUTES, *VALIDATION_LOSSES.values())
     }
     for file in sorted(run.glob("logs/version_*/metrics.csv"), key=_version):
         try:

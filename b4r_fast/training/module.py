@@ -19,7 +19,7 @@ from ..optim import RowwiseAdamW
 from .settings import TrainSettings
 
 MONITOR, HITS = "val_ndcg@10", "val_hr@10"
-MINUTES = "minutes"  # of a checkpoint
+MINUTES = "minutes"  # of a checkpoint, and logged at every validation
 VALIDATION_LOSSES = {"full": "val_loss", "sampled": "val_sampled_loss"}
 
 
@@ -207,4 +207,5 @@ class Validate(lightning.Callback):
         for name, loss in held_out_losses(module.served, module.split, "validation").items():
             module.log(VALIDATION_LOSSES[name], loss, batch_size=1)
         module.validation_minutes += (time.monotonic() - begun) / 60
+        module.log(MINUTES, module.minutes, batch_size=1)
         module.log("validation_share", module.validation_minutes / module.minutes, batch_size=1)

@@ -228,6 +228,8 @@ PRESETS = {
     "fast": TrainSettings(),
     "best-ml-1m": replace(
         BEST,
+        hidden_size=128,
+        num_heads=4,
         grow_epochs=10,
         last_items_from=3,
         epochs=1000,

@@ -1,0 +1,172 @@
+"""python -m benchmarks.accuracy: train our presets with several seeds, and peers on the same split
+in as many minutes on the same cores; write results.json, results.md and results.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from b4r_fast.data import PreparedData, leave_one_out
+from b4r_fast.errors import InputError
+from b4r_fast.evaluation import PROTOCOLS, Ranker, metrics_from_ranks, rank_held_out
+from b4r_fast.files import atomic_write
+from b4r_fast.model import BERT4Rec
+from b4r_fast.training.curves import read_metrics
+from b4r_fast.training.module import HITS, MINUTES, MONITOR
+from b4r_fast.training.settings import PRESETS
+from b4r_fast.version import VERSION
+
+from .. import machine
+from ..peers.install import python_of
+from ..processes import CHECKOUT
+from . import report
+from .contender import PACKAGES
+
+PRESET_OF = {"ml-1m": "best-ml-1m"}
+MASK_PROB = {"ml-1m": 0.2}  # a peer's, from the paper
+VALIDATIONS = 12  # of a run of a peer
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        choices=tuple(PRESET_OF),
+        default=[*PRESET_OF],
+        help="data sets (all)",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("data"),
+        help="where `b4r-fast prepare NAME --out FOLDER/NAME` has prepared them (data)",
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="runs of our preset (3)")
+    parser.add_argument("--minutes", type=float, help="of every run (those of our preset)")
+    parser.add_argument(
+        "--peers", nargs="*", choices=tuple(PACKAGES), default=[*PACKAGES], help="one run of each"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="of every run (torch's)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results/accuracy"),
+        help="the folder to write; what is done there already is not done again (results/accuracy)",
+    )
+    return parser.parse_args(argv)
+
+
+def ours(run: Path, data: Path, name: str, options: argparse.Namespace, seed: int) -> dict:
+    """A run of our preset, which goes on where it was interrupted."""
+    command = [sys.executable, "-m", "b4r_fast", "train", data, "--out", run]
+    if (run / "run.json").exists():
+        command.append("--resume")
+    else:
+        command += ["--preset", PRESET_OF[name], "--seed", seed, "--threads", options.threads]
+        command += [] if options.minutes is None else ["--max-minutes", options.minutes]
+    subprocess.run([str(part) for part in command], check=True)
+    split = leave_one_out(PreparedData.open(data).sequences)
+    ranker = Ranker.of_model(BERT4Rec.from_pretrained(run))
+    metrics = read_metrics(run)
+    minutes, ndcg, hits = (metrics[found][:, 1] for found in (MINUTES, MONITOR, HITS))
+    return {
+        "version": f"b4r_fast {VERSION}",
+        "curve": [
+            {"minutes": at, "NDCG@10": n, "HR@10": h} for at, n, h in zip(minutes, ndcg, hits)
+        ],
+        "test": {
+            protocol: metrics_from_ranks(rank_held_out(ranker, split, "test", protocol))
+            for protocol in PROTOCOLS
+        },
+    }
+
+
+def peers(result: Path, data: Path, name: str, options: argparse.Namespace, peer: str) -> dict:
+    if not python_of(peer).is_file():
+        return {"error": f"not installed; python -m benchmarks.peers.install {peer} does"}
+    preset = PRESETS[PRESET_OF[name]]
+    minutes = options.minutes or preset.max_minutes
+    settings = {
+        "threads": options.threads,
+        "minutes": minutes,
+        "every": minutes / VALIDATIONS,
+        "seed": 0,
+        "size": {
+            "max_length": preset.max_length,
+            "hidden_size": preset.hidden_size,
+            "num_heads": preset.num_heads,
+            "num_layers": preset.num_layers,
+            "mask_prob": MASK_PROB[name],
+        },
+    }
+    partial = result.with_suffix(".partial")
+    command = [python_of(peer), "-m", "benchmarks.accuracy.train_peer", peer, data, partial]
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=CHECKOUT,
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT), "PYTHONWARNINGS": "ignore"},
+        input=json.dumps(settings),
+        text=True,
+    )
+    if done.returncode:
+        return {"error": f"ended with {done.returncode}; its last lines say why"}
+    found = json.loads(partial.read_text())
+    partial.unlink()
+    return found
+
+
+def main(argv: list[str]) -> int:
+    options = arguments(argv)
+    missing = [name for name in options.data if not (options.folder / name).is_dir()]
+    if missing:
+        print(
+            f"error: {options.folder / missing[0]} is not there; `b4r-fast prepare {missing[0]}"
+            f" --out {options.folder / missing[0]}` makes it",
+            file=sys.stderr,
+        )
+        return 2
+    results = {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "machine": machine.description("cpu") | {"threads": options.threads},
+        "runs": [],
+    }
+    for name in options.data:
+        data, folder = (options.folder / name).resolve(), (options.out / name).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        contenders = [("b4r_fast", seed) for seed in range(options.seeds)]
+        for contender, seed in [*contenders, *((peer, 0) for peer in options.peers)]:
+            result = folder / f"{contender}-{seed}.json"
+            if result.exists():
+                found = json.loads(result.read_text())
+            else:
+                print(f"{name}: {contender}, seed {seed}", flush=True)
+                found = (
+                    ours(result.with_suffix(""), data, name, options, seed)
+                    if contender == "b4r_fast"
+                    else peers(result, data, name, options, contender)
+                )
+                if "error" not in found:
+                    with atomic_write(result) as partial:
+                        partial.write_text(json.dumps(found))
+            results["runs"].append({"data": name, "contender": contender, "seed": seed, **found})
+            report.write(options.out, results)
+    print(f"{options.out / 'results.md'}, {options.out / 'results.png'}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (InputError, subprocess.CalledProcessError) as error:
+        sys.exit(f"error: {error}")
