@@ -63,7 +63,7 @@ $(VENV)/installed: $(VENV)/packages $(VENV)/native pyproject.toml setup.py
 
 train: setup ## prepare MovieLens-100K, train on it, and rank its test items beside the popularity ranking
 	test -e data/ml-100k/values.npy || $(BIN)/b4r-fast prepare ml-100k --out data/ml-100k
-	$(BIN)/b4r-fast train data/ml-100k --out $(RUN) --preset fast --overwrite
+	$(BIN)/b4r-fast train data/ml-100k --out $(RUN) --overwrite
 	$(BIN)/b4r-fast evaluate $(RUN)
 
 test: setup check ## run ruff, mypy, clang-format and the tests: does this build work on this machine? 6 minutes

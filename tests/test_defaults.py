@@ -3,17 +3,20 @@
 from dataclasses import fields
 from inspect import signature
 
+import numpy as np
 import pytest
 
 from b4r_fast import BERT4Rec, BERT4RecConfig, ops
 from b4r_fast.cli import evaluate, recommend, train
 from b4r_fast.cli import prepare as cli_prepare
-from b4r_fast.data import Preprocessing, prepare, prepare_dataset
+from b4r_fast.data import Preprocessing, Sequences, prepare, prepare_dataset
 from b4r_fast.evaluation import rank_held_out
 from b4r_fast.model.config import CHOICES
 from b4r_fast.ops.sample_negatives import SAMPLERS
 from b4r_fast.serving import Recommender
-from b4r_fast.training import PRESETS, TrainSettings
+from b4r_fast.training import PRESETS, TrainSettings, auto_settings
+from b4r_fast.training.auto import BY_THE_DATA
+from b4r_fast.training.settings import BEST
 from b4r_fast.training.train import train as run_training
 
 # Today's practice, where the model has the paper's numbers.
@@ -50,7 +53,20 @@ def test_the_model_has_the_numbers_of_the_paper_s_preset():
 
 def test_the_preset_fast_is_the_settings_own_defaults():
     assert PRESETS["fast"] == TrainSettings()
-    assert defaults_of(train.train)["preset"] == "fast"
+
+
+def test_the_preset_auto_is_the_best_one_but_for_what_follows_from_the_data():
+    """What the help shows of it."""
+    values = np.ones(60, np.int32)
+    data = Sequences(values, np.array([0, 10]), np.array([10, 60]), num_items=1)
+    found = auto_settings(data)
+    differing = {
+        field.name
+        for field in fields(TrainSettings)
+        if getattr(found, field.name) != getattr(BEST, field.name)
+    }
+    assert differing <= {*BY_THE_DATA}
+    assert defaults_of(train.train)["preset"] == "auto"
 
 
 def test_the_command_line_overrides_no_setting_unasked():

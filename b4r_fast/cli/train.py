@@ -12,28 +12,44 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ..data import DATASETS, PreparedData, prepare_dataset
+from ..data import DATASETS, PreparedData, leave_one_out, prepare_dataset
 from ..data.datasets import cache_folder
 from ..errors import InputError
-from ..training import PRESETS, RunFile, TrainSettings
-from ..training.settings import CHECKPOINT_EVERY
+from ..training import AUTO, PRESETS, RunFile, TrainSettings, auto_settings
+from ..training.auto import BY_THE_DATA
+from ..training.settings import BEST, CHECKPOINT_EVERY
 from . import print_error
 from .terminal import loading, working
 from .verbatim import say
 
 MODEL, TASK, OPTIMISER, RUNNING = "Model", "Cloze task and batches", "Optimiser", "Run"
 VARIANT = "Variants of the model"
+RANDOM = "random"  # of init_items
+NONE_IS = {"init_items": RANDOM}
 NONE_AT_0 = ("patience", "max_minutes", "validation_users", "shortest_window")
 STRIDED, DRAWN = "With --windows strided", "With --windows drawn"
+OF_WINDOWS = {
+    "strided": ("last_only", "window_stride", "max_tokens"),
+    "drawn": (
+        "mask_prob_to",
+        "random_ends",
+        "shortest_window",
+        "grow_epochs",
+        "last_items",
+        "last_item_weight",
+        "last_items_from",
+    ),
+}
 
 
 def option(field: str, panel: str, text: str, *names: str) -> Any:
-    """An option that overrides a field of the preset; its help shows what the preset "fast" has."""
-    value = getattr(PRESETS["fast"], field)
+    """An option that overrides a field of the preset; its help shows what the preset auto has."""
+    value = getattr(BEST, field)
+    shown = NONE_IS.get(field, "none") if value is None else value
     return typer.Option(
         *names,
         help=text,
-        show_default=f"fast: {'none' if value is None else value}",
+        show_default=f"{AUTO}: {'by the data' if field in BY_THE_DATA else shown}",
         rich_help_panel=panel,
     )
 
@@ -51,6 +67,27 @@ def data_folder(data: str) -> Path:
     return folder
 
 
+def of_preset(preset: str, folder: Path) -> TrainSettings:
+    if preset != AUTO:
+        return PRESETS[preset]
+    return auto_settings(leave_one_out(PreparedData.open(folder).sequences).train)
+
+
+def with_windows(preset: TrainSettings, given: dict[str, Any]) -> TrainSettings:
+    """The preset with what is given; where that has other windows, without what is of the preset's.
+    Raises InputError for an option of the windows that are not trained on.
+    """
+    windows = given.get("windows", preset.windows)
+    for kind, names in OF_WINDOWS.items():
+        if kind == windows:
+            continue
+        if unused := [name for name in names if given.get(name) is not None]:
+            raise InputError(f"`{unused[0]}` is for `windows` {kind}; these are {windows}")
+        defaults = {field.name: field.default for field in fields(TrainSettings)}
+        preset = replace(preset, **{name: defaults[name] for name in names})
+    return replace(preset, **given)
+
+
 def train(
     data: Annotated[
         str,
@@ -65,9 +102,11 @@ def train(
     preset: Annotated[
         str,
         typer.Option(
-            help=f"Where all settings start: {', '.join(PRESETS)}.", rich_help_panel=RUNNING
+            help=f"Where all settings start: {AUTO}, which looks at the data,"
+            f" {', '.join(PRESETS)}.",
+            rich_help_panel=RUNNING,
         ),
-    ] = "fast",
+    ] = AUTO,
     resume: Annotated[
         bool,
         typer.Option(
@@ -206,8 +245,8 @@ def train(
         option(
             "init_items",
             MODEL,
-            "Where items start: neighbours, knowing which of them stand near each other; a run"
-            " folder; or a Parquet file with the columns item and vector, as of texts.",
+            "Where items start: random; neighbours, knowing which of them stand near each other; a"
+            " run folder; or a Parquet file with the columns item and vector, as of texts.",
         ),
     ] = None,
     mask_prob: Annotated[
@@ -306,7 +345,7 @@ def train(
         float | None, option("clip", OPTIMISER, "Largest norm of the gradient; 0: no limit.")
     ] = None,
 ) -> None:
-    """Train a BERT4Rec, with early stopping on the validation NDCG@10 over all items.
+    """Train a BERT4Rec, and keep the model with the best validation NDCG@10 over all items.
 
     The run folder gets the best model, the last checkpoint, logs for CSV and TensorBoard, and a
     plot of the curves.
@@ -320,11 +359,13 @@ def train(
         for field in fields(TrainSettings)
         if arguments[field.name] is not None
     }
-    if preset not in PRESETS:
-        raise InputError(f"--preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    if preset not in (AUTO, *PRESETS):
+        names = ", ".join((AUTO, *PRESETS))
+        raise InputError(f"--preset must be one of {names}, got {preset!r}")
+    folder = data_folder(data).resolve()
     if resume:
         longer = {name: given.pop(name, None) for name in ("epochs", "max_minutes")}
-        if given or preset != "fast" or overwrite or threads:
+        if given or preset != AUTO or overwrite or threads:
             names = [*given] or [
                 name for name in ("overwrite", "threads", "preset") if arguments[name]
             ]
@@ -334,10 +375,11 @@ def train(
             )
     else:
         given |= {name: None for name in NONE_AT_0 if given.get(name) == 0}
-        if "init_items" in given and Path(given["init_items"]).exists():
+        if given.get("init_items") == RANDOM:
+            given["init_items"] = None
+        elif "init_items" in given and Path(given["init_items"]).exists():
             given["init_items"] = str(Path(given["init_items"]).resolve())
-        settings = replace(PRESETS[preset], **given)
-    folder = data_folder(data).resolve()
+        settings = with_windows(of_preset(preset, folder), given)
     with loading("PyTorch and Lightning"):
         import torch
 

@@ -20,16 +20,16 @@ class DrawnBatches(Batches):
     """An epoch has one window for every max_length items of a history, and one at least, drawn
     anew. In a batch they come with samples that hide their last item alone.
 
-    sequences: what trains; histories of one item are left out. batch_size: windows of a batch.
-    mask_prob: share of hidden items, between (least, most) another one for each batch.
-    random_ends: share of the windows that end anywhere; of the others one ends where its history
-    does. shortest_window: windows are from so many items to max_length long, log-uniformly; None:
-    as long as they can be. grow_epochs: over so many epochs windows as long as they can be take the
-    place of those. last_items: samples of a batch that hide their last item alone; each is a
-    history up to any of its items, over a window of drawn length. last_item_weight: what they count
-    in the loss together, the windows together counting 1. last_items_from: how many epochs go
-    before them. seed: of all that is drawn, and of dropout. Raises ValueError for sizes that make
-    no batch.
+    sequences: what trains; histories of one item are left out, if there are longer ones.
+    batch_size: windows of a batch. mask_prob: share of hidden items, between (least, most) another
+    one for each batch. random_ends: share of the windows that end anywhere; of the others one ends
+    where its history does. shortest_window: windows are from so many items to max_length long,
+    log-uniformly; None: as long as they can be. grow_epochs: over so many epochs windows as long as
+    they can be take the place of those. last_items: samples of a batch that hide their last item
+    alone; each is a history up to any of its items, over a window of drawn length.
+    last_item_weight: what they count in the loss together, the windows together counting 1.
+    last_items_from: how many epochs go before them. seed: of all that is drawn, and of dropout.
+    Raises ValueError for sizes that make no batch.
     """
 
     def __init__(
@@ -52,9 +52,10 @@ class DrawnBatches(Batches):
         for share in (*mask_prob, random_ends):
             if not 0.0 <= share <= 1.0:
                 raise ValueError(f"shares of items and windows must lie in [0, 1], got {share}")
-        self.histories = sequences.select(np.flatnonzero(sequences.lengths >= 2))
-        if len(self.histories) == 0:
-            raise ValueError("there is no sequence of two items to train on")
+        least = min(2, int(sequences.lengths.max(initial=0)))
+        if least == 0:
+            raise ValueError("there is no sequence to train on")
+        self.histories = sequences.select(np.flatnonzero(sequences.lengths >= least))
         self.max_length, self.mask_id = max_length, sequences.num_items + 1
         self.mask_prob, self.random_ends = mask_prob, random_ends
         self.shortest = min(shortest_window or max_length, max_length)
@@ -116,7 +117,10 @@ class DrawnBatches(Batches):
         """Of each owner one; full: share of those that are as long as they can be."""
         length = self.histories.lengths[owner]
         anywhere = generator.random(len(owner)) < self.random_ends
-        least = np.where(anywhere, 2, np.where(newest, length, np.minimum(self.max_length, length)))
+        begun = np.minimum(2, length)
+        least = np.where(
+            anywhere, begun, np.where(newest, length, np.minimum(self.max_length, length))
+        )
         end = generator.integers(least, length + 1)
         longest = self._longest(len(owner), generator)
         longest[generator.random(len(owner)) < full] = self.max_length
@@ -128,7 +132,8 @@ class DrawnBatches(Batches):
         histories = len(self.histories)
         rounds = [generator.permutation(histories) for _ in range(-(-count // histories))]
         owner = np.concatenate(rounds)[:count] if rounds else np.empty(0, np.int64)
-        end = generator.integers(2, self.histories.lengths[owner] + 1)
+        length = self.histories.lengths[owner]
+        end = generator.integers(np.minimum(2, length), length + 1)
         return self._cut(owner, end, self._longest(count, generator))
 
     def _longest(self, count: int, generator: np.random.Generator) -> np.ndarray:

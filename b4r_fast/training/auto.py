@@ -9,6 +9,16 @@ import numpy as np
 from ..data import Sequences
 from .settings import BEST, TrainSettings
 
+AUTO = "auto"
+BY_THE_DATA = (
+    "max_length",
+    "shortest_window",
+    "batch_size",
+    "hidden_dropout",
+    "attention_dropout",
+    "loss",
+    "sparse_gradients",
+)
 TOKENS = 1600  # of the windows of a batch, about
 SAMPLED_ABOVE = 200_000  # items
 
@@ -34,8 +44,4 @@ def auto_settings(train: Sequences) -> TrainSettings:
         attention_dropout=dropout,
         loss="sampled" if sampled else "full",
         sparse_gradients=sampled,
-        epochs=40,
-        grow_epochs=10,
-        last_items_from=3,
-        eval_every=2,
     )

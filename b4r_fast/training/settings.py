@@ -219,9 +219,12 @@ BEST = TrainSettings(
     mask_prob_to=0.6,
     shortest_window=20,
     batch_size=16,
+    grow_epochs=10,
     last_items=128,
+    last_items_from=3,
     ema=0.998,
     warmup_steps=200,
+    validation_users=10_000,
     patience=None,
 )
 PRESETS = {
@@ -230,8 +233,6 @@ PRESETS = {
         BEST,
         hidden_size=128,
         num_heads=4,
-        grow_epochs=10,
-        last_items_from=3,
         epochs=1000,
         max_minutes=30.0,
         eval_every=5,

@@ -313,6 +313,13 @@ def test_options_override_the_preset_and_are_kept_in_run_json(call, data, tmp_pa
     assert "b4r-fast evaluate" in error
 
 
+def test_what_a_preset_has_is_left_out_by_name(call, data, tmp_path):
+    options = ["--preset", "best-ml-1m", "--max-minutes", "0.01", "--init-items", "random"]
+    code, _, error = call("train", data, "--out", tmp_path / "run", *SMALL, *options)
+    assert code == 0, error
+    assert RunFile.read(tmp_path / "run").settings.init_items is None
+
+
 def test_every_variant_of_the_model_has_an_option(call, data, tmp_path):
     variant = {
         "norm": "pre",

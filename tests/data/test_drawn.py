@@ -127,6 +127,15 @@ def test_sizes_that_make_no_batch_are_named(options, message):
         batches(**options)
 
 
-def test_histories_of_one_item_alone_are_refused():
-    with pytest.raises(ValueError, match="no sequence of two items"):
-        DrawnBatches(sequences_of([1], [2]), max_length=5, batch_size=2, mask_prob=(0.2, 0.2))
+def test_histories_of_one_item_are_left_out_unless_there_are_no_others():
+    options = {"max_length": 5, "batch_size": 2, "mask_prob": (0.2, 0.2), "last_items": 1}
+    assert len(DrawnBatches(sequences_of([1], [2, 3]), **options).histories) == 1
+    alone = DrawnBatches(sequences_of([1], [2]), **options)
+    batch = alone.batch(0, 0)
+    assert (batch.inputs.values == alone.mask_id).all()
+    assert sorted(batch.labels[:2].tolist()) == [1, 2]
+
+
+def test_no_item_to_train_on_is_refused():
+    with pytest.raises(ValueError, match="no sequence to train on"):
+        DrawnBatches(sequences_of([], []), max_length=5, batch_size=2, mask_prob=(0.2, 0.2))
