@@ -41,7 +41,7 @@ class Worker:
         timeout: float = 300,
     ) -> None:
         python = Path(sys.executable) if environment is None else python_of(environment)
-        if not python.is_file():
+        if python is None:
             raise PeerFailed(
                 f"not installed; python -m benchmarks.peers.install {environment} does"
             )

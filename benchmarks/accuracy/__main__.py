@@ -93,7 +93,8 @@ def ours(run: Path, data: Path, name: str, options: argparse.Namespace, seed: in
 
 
 def peers(result: Path, data: Path, name: str, options: argparse.Namespace, peer: str) -> dict:
-    if not python_of(peer).is_file():
+    python = python_of(peer)
+    if python is None:
         return {"error": f"not installed; python -m benchmarks.peers.install {peer} does"}
     preset = PRESETS[PRESET_OF[name]]
     minutes = options.minutes or preset.max_minutes
@@ -111,7 +112,7 @@ def peers(result: Path, data: Path, name: str, options: argparse.Namespace, peer
         },
     }
     partial = result.with_suffix(".partial")
-    command = [python_of(peer), "-m", "benchmarks.accuracy.train_peer", peer, data, partial]
+    command = [python, "-m", "benchmarks.accuracy.train_peer", peer, data, partial]
     done = subprocess.run(
         [str(part) for part in command],
         cwd=CHECKOUT,

@@ -16,12 +16,14 @@ from pathlib import Path
 
 REQUIREMENTS = Path(__file__).parent / "requirements"
 ENVIRONMENTS = Path(__file__).parents[2] / ".venv-peers"
+COMPLETE = "installed.txt"  # written last; what was installed
 TIMEOUT = 900  # seconds for one environment
 
 
-def python_of(peer: str) -> Path:
-    """The interpreter of a peer's environment, which exists once the environment is complete."""
-    return ENVIRONMENTS / peer / "bin" / "python"
+def python_of(peer: str) -> Path | None:
+    """The interpreter of a peer's environment; None where there is none, or it is not complete."""
+    folder = ENVIRONMENTS / peer
+    return folder / "bin" / "python" if (folder / COMPLETE).is_file() else None
 
 
 def install(peer: str) -> str | None:
@@ -29,12 +31,19 @@ def install(peer: str) -> str | None:
     not be made.
     """
     requirements = (REQUIREMENTS / f"{peer}.txt").read_text()
-    folder, installed = ENVIRONMENTS / peer, ENVIRONMENTS / peer / "installed.txt"
+    folder, installed = ENVIRONMENTS / peer, ENVIRONMENTS / peer / COMPLETE
     if installed.is_file() and installed.read_text() == requirements:
         return None
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)
-    pip = [str(python_of(peer)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [
+        str(folder / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     try:
         done = subprocess.run(
             [*pip, "-r", str(REQUIREMENTS / f"{peer}.txt")],

@@ -23,14 +23,15 @@ SIZE = Size(max_length=8, hidden_size=8, num_heads=2, mask_prob=0.2)
 
 @pytest.fixture
 def data(tmp_path):
-    return prepare_small_data(tmp_path)
+    """With items enough for 100 negatives."""
+    return prepare_small_data(tmp_path, items=300)
 
 
 def test_our_runs_and_a_peer_that_is_not_there_make_a_table_and_a_chart(
     data, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(command, "PRESET_OF", {data.name: "fast"})
-    monkeypatch.setattr(command, "python_of", lambda peer: tmp_path / "absent" / peer)
+    monkeypatch.setattr(command, "python_of", lambda peer: None)
     out = tmp_path / "out"
     options = ["--data", data.name, "--folder", str(data.parent), "--out", str(out), "--seeds", "2"]
     options += ["--minutes", "0.02", "--threads", "1"]

@@ -235,4 +235,4 @@ def test_a_peer_that_cannot_be_installed_gives_the_reason(monkeypatch, tmp_path)
     monkeypatch.setattr(install, "REQUIREMENTS", tmp_path / "requirements")
     monkeypatch.setattr(install, "ENVIRONMENTS", tmp_path / "environments")
     assert "no-such-folder" in install.install("broken")
-    assert not install.python_of("broken").exists()
+    assert install.python_of("broken") is None

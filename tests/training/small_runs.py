@@ -44,15 +44,15 @@ DRAWN = dataclasses.replace(
 )
 
 
-def prepare_small_data(folder: Path) -> Path:
-    """Users "u1 ..." with 3 to 19 of the 30 items "i0" to "i29"."""
+def prepare_small_data(folder: Path, items: int = 30) -> Path:
+    """Users "u1 ..." with 3 to 19 of the items "i0", "i1" and so on."""
     generator = np.random.default_rng(0)
     rows = ["user\titem\ttime"]
     for user in range(40):
         rows += [
             f"u{user}\ti{item}\t{time}"
             for time, item in enumerate(
-                generator.choice(30, generator.integers(3, 20), replace=False)
+                generator.choice(items, generator.integers(3, 20), replace=False)
             )
         ]
     folder.mkdir(parents=True, exist_ok=True)
