@@ -17,7 +17,7 @@ from ..data.datasets import cache_folder
 from ..errors import InputError
 from ..training import AUTO, PRESETS, RunFile, TrainSettings, auto_settings
 from ..training.auto import BY_THE_DATA
-from ..training.settings import BEST, CHECKPOINT_EVERY
+from ..training.settings import BEST, CHECKPOINT_EVERY, NEIGHBOURS
 from . import print_error
 from .terminal import loading, working
 from .verbatim import say
@@ -25,7 +25,6 @@ from .verbatim import say
 MODEL, TASK, OPTIMISER, RUNNING = "Model", "Cloze task and batches", "Optimiser", "Run"
 VARIANT = "Variants of the model"
 RANDOM = "random"  # of init_items
-NONE_IS = {"init_items": RANDOM}
 NONE_AT_0 = ("patience", "max_minutes", "validation_users", "shortest_window")
 STRIDED, DRAWN = "With --windows strided", "With --windows drawn"
 OF_WINDOWS = {
@@ -45,7 +44,7 @@ OF_WINDOWS = {
 def option(field: str, panel: str, text: str, *names: str) -> Any:
     """An option that overrides a field of the preset; its help shows what the preset auto has."""
     value = getattr(BEST, field)
-    shown = NONE_IS.get(field, "none") if value is None else value
+    shown = "none" if value is None else value
     return typer.Option(
         *names,
         help=text,
@@ -67,10 +66,12 @@ def data_folder(data: str) -> Path:
     return folder
 
 
-def of_preset(preset: str, folder: Path) -> TrainSettings:
+def of_preset(preset: str, folder: Path, given: dict[str, Any]) -> TrainSettings:
     if preset != AUTO:
         return PRESETS[preset]
-    return auto_settings(leave_one_out(PreparedData.open(folder).sequences).train)
+    train = leave_one_out(PreparedData.open(folder).sequences).train
+    settled = {name: given[name] for name in ("max_length", "epochs", "loss") if name in given}
+    return auto_settings(train, **settled)
 
 
 def with_windows(preset: TrainSettings, given: dict[str, Any]) -> TrainSettings:
@@ -83,8 +84,10 @@ def with_windows(preset: TrainSettings, given: dict[str, Any]) -> TrainSettings:
             continue
         if unused := [name for name in names if given.get(name) is not None]:
             raise InputError(f"`{unused[0]}` is for `windows` {kind}; these are {windows}")
-        defaults = {field.name: field.default for field in fields(TrainSettings)}
+        defaults: dict[str, Any] = {field.name: field.default for field in fields(TrainSettings)}
         preset = replace(preset, **{name: defaults[name] for name in names})
+    if "max_tokens" in given and "batch_size" not in given:
+        preset = replace(preset, batch_size=None, max_tokens=given["max_tokens"])
     return replace(preset, **given)
 
 
@@ -102,8 +105,8 @@ def train(
     preset: Annotated[
         str,
         typer.Option(
-            help=f"Where all settings start: {AUTO}, which looks at the data,"
-            f" {', '.join(PRESETS)}.",
+            help=f"Where all settings start: {', '.join(PRESETS)}; or {AUTO}, by the size of the"
+            " data.",
             rich_help_panel=RUNNING,
         ),
     ] = AUTO,
@@ -360,9 +363,8 @@ def train(
         if arguments[field.name] is not None
     }
     if preset not in (AUTO, *PRESETS):
-        names = ", ".join((AUTO, *PRESETS))
-        raise InputError(f"--preset must be one of {names}, got {preset!r}")
-    folder = data_folder(data).resolve()
+        known = ", ".join((AUTO, *PRESETS))
+        raise InputError(f"--preset must be one of {known}, got {preset!r}")
     if resume:
         longer = {name: given.pop(name, None) for name in ("epochs", "max_minutes")}
         if given or preset != AUTO or overwrite or threads:
@@ -377,9 +379,12 @@ def train(
         given |= {name: None for name in NONE_AT_0 if given.get(name) == 0}
         if given.get("init_items") == RANDOM:
             given["init_items"] = None
-        elif "init_items" in given and Path(given["init_items"]).exists():
+        elif given.get("init_items", NEIGHBOURS) != NEIGHBOURS:
             given["init_items"] = str(Path(given["init_items"]).resolve())
-        settings = with_windows(of_preset(preset, folder), given)
+        with_windows(PRESETS.get(preset, BEST), given)  # before data is fetched
+    folder = data_folder(data).resolve()
+    if not resume:
+        settings = with_windows(of_preset(preset, folder, given), given)
     with loading("PyTorch and Lightning"):
         import torch
 

@@ -15,7 +15,7 @@ CURVES = "curves.png"
 
 
 def read_metrics(run: Path) -> dict[str, np.ndarray]:
-    """The training loss, "loss", and what is found at validation, with the "minutes" before it, by
+    """The training loss, "loss", and what is found at validation, with the "minutes" until then, by
     the names that they are logged under: each (points, 2) of step and value; where a resumed run
     repeats a step, the later value counts. Raises InputError for a file that holds something else.
     """

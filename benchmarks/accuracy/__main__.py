@@ -21,7 +21,7 @@ from b4r_fast.files import atomic_write
 from b4r_fast.model import BERT4Rec
 from b4r_fast.training.curves import read_metrics
 from b4r_fast.training.module import HITS, MINUTES, MONITOR
-from b4r_fast.training.settings import PRESETS
+from b4r_fast.training.settings import PRESETS, RunFile
 from b4r_fast.version import VERSION
 
 from .. import machine
@@ -67,15 +67,21 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def minutes_of(name: str, options: argparse.Namespace) -> float:
+    preset = PRESETS[PRESET_OF[name]].max_minutes
+    return preset if options.minutes is None else options.minutes  # type: ignore[return-value]
+
+
 def ours(run: Path, data: Path, name: str, options: argparse.Namespace, seed: int) -> dict:
     """A run of our preset, which goes on where it was interrupted."""
     command = [sys.executable, "-m", "b4r_fast", "train", data, "--out", run]
-    if (run / "run.json").exists():
+    if (run / RunFile.NAME).exists():
         command.append("--resume")
     else:
         command += ["--preset", PRESET_OF[name], "--seed", seed, "--threads", options.threads]
-        command += [] if options.minutes is None else ["--max-minutes", options.minutes]
-    subprocess.run([str(part) for part in command], check=True)
+        command += ["--max-minutes", minutes_of(name, options)]
+    on_the_cpu = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([str(part) for part in command], check=True, env=on_the_cpu)
     split = leave_one_out(PreparedData.open(data).sequences)
     ranker = Ranker.of_model(BERT4Rec.from_pretrained(run))
     metrics = read_metrics(run)
@@ -92,12 +98,12 @@ def ours(run: Path, data: Path, name: str, options: argparse.Namespace, seed: in
     }
 
 
-def peers(result: Path, data: Path, name: str, options: argparse.Namespace, peer: str) -> dict:
+def run_peer(result: Path, data: Path, name: str, options: argparse.Namespace, peer: str) -> dict:
+    """A run of a peer, from its begin to its end."""
     python = python_of(peer)
     if python is None:
         return {"error": f"not installed; python -m benchmarks.peers.install {peer} does"}
-    preset = PRESETS[PRESET_OF[name]]
-    minutes = options.minutes or preset.max_minutes
+    preset, minutes = PRESETS[PRESET_OF[name]], minutes_of(name, options)
     settings = {
         "threads": options.threads,
         "minutes": minutes,
@@ -118,25 +124,55 @@ def peers(result: Path, data: Path, name: str, options: argparse.Namespace, peer
         cwd=CHECKOUT,
         env=os.environ | {"PYTHONPATH": str(CHECKOUT), "PYTHONWARNINGS": "ignore"},
         input=json.dumps(settings),
+        stderr=subprocess.PIPE,
         text=True,
     )
     if done.returncode:
-        return {"error": f"ended with {done.returncode}; its last lines say why"}
+        print(done.stderr, file=sys.stderr)
+        last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        return {"error": last}
     found = json.loads(partial.read_text())
     partial.unlink()
     return found
 
 
+def conditions(name: str, options: argparse.Namespace) -> dict:
+    """What the runs of one table have in common."""
+    return {
+        "minutes": minutes_of(name, options),
+        "threads": options.threads,
+        "cpu": machine.cpu_model(),
+        "b4r_fast": VERSION,
+    }
+
+
+def done_before(result: Path, conditions: dict) -> dict | None:
+    """Raises InputError for a result, or the begin of one, under other conditions."""
+    folder = result.with_suffix("")
+    begun = folder.with_name(f"{folder.name}.conditions.json")
+    if begun.exists():
+        if (before := json.loads(begun.read_text())) != conditions:
+            differing = [name for name in conditions if before.get(name) != conditions[name]]
+            name = differing[0]
+            raise InputError(
+                f"{folder}: began with {name} {before.get(name)}, and this is"
+                f" {conditions[name]}: give another folder with --out, or delete this one"
+            )
+    else:
+        begun.write_text(json.dumps(conditions))
+    return json.loads(result.read_text()) if result.exists() else None
+
+
 def main(argv: list[str]) -> int:
     options = arguments(argv)
-    missing = [name for name in options.data if not (options.folder / name).is_dir()]
-    if missing:
-        print(
-            f"error: {options.folder / missing[0]} is not there; `b4r-fast prepare {missing[0]}"
-            f" --out {options.folder / missing[0]}` makes it",
-            file=sys.stderr,
-        )
-        return 2
+    if options.minutes is not None and options.minutes <= 0:
+        raise InputError(f"--minutes must be more than 0, got {options.minutes}")
+    for name in options.data:
+        if not (options.folder / name).is_dir():
+            folder = options.folder / name
+            raise InputError(
+                f"{folder} is not there; `b4r-fast prepare {name} --out {folder}` makes it"
+            )
     results = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "machine": machine.description("cpu") | {"threads": options.threads},
@@ -148,14 +184,13 @@ def main(argv: list[str]) -> int:
         contenders = [("b4r_fast", seed) for seed in range(options.seeds)]
         for contender, seed in [*contenders, *((peer, 0) for peer in options.peers)]:
             result = folder / f"{contender}-{seed}.json"
-            if result.exists():
-                found = json.loads(result.read_text())
-            else:
+            found = done_before(result, conditions(name, options))
+            if found is None:
                 print(f"{name}: {contender}, seed {seed}", flush=True)
                 found = (
                     ours(result.with_suffix(""), data, name, options, seed)
                     if contender == "b4r_fast"
-                    else peers(result, data, name, options, contender)
+                    else run_peer(result, data, name, options, contender)
                 )
                 if "error" not in found:
                     with atomic_write(result) as partial:
@@ -170,4 +205,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except (InputError, subprocess.CalledProcessError) as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,9 @@ PACKAGES = {"rectools": "rectools", "replay": "replay-rec"}  # of each peer
 
 @dataclass(frozen=True)
 class Size:
-    """Of a model, ours and every peer's. The rest is each one's own default."""
+    """Of a model, ours and every peer's. The rest is each one's own default, but for what its file
+    says.
+    """
 
     max_length: int
     hidden_size: int
@@ -37,46 +39,60 @@ class Size:
 
 
 class Peer(Protocol):
-    """network: what is trained. train: until the callback, called after each step, returns True.
-    ranker: of the network as it is, which must be in evaluation mode.
+    """network: what is trained. train: until the clock says that it is time. ranker: of the network
+    as it is, which must be in evaluation mode.
     """
 
     @property
     def network(self) -> torch.nn.Module: ...
 
-    def train(self, after_step: Callable[[], bool]) -> None: ...
+    def train(self, clock: Clock) -> None: ...
 
     def ranker(self) -> Ranker: ...
 
 
 @dataclass
 class Clock:
-    """The minutes of training, without those of validation; every so many minutes it validates."""
+    """The minutes of training, without those of validation; every so many minutes it validates, and
+    keeps the weights that were best.
+    """
 
     peer: Peer
     split: LeaveOneOut
     minutes: float
     every: float
     tell: Callable[[dict], None]
+    begun: float = 0.0
     paused: float = 0.0
-    begun: float = field(default_factory=time.monotonic)
     validated: float = 0.0
+    best: tuple[float, dict[str, Tensor]] = (-1.0, {})
+
+    def start(self) -> None:
+        """Where the first step begins."""
+        self.begun = time.monotonic()
 
     @property
     def now(self) -> float:
         return (time.monotonic() - self.begun - self.paused) / 60
 
-    def after_step(self) -> bool:
+    def is_over(self) -> bool:
+        """Whether training ends; asked after every step."""
         now = self.now
         if now - self.validated >= self.every or now >= self.minutes:
             start = time.monotonic()
-            self.peer.network.eval()
-            ranks = rank_held_out(self.peer.ranker(), self.split, "validation")
-            self.peer.network.train()
-            self.tell({"minutes": now, **metrics_from_ranks(ranks)})
+            self._validate(now)
             self.paused += time.monotonic() - start
             self.validated = now
         return now >= self.minutes
+
+    def _validate(self, now: float) -> None:
+        network = self.peer.network.eval()
+        found = metrics_from_ranks(rank_held_out(self.peer.ranker(), self.split, "validation"))
+        network.train()
+        self.tell({"minutes": now, **found})
+        if found["NDCG@10"] > self.best[0]:
+            weights = {name: value.clone() for name, value in network.state_dict().items()}
+            self.best = (found["NDCG@10"], weights)
 
 
 def measure(
@@ -89,12 +105,16 @@ def measure(
     seed: int,
     tell: Callable[[dict], None],
 ) -> dict[str, dict[str, float]]:
-    """Trains a peer on prepared data; its test metrics by protocol. tell: of each validation."""
+    """Trains a peer on prepared data; the test metrics, by protocol, of its weights with the best
+    validation, as of ours. tell: of each validation.
+    """
     split = leave_one_out(PreparedData.open(folder).sequences)
     torch.manual_seed(seed)
     np.random.seed(seed)
     peer: Peer = import_module(f".{name}", __package__).Contender(split, size)
-    peer.train(Clock(peer, split, minutes, every, tell).after_step)
+    clock = Clock(peer, split, minutes, every, tell)
+    peer.train(clock)
+    peer.network.load_state_dict(clock.best[1])
     peer.network.eval()
     ranker = peer.ranker()
     return {
@@ -103,17 +123,20 @@ def measure(
     }
 
 
-def trainer(lightning: ModuleType, after_step: Callable[[], bool]):
-    """Lightning's, of the package that the peer takes it from, which does what training needs."""
+def trainer(lightning: ModuleType, clock: Clock):
+    """Lightning's, of the package that the peer takes it from, on the CPU as ours."""
 
-    class AfterStep(lightning.Callback):  # type: ignore[name-defined]
+    class Timed(lightning.Callback):  # type: ignore[name-defined]
+        def on_train_start(self, *_) -> None:
+            clock.start()
+
         def on_train_batch_end(self, trainer, *_) -> None:
-            trainer.should_stop = after_step()
+            trainer.should_stop = clock.is_over()
 
     return lightning.Trainer(
         max_epochs=-1,
         accelerator="cpu",
-        callbacks=[AfterStep()],
+        callbacks=[Timed()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -121,7 +144,7 @@ def trainer(lightning: ModuleType, after_step: Callable[[], bool]):
     )
 
 
-def asked(histories: PackedSequences, length: int) -> list[np.ndarray]:
+def newest_items(histories: PackedSequences, length: int) -> list[np.ndarray]:
     """The newest items of each history, so many that one place is left."""
     ends = histories.cu_seqlens.numpy()
     values = histories.values.numpy()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 import pytorch_lightning
@@ -17,7 +15,7 @@ from b4r_fast.data import LeaveOneOut
 from b4r_fast.evaluation import Ranker
 from b4r_fast.packed import PackedSequences
 
-from .contender import Size, asked, left_padded, trainer
+from .contender import Clock, Size, left_padded, newest_items, trainer
 
 MASK = 1  # of its tokens; 0 is padding, items follow
 NEVER_SEEN = -1e9  # the score of an item that training has none of
@@ -46,8 +44,8 @@ class Contender:
     def network(self) -> torch.nn.Module:
         return self.model.torch_model
 
-    def train(self, after_step: Callable[[], bool]) -> None:
-        self.model._trainer = trainer(pytorch_lightning, after_step)
+    def train(self, clock: Clock) -> None:
+        self.model._trainer = trainer(pytorch_lightning, clock)
         self.model.fit(self.dataset)
 
     @torch.no_grad()
@@ -60,7 +58,7 @@ class Contender:
 
         @torch.no_grad()
         def encode(histories: PackedSequences) -> Tensor:
-            rows = [tokens[row] for row in asked(histories, self.length)]
+            rows = [tokens[row] for row in newest_items(histories, self.length)]
             rows = [np.append(row[row != 0], MASK) for row in rows]
             encoded = network.encode_sessions({"x": left_padded(rows, self.length)}, vectors)
             return encoded[:, -1].contiguous()

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from statistics import mean, stdev
 
+from b4r_fast.files import atomic_write
+
 from ..chart import OURS, PEER, QUIET
 from ..report import machine_line
 
@@ -19,9 +21,12 @@ PEER_COLOURS = (PEER, "#41ab5d", "#7a0177")
 
 def write(folder: Path, results: dict) -> None:
     """results: machine, date, and runs: each of data, contender, seed, version, curve, test."""
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / "results.md").write_text(markdown(results))
-    draw(results, folder / "results.png")
+    with atomic_write(folder / "results.json") as file:
+        file.write_text(json.dumps(results, indent=1) + "\n")
+    with atomic_write(folder / "results.md") as file:
+        file.write_text(markdown(results))
+    with atomic_write(folder / "results.png") as file:
+        draw(results, file)
 
 
 def groups(runs: list[dict], data: str) -> dict[str, list[dict]]:
@@ -38,7 +43,8 @@ def markdown(results: dict) -> str:
     text += [
         "Leave-one-out. full: all items ranked, those of the history left out; pop100, uni100:",
         "among 100 items the user never met. Of several seeds the mean and, behind \u00b1, the",
-        "standard deviation. Minutes: of training, ours with validation, a peer's without.",
+        "standard deviation. Minutes: of training, ours with validation, a peer's without. All are",
+        "tested with the weights that were best at validation.",
     ]
     for data in dict.fromkeys(run["data"] for run in results["runs"]):
         heads = [f"{protocol} {metric}" for protocol, metric in COLUMNS]
@@ -85,7 +91,7 @@ def draw(results: dict, path: Path) -> None:
                 axis.plot(*zip(*points), color=colour, linewidth=1.8, marker="o", markersize=3)
             axis.annotate(name, points[-1], (6, 0), textcoords="offset points", color=colour)
         axis.set_title(data, loc="left", weight="bold")
-        axis.set_xlabel("minutes of training")
+        axis.set_xlabel("minutes of training, ours with validation")
         axis.set_ylabel("validation NDCG@10, all items ranked")
         axis.set_ylim(bottom=0)
         axis.margins(x=0.16)
@@ -95,5 +101,5 @@ def draw(results: dict, path: Path) -> None:
     note = f"{results['date']}. {machine_line(results['machine'])}."
     figure.text(0.01, 0.01, note, fontsize=6, color=QUIET)
     figure.tight_layout(rect=(0, 0.03, 1, 1))
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, format="png")
     pyplot.close(figure)

@@ -21,19 +21,25 @@ TIMEOUT = 900  # seconds for one environment
 
 
 def python_of(peer: str) -> Path | None:
-    """The interpreter of a peer's environment; None where there is none, or it is not complete."""
+    """The interpreter of a peer's environment; None where there is none, or not the whole of what
+    is required.
+    """
     folder = ENVIRONMENTS / peer
-    return folder / "bin" / "python" if (folder / COMPLETE).is_file() else None
+    complete, required = folder / COMPLETE, REQUIREMENTS / f"{peer}.txt"
+    if complete.is_file() and complete.read_text() == required.read_text():
+        return folder / "bin" / "python"
+    return None
 
 
 def install(peer: str) -> str | None:
     """Make one environment, unless it is there. Returns None, or one line that says why it could
     not be made.
     """
+    if python_of(peer) is not None:
+        return None
     requirements = (REQUIREMENTS / f"{peer}.txt").read_text()
     folder, installed = ENVIRONMENTS / peer, ENVIRONMENTS / peer / COMPLETE
-    if installed.is_file() and installed.read_text() == requirements:
-        return None
+    installed.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)
     pip = [

@@ -2,18 +2,21 @@
 
 import json
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from b4r_fast.evaluation import Ranker
+from b4r_fast.data import PreparedData, leave_one_out
+from b4r_fast.errors import InputError
+from b4r_fast.evaluation import Ranker, metrics_from_ranks, rank_held_out
 from b4r_fast.packed import PackedSequences
 from benchmarks import machine
 from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import contender, report
-from benchmarks.accuracy.contender import Size, asked, left_padded, measure
+from benchmarks.accuracy.contender import Size, left_padded, measure, newest_items
 from benchmarks.processes import PeerFailed, Worker
 
 from ..training.small_runs import prepare_small_data
@@ -45,46 +48,72 @@ def test_our_runs_and_a_peer_that_is_not_there_make_a_table_and_a_chart(
     table = (out / "results.md").read_text()
     assert f"{np.mean([run['test']['full']['NDCG@10'] for run in runs[:2]]):.4f} \u00b1" in table
     assert (out / "results.png").stat().st_size > 10_000
-    kept = (out / data.name / "b4r_fast-0.json").read_text()
-    (out / data.name / "b4r_fast-1.json").unlink()
-    assert command.main(options) == 0  # goes on: its run has ended, and is not trained again
-    assert (out / data.name / "b4r_fast-0.json").read_text() == kept
+    first, second = (out / data.name / f"b4r_fast-{seed}.json" for seed in range(2))
+    weights = out / data.name / "b4r_fast-1" / "model.safetensors"
+    kept, trained = first.read_text(), weights.stat().st_mtime_ns
+    second.unlink()
+    assert command.main(options) == 0  # the run has ended: it is tested, and not trained again
+    assert first.read_text() == kept
+    assert weights.stat().st_mtime_ns == trained
+    assert json.loads(second.read_text()) == {
+        name: value for name, value in runs[1].items() if name not in ("data", "contender", "seed")
+    }
+    options[options.index("--minutes") + 1] = "0.03"
+    with pytest.raises(InputError, match=r"began with minutes 0.02, and this is 0.03"):
+        command.main(options)
 
 
-def test_data_that_is_not_prepared_is_an_error_that_says_what_prepares_it(tmp_path, capsys):
-    assert command.main(["--folder", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
-    assert "b4r-fast prepare ml-1m" in capsys.readouterr().err
+def test_data_that_is_not_prepared_is_an_error_that_says_what_prepares_it(tmp_path):
+    with pytest.raises(InputError, match="b4r-fast prepare ml-1m"):
+        command.main(["--folder", str(tmp_path), "--out", str(tmp_path / "out")])
+    with pytest.raises(InputError, match="--minutes must be more than 0"):
+        command.main(["--minutes", "0"])
 
 
-def test_a_peer_is_ranked_as_we_are_and_its_validation_takes_none_of_its_minutes(data, monkeypatch):
-    class Popular:
-        """Knows what is popular, and that training ends when it is told so."""
+class Popular:
+    """Ranks by how many users have an item for validation, slowly, and the other way round once it
+    has trained for too long.
+    """
 
-        def __init__(self, split, size):
-            self.ranker_of_training = Ranker.by_popularity(split.train.counts())
-            self.network = torch.nn.Identity()
+    def __init__(self, split, size):
+        items = split.train.num_items + 1
+        self.counts = np.bincount(split.targets("validation", split.users), minlength=items)
+        self.network = torch.nn.Module()
+        self.network.register_buffer("spoiled", torch.tensor(0))
 
-        def train(self, after_step):
-            while not after_step():
-                assert self.network.training
+    def train(self, clock):
+        clock.start()
+        while not clock.is_over():
+            assert self.network.training
+            if clock.validated:
+                self.network.spoiled.fill_(1)
 
-        def ranker(self):
-            assert not self.network.training
-            return self.ranker_of_training
+    def ranker(self):
+        assert not self.network.training
+        time.sleep(0.1)
+        return Ranker.by_popularity(self.counts * (1 - 2 * int(self.network.spoiled)))
 
-    monkeypatch.setitem(
-        sys.modules, f"{contender.__package__}.popular", SimpleNamespace(Contender=Popular)
-    )
+
+def test_a_peer_is_ranked_as_we_are_by_its_best_weights_in_minutes_without_validation(
+    data, monkeypatch
+):
+    module = SimpleNamespace(Contender=Popular)
+    monkeypatch.setitem(sys.modules, f"{contender.__package__}.popular", module)
     told = []
-    test = measure("popular", data, SIZE, minutes=0.01, every=0.002, seed=0, tell=told.append)
+    minutes = 0.004
+    test = measure("popular", data, SIZE, minutes=minutes, every=0.001, seed=0, tell=told.append)
     assert set(test) == {"full", "pop100", "uni100"}
-    assert 0.01 <= told[-1]["minutes"] < 0.02
-    assert len({point["NDCG@10"] for point in told}) == 1 < len(told)
+    split = leave_one_out(PreparedData.open(data).sequences)
+    popular = rank_held_out(Ranker.by_popularity(Popular(split, SIZE).counts), split, "test")
+    assert test["full"] == metrics_from_ranks(popular)
+    assert told[0]["NDCG@10"] > told[-1]["NDCG@10"]
+    assert len(told) >= 4  # each took longer than it is from one to the next
+    assert told[-1]["minutes"] >= minutes
 
 
 def test_peers_are_asked_with_the_newest_items_and_a_place_for_the_mask():
     histories = PackedSequences.from_lists([[1, 2, 3, 4], [5]])
-    rows = asked(histories, 3)
+    rows = newest_items(histories, 3)
     assert [row.tolist() for row in rows] == [[3, 4], [5]]
     assert left_padded(rows, 3).tolist() == [[0, 3, 4], [0, 0, 5]]
 
@@ -99,7 +128,8 @@ def test_a_peer_trains_and_ranks(name, data, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "PRESET_OF", {data.name: "best-ml-1m"})
         patch.setattr(command, "MASK_PROB", {data.name: 0.2})
-        found = command.peers(tmp_path / "result.json", data, data.name, options, name)
+        found = command.run_peer(tmp_path / "result.json", data, data.name, options, name)
+    assert "error" not in found, found
     assert set(found["test"]) == {"full", "pop100", "uni100"}
     assert found["curve"][-1]["minutes"] >= 0.05
 
