@@ -79,16 +79,17 @@ def with_windows(preset: TrainSettings, given: dict[str, Any]) -> TrainSettings:
     Raises InputError for an option of the windows that are not trained on.
     """
     windows = given.get("windows", preset.windows)
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(TrainSettings)}
+    without: dict[str, Any] = {}
     for kind, names in OF_WINDOWS.items():
         if kind == windows:
             continue
         if unused := [name for name in names if given.get(name) is not None]:
             raise InputError(f"`{unused[0]}` is for `windows` {kind}; these are {windows}")
-        defaults: dict[str, Any] = {field.name: field.default for field in fields(TrainSettings)}
-        preset = replace(preset, **{name: defaults[name] for name in names})
-    if "max_tokens" in given and "batch_size" not in given:
-        preset = replace(preset, batch_size=None, max_tokens=given["max_tokens"])
-    return replace(preset, **given)
+        without |= {name: defaults[name] for name in names}
+    if "max_tokens" in given:  # instead of the preset's
+        without["batch_size"] = None
+    return replace(preset, **without | given)
 
 
 def train(

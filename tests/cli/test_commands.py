@@ -320,6 +320,23 @@ def test_what_a_preset_has_is_left_out_by_name(call, data, tmp_path):
     assert RunFile.read(tmp_path / "run").settings.init_items is None
 
 
+@pytest.mark.parametrize("preset", ["auto", "best-ml-1m"])
+def test_with_other_windows_goes_what_is_of_the_preset_s(preset, call, data, tmp_path):
+    options = ["--preset", preset, "--windows", "strided", "--max-tokens", "64", "--epochs", "1"]
+    small = [*SMALL[: SMALL.index("--batch-size")], "--threads", "1"]
+    code, _, error = call("train", data, "--out", tmp_path / "run", *small, *options)
+    assert code == 0, error
+    settings = RunFile.read(tmp_path / "run").settings
+    assert (settings.windows, settings.last_items, settings.mask_prob_to) == ("strided", 0, None)
+    assert (settings.batch_size, settings.max_tokens) == (None, 64)
+
+
+def test_settings_are_checked_before_data_is_fetched(call, tmp_path):
+    for wrong in (["--batch-size", "0"], ["--resume", "--lr", "0.1"]):
+        code, _, error = call("train", "ml-20m", "--out", tmp_path / "run", *wrong)
+        assert (code, "ml-20m" in error) == (2, False), error
+
+
 def test_every_variant_of_the_model_has_an_option(call, data, tmp_path):
     variant = {
         "norm": "pre",
@@ -501,6 +518,14 @@ def test_a_folder_that_is_not_what_it_should_be_is_named(arguments, call, data, 
         (
             ("train", "{data}", "--out", "{run}2", "--preset", "paper-ml-2m"),
             ["--preset", "paper-ml-1m"],
+        ),
+        (
+            ("train", "{data}", "--out", "{run}2", "--max-tokens", "64"),
+            ["--max-tokens", "--windows strided", "these are drawn"],
+        ),
+        (
+            ("train", "{data}", "--out", "{run}2", "--windows", "strided", "--last-items", "4"),
+            ["--last-items", "--windows drawn", "these are strided"],
         ),
         (("train", "{data}", "--out", "{run}2", "--mask-prob", "1.5"), ["--mask-prob", "1.5"]),
         (("train", "{data}", "--out", "{run}2", "--num-heads", "3"), ["num_heads", "multiple"]),
