@@ -56,9 +56,8 @@ def auto_settings(
         attention_dropout=dropout,
         loss=loss,
         sparse_gradients=sparse,
-        ema=0.0
-        if sparse
-        else BEST.ema,  # a mean takes all rows of the table, whatever a step names
+        # A mean takes all rows of the table, whatever a step names.
+        ema=0.0 if sparse else BEST.ema,
         epochs=epochs,
         grow_epochs=round(GROW * epochs),
         last_items_from=round(LAST_ITEMS_FROM * epochs),

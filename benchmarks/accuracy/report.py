@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -99,7 +100,8 @@ def draw(results: dict, path: Path) -> None:
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
     note = f"{results['date']}. {machine_line(results['machine'])}."
+    note = "\n".join(textwrap.wrap(note, 120 * len(sets)))
     figure.text(0.01, 0.01, note, fontsize=6, color=QUIET)
-    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
     figure.savefig(path, dpi=150, format="png")
     pyplot.close(figure)
