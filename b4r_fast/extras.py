@@ -10,11 +10,11 @@ from types import ModuleType
 from .errors import InputError
 
 
-def require(module: str) -> ModuleType:
-    """Import a package of the "train" extra. Raises InputError where it is not installed."""
+def require(module: str, package: str = "b4r-fast[train]") -> ModuleType:
+    """Import a module. package: what brings it. Raises InputError where it is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise InputError(
-            f'{error.name} is not installed; `pip install "b4r-fast[train]"` brings it'
+            f'{error.name} is not installed; `pip install "{package}"` brings it'
         ) from None

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..version import VERSION
+from .convert import convert
 from .evaluate import evaluate
 from .prepare import prepare
 from .recommend import recommend
@@ -57,6 +58,11 @@ _add(
     recommend,
     "b4r-fast recommend run --user 42 -k 5",
     "b4r-fast recommend run --history histories.txt --json",
+)
+_add(
+    convert,
+    "b4r-fast convert rectools.ckpt --out run",
+    "b4r-fast convert saved/BERT4Rec.pth --items saved/dataset.pth --out run",
 )
 
 

@@ -17,7 +17,7 @@ from ..data import leave_one_out
 from ..data.fingerprint import PARTS
 from ..errors import InputError
 from ..training import RunFile
-from ..training.origin import open_data
+from ..training.origin import items_of, open_data
 from .terminal import loading
 from .verbatim import say, verbatim
 
@@ -56,7 +56,7 @@ def evaluate(
     compare: Annotated[
         Path | None,
         typer.Option(
-            help="Another run of the same items: is the difference more than chance?",
+            help="Another run: is the difference more than chance?",
             show_default=False,
         ),
     ] = None,
@@ -84,18 +84,19 @@ def evaluate(
         from ..evaluation.metrics import NEVER
         from ..model import BERT4Rec
     model = BERT4Rec.from_pretrained(run)
-    # Data that is named may have other users and actions, so long as the items are the model's.
-    prepared = open_data(run, file, data, PARTS if data is None else ("items",))
+    # Data that is named may have other users, actions and items.
+    prepared = open_data(run, file, data, PARTS if data is None else ())
+    numbers = items_of(run, file, prepared)
     split = leave_one_out(prepared.sequences)
     rankers = {
-        "BERT4Rec": Ranker.of_model(model),
+        "BERT4Rec": Ranker.of_model(model, numbers),
         "popularity": Ranker.by_popularity(split.train.counts()),
     }
     if compare is not None:
-        open_data(compare, RunFile.read(compare), prepared.folder, ("items",))
+        theirs = items_of(compare, RunFile.read(compare), prepared)
         # A folder may be called popularity.
         name = f"./{compare}" if str(compare) in rankers else str(compare)
-        rankers[name] = Ranker.of_model(BERT4Rec.from_pretrained(compare))
+        rankers[name] = Ranker.of_model(BERT4Rec.from_pretrained(compare), theirs)
     ranks = {}
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -119,6 +120,12 @@ def evaluate(
     Console().print(
         table(f"{stage} items of {len(split.users):,} users, {explanation}", **outcome(ranks))
     )
+    if numbers is not None and (unknown := int((numbers == 0).sum())):
+        say(
+            console,
+            f"{unknown:,} of the {len(numbers):,} items of {prepared.folder} are not {run}'s: it"
+            " never recommends them, and leaves them out of histories",
+        )
     if repeats := int((ranks["popularity"] == NEVER).sum()):
         say(
             console,

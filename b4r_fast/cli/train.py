@@ -17,7 +17,7 @@ from ..data.datasets import cache_folder
 from ..errors import InputError
 from ..training import AUTO, PRESETS, RunFile, TrainSettings, auto_settings
 from ..training.auto import BY_THE_DATA
-from ..training.settings import BEST, CHECKPOINT_EVERY, NEIGHBOURS
+from ..training.settings import BEST, CHECKPOINT_EVERY, NEIGHBOURS, shape_of
 from . import print_error
 from .terminal import loading, working
 from .verbatim import say
@@ -72,6 +72,17 @@ def of_preset(preset: str, folder: Path, given: dict[str, Any]) -> TrainSettings
     train = leave_one_out(PreparedData.open(folder).sequences).train
     settled = {name: given[name] for name in ("max_length", "epochs", "loss") if name in given}
     return auto_settings(train, **settled)
+
+
+def starting_from(given: dict[str, Any]) -> dict[str, Any]:
+    """What is given, with the shape of the model that --init-from names."""
+    if "init_from" not in given:
+        return given
+    if "init_items" in given:
+        raise InputError("--init-from takes the items too; leave out --init-items")
+    run = Path(given["init_from"]).resolve()
+    RunFile.read(run)
+    return shape_of(run) | {"init_items": RANDOM} | given | {"init_from": str(run)}
 
 
 def with_windows(preset: TrainSettings, given: dict[str, Any]) -> TrainSettings:
@@ -233,6 +244,9 @@ def train(
         option("projection_head", VARIANT, "Linear, GELU and norm before the item table."),
     ] = None,
     activation: Annotated[str | None, option("activation", VARIANT, "gelu or gelu_tanh.")] = None,
+    layer_norm_eps: Annotated[
+        float | None, option("layer_norm_eps", VARIANT, "What norms add to the variance.")
+    ] = None,
     positions_from: Annotated[
         str | None,
         option("positions_from", VARIANT, "Count positions from the start or the end of a window."),
@@ -251,6 +265,14 @@ def train(
             MODEL,
             "Where items start: random; neighbours, knowing which of them stand near each other; a"
             " run folder; or a Parquet file with the columns item and vector, as of texts.",
+        ),
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        option(
+            "init_from",
+            MODEL,
+            "A run folder, of train or of convert, with whose weights the model starts.",
         ),
     ] = None,
     mask_prob: Annotated[
@@ -378,6 +400,7 @@ def train(
             )
     else:
         given |= {name: None for name in NONE_AT_0 if given.get(name) == 0}
+        given = starting_from(given)
         if given.get("init_items") == RANDOM:
             given["init_items"] = None
         elif given.get("init_items", NEIGHBOURS) != NEIGHBOURS:

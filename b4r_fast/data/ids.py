@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -74,9 +74,26 @@ class RawIds:
         """(count,) int64. Raises InputError that names the first unknown raw id."""
         return np.array([self._find(value) for value in raw], dtype=np.int64)
 
+    def to_internal_or_0(self, raw: Iterable[str]) -> np.ndarray:
+        """(count,) int64, 0 for an unknown raw id."""
+        return np.array([self._internal.get(str(value), 0) for value in raw], dtype=np.int64)
+
     def known(self, raw: Iterable[str]) -> list[str]:
         """Those raw ids that are in the map."""
         return [value for value in raw if str(value) in self._internal]
+
+    @staticmethod
+    def write(path: Path, raw: Sequence[str], first: int) -> None:
+        """A map of these ids, in their order, as prepare writes it."""
+        duckdb = require("duckdb")
+        numbered = duckdb.connect()
+        numbered.execute("CREATE TABLE ids (id INTEGER, raw VARCHAR)")
+        numbered.execute(
+            "INSERT INTO ids SELECT unnest(range(?, ?)), unnest(?::VARCHAR[])",
+            [first, first + len(raw), [*raw]],
+        )
+        with atomic_write(path) as temporary, exactly(temporary) as file:
+            numbered.execute("COPY (FROM ids ORDER BY id) TO ? (FORMAT parquet)", [file])
 
     def copy_to(self, path: Path) -> None:
         with atomic_write(path) as temporary:

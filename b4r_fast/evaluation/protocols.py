@@ -34,11 +34,27 @@ class Ranker:
     bias: Tensor | None = None
 
     @classmethod
-    def of_model(cls, model: BERT4Rec) -> Ranker:
-        bias = model.output_bias
-        return cls(
-            model.encode, model.item_embeddings.detach(), None if bias is None else bias.detach()
-        )
+    def of_model(cls, model: BERT4Rec, numbers: np.ndarray | None = None) -> Ranker:
+        """numbers: (items of the data,) int64, the model's number of each, 0 where it has none:
+        such an item is left out of histories and ranks last. None: they are numbered alike.
+        """
+        items = model.item_embeddings.detach()
+        bias = None if model.output_bias is None else model.output_bias.detach()
+        if numbers is None:
+            return cls(model.encode, items, bias)
+        ours = torch.from_numpy(numbers).to(items.device)
+        known = ours > 0
+        rows = (ours - 1).clamp(min=0)
+        scores = items.new_zeros(len(ours)) if bias is None else bias[rows]
+
+        def encode(histories: PackedSequences) -> Tensor:
+            values = ours[histories.values - 1]
+            kept = values > 0
+            owner = histories.sequence_of_token()[kept]
+            lengths = torch.bincount(owner, minlength=len(histories))
+            return model.encode(PackedSequences.from_lengths(values[kept], lengths))
+
+        return cls(encode, items[rows], scores.masked_fill(~known, -torch.inf))
 
     @classmethod
     def by_popularity(cls, counts: np.ndarray) -> Ranker:

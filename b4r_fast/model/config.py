@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import InputError
 
+CONFIG = "config.json"
 MOST_LAYERS = 1024  # a damaged config.json builds no model for hours
 CHOICES = {
     "activation": ("gelu", "gelu_tanh"),

@@ -10,12 +10,12 @@ import safetensors.torch
 
 from ..errors import InputError
 from ..files import atomic_write
-from .config import BERT4RecConfig
+from .config import CONFIG, BERT4RecConfig
 
 if TYPE_CHECKING:
     from .bert4rec import BERT4Rec
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+WEIGHTS = "model.safetensors"
 
 
 def save(model: BERT4Rec, folder: Path) -> None:

@@ -36,8 +36,7 @@ class Recommender:
     """The best model of a training run, with the map of its raw item ids.
 
     data: the prepared folder that users' histories come from, when not the one that run.json says;
-    it may have other users and actions, so long as the items are the model's. Raises InputError
-    where the folder is no run.
+    it may have other users, actions and items. Raises InputError where the folder is no run.
     """
 
     def __init__(self, run: str | Path, data: str | Path | None = None) -> None:
@@ -70,18 +69,17 @@ class Recommender:
 
     @cached_property
     def data(self) -> PreparedData:
-        """Where histories come from. Raises InputError where its items are not the model's, or
-        other data lies where the run's own was.
+        """Where histories come from. Raises InputError where other data lies where the run's own
+        was.
         """
-        parts = PARTS if self._data is None else ("items",)
-        return open_data(self.run, self.file, self._data, parts)
+        return open_data(self.run, self.file, self._data, PARTS if self._data is None else ())
 
     def history_of(self, raw_user: str) -> list[str]:
         """All items of a user of the training data, oldest first. Raises InputError for an unknown
         user.
         """
         user = int(self.data.user_ids.to_internal([raw_user])[0])
-        return self.item_ids.to_raw(self.data.sequences[user])
+        return self.data.item_ids.to_raw(self.data.sequences[user])
 
     def recommend(
         self,

@@ -14,10 +14,9 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from ..files import atomic_write
 from ..signals import heeded
+from .folder import LAST
 from .module import MONITOR
 from .restore import read_checkpoint
-
-LAST = "checkpoints/last.ckpt"
 
 
 class AtomicCheckpointIO(CheckpointIO):

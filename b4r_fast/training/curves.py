@@ -9,9 +9,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import atomic_write
+from .folder import CURVES
 from .module import HITS, MINUTES, MONITOR, VALIDATION_LOSSES
-
-CURVES = "curves.png"
 
 
 def read_metrics(run: Path) -> dict[str, np.ndarray]:

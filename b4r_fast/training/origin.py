@@ -24,12 +24,16 @@ def open_data(
     """The run's data; folder: where it lies, when not where run.json says. Raises InputError where
     these parts of it are not those that the run was made from.
     """
-    if folder is None and not Path(file.data).exists():
+    if folder is None and file.data is None:
+        raise InputError(
+            f"{run}: was {file.preset}, and has no data of its own; say with `data` which to take"
+        )
+    if folder is None and not Path(str(file.data)).exists():
         raise InputError(
             f"{file.data}: the data that {run} was trained on is no longer there; say with `data`"
             " where it lies now"
         )
-    data = PreparedData.open(folder or file.data)
+    data = PreparedData.open(str(folder or file.data))
     if differing := _differing(run, file, data, parts):
         raise InputError(
             f"{data.folder}: its {' and '.join(differing)} are not those that {run} was trained on:"
@@ -39,9 +43,27 @@ def open_data(
     return data
 
 
+def items_of(run: Path, file: RunFile, data: PreparedData) -> np.ndarray | None:
+    """(items of the data,) int64: the number that the run has for each, 0 where it has none; None
+    where all are numbered alike. Raises InputError where it has none of them.
+    """
+    ours, theirs = open_item_ids(run, file), data.item_ids
+    if np.array_equal(ours.raw, theirs.raw):
+        return None
+    numbers = ours.to_internal_or_0(theirs.raw)
+    if not numbers.any():
+        raise InputError(f"{data.folder}: has none of the {len(ours)} items of {run}")
+    return numbers
+
+
 def open_item_ids(run: Path, file: RunFile) -> RawIds:
     """The run's own map of item ids. Raises InputError where it is another run's."""
     ids = RawIds(run / ITEMS, "item", first=1)
+    if file.data is None and not ids.path.is_file():
+        raise InputError(
+            f"{run}: was {file.preset} without the raw ids of its items; `convert` again with"
+            " `items`"
+        )
     if file.fingerprint is not None and of_ids(ids) != file.fingerprint["items"]:
         raise InputError(
             f"{ids.path}: is not the map of items that {run} was trained with; bring back its own,"
@@ -52,6 +74,8 @@ def open_item_ids(run: Path, file: RunFile) -> RawIds:
 
 def _differing(run: Path, file: RunFile, data: PreparedData, parts: Sequence[str]) -> list[str]:
     """A run from before there were fingerprints has the map of its items alone."""
+    if not parts:
+        return []
     if file.fingerprint is None:
         ours = open_item_ids(run, file).raw
         return [] if np.array_equal(data.item_ids.raw, ours) else ["items"]

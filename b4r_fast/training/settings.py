@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from ..data.fingerprint import PARTS
 from ..errors import InputError
 from ..model import BERT4RecConfig
+from ..model.config import CONFIG
 
 SIZES, SEEDS = 2**31, 2**64  # kernels count in 32 bits; a generator is seeded with 64
 CHECKPOINT_EVERY = 200  # steps
@@ -27,6 +28,26 @@ KINDS: dict[str, Any] = {
     "bool": bool,
     "None": type(None),
 }
+
+
+# What two models must have in common to have the same weights and to mean the same by them.
+SHAPE = (
+    "max_length",
+    "hidden_size",
+    "num_layers",
+    "num_heads",
+    "intermediate_size",
+    "activation",
+    "norm",
+    "final_norm",
+    "embedding_norm",
+    "projection_head",
+    "tie_embeddings",
+    "output_bias",
+    "positions_from",
+    "layer_norm_eps",
+)
+OF_ITEMS = ("item_embedding.weight", "output_embedding.weight", "output_bias", "item_counts")
 
 
 def check_types(values: Any) -> None:
@@ -58,7 +79,8 @@ class TrainSettings:
     last_items_from as there. mask_prob: share of hidden items (the paper's rho), with mask_prob_to
     the least of it. init_items: where the rows of the item table start (init_items.py), None at
     random: "neighbours", knowing which items stand near each other (item_vectors.py), a run's
-    folder, or a Parquet file of vectors. sparse_gradients, with loss "sampled": the item
+    folder, or a Parquet file of vectors. init_from: a run's folder, all of whose weights the model
+    starts with (init_model.py). sparse_gradients, with loss "sampled": the item
     table's rows that a step does not name keep their weights and moments (RowwiseAdamW).
 
     epochs, max_minutes: at most, the time of validation included; the first that is reached ends
@@ -79,6 +101,7 @@ class TrainSettings:
     num_heads: int = BERT4RecConfig.num_heads
     intermediate_size: int | None = BERT4RecConfig.intermediate_size
     activation: str = BERT4RecConfig.activation
+    layer_norm_eps: float = BERT4RecConfig.layer_norm_eps
     norm: str = BERT4RecConfig.norm
     final_norm: bool = BERT4RecConfig.final_norm
     embedding_norm: bool = BERT4RecConfig.embedding_norm
@@ -94,6 +117,7 @@ class TrainSettings:
     logq_correction: bool = BERT4RecConfig.logq_correction
     sparse_gradients: bool = BERT4RecConfig.sparse_gradients
     init_items: str | None = None
+    init_from: str | None = None
     mask_prob: float = 0.2
     mask_prob_to: float | None = None
     windows: str = "strided"
@@ -266,12 +290,13 @@ PRESETS = {
 class RunFile:
     """run.json: what a run folder was made from, so that it can be resumed, evaluated and served.
 
-    data: the prepared folder, absolute. threads: of the CPU; torch's own products give other bits
+    data: the prepared folder, absolute; None of a model that was trained elsewhere and converted,
+    of which preset says from what. threads: of the CPU; torch's own products give other bits
     for another number. fingerprint: of the data (data/fingerprint.py), which `train` fills in; None
     in a run of a version that kept none.
     """
 
-    data: str
+    data: str | None
     preset: str
     threads: int
     settings: TrainSettings
@@ -304,3 +329,9 @@ class RunFile:
             raise InputError(
                 f"{run / cls.NAME}: not readable as a run's settings: {error}"
             ) from None
+
+
+def shape_of(run: str | Path) -> dict[str, Any]:
+    """The settings of the run's model that one which starts with its weights must have."""
+    config = BERT4RecConfig.from_json_file(Path(run) / CONFIG)
+    return {name: getattr(config, name) for name in SHAPE}

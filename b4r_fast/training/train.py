@@ -8,7 +8,6 @@ curves.png.
 from __future__ import annotations
 
 import logging
-import shutil
 import warnings
 from contextlib import suppress
 from dataclasses import replace
@@ -31,11 +30,8 @@ from ..data import (
 )
 from ..data.fingerprint import fingerprint
 from ..errors import InputError
-from ..files import atomic_write
 from ..model import BERT4Rec
-from ..model.pretrained import CONFIG, WEIGHTS
 from .checkpoints import (
-    LAST,
     AtomicCheckpointIO,
     Diverged,
     EarlyStopping,
@@ -45,9 +41,11 @@ from .checkpoints import (
     StoppedAtOnce,
     StopWhereDiverged,
 )
-from .curves import CURVES, draw_curves, read_metrics
+from .curves import draw_curves, read_metrics
+from .folder import LAST, check_room, start_folder, write_run_file
 from .init_items import init_items
-from .lock import LOCK, locked
+from .init_model import init_model
+from .lock import locked
 from .memory import check_memory
 from .module import MONITOR, ClozeModule, Validate
 from .origin import ITEMS, open_data
@@ -57,25 +55,6 @@ from .sampler_fit import warning_of_sampler
 from .settings import CHECKPOINT_EVERY, RunFile, TrainSettings
 
 VALIDATION_SEED = 7  # of the users that are ranked, alike in all runs, which then compare
-# All that a run writes, folders too; the last is left behind by a process that was killed outright.
-WRITTEN = (
-    RunFile.NAME,
-    CONFIG,
-    WEIGHTS,
-    ITEMS,
-    CURVES,
-    LOCK,
-    LAST,
-    str(Path(LAST).parent),
-    "logs",
-    "logs/version_*",
-    "logs/version_*/metrics.csv",
-    "logs/version_*/hparams.yaml",
-    "tensorboard",
-    "tensorboard/events.out.tfevents.*",
-    "tensorboard/hparams.yaml",
-    "**/.*.partial",
-)
 
 
 def train(
@@ -104,14 +83,15 @@ def train(
         RunFile.read(run)  # a folder that is no run gets no lock
         with locked(run):
             return _resume(run, data, epochs, max_minutes, checkpoint_every, console)
-    _check_room(run, overwrite)
+    check_room(run, overwrite)
     torch.set_num_threads(file.threads)
-    prepared = PreparedData.open(file.data)
+    prepared = PreparedData.open(str(file.data))
     module, batches = build(prepared, file.settings)
     file = replace(file, fingerprint=fingerprint(prepared))
     with locked(run):
-        _check_room(run, overwrite)  # another process may have come first
-        _start_folder(run, file, prepared)
+        check_room(run, overwrite)  # another process may have come first
+        start_folder(run, file)
+        prepared.item_ids.copy_to(run / ITEMS)
         return fit(
             run, module, batches, resume=False, checkpoint_every=checkpoint_every, console=console
         )
@@ -126,6 +106,11 @@ def _resume(
     console: Console,
 ) -> float:
     file = RunFile.read(run)
+    if file.data is None:
+        raise InputError(
+            f"{run}: was {file.preset}, not trained; a run of its own goes on from it: `train` with"
+            " `init_from`"
+        )
     prepared = open_data(run, file, data)
     if data is not None:
         file = replace(file, data=str(prepared.folder.resolve()))
@@ -149,7 +134,7 @@ def _resume(
                     f"{run}: has trained its {limit:g} minutes; give more `max_minutes`"
                 )
             best = best_of(checkpoint)
-    _write_run_file(run, file)
+    write_run_file(run, file)
     if checkpoint is None:
         console.print("no checkpoint was written yet: training starts at its first step")
         prepared.item_ids.copy_to(run / ITEMS)
@@ -200,6 +185,8 @@ def build(
         raise InputError(str(error)) from None
     torch.manual_seed(settings.seed)
     model = BERT4Rec(config)
+    if settings.init_from is not None and not resumed:
+        init_model(model, Path(settings.init_from), data)
     if settings.init_items is not None and not resumed:
         init_items(model, settings.init_items, data, split.train, settings.seed)
     if config.loss == "sampled" and config.sampler == "popularity":
@@ -299,56 +286,6 @@ def fit(
             raise
         draw_curves(run)
     return keep_best.best
-
-
-def _check_room(run: Path, overwrite: bool) -> None:
-    """A folder that holds a run may be replaced when that is asked for; one that holds something
-    else, alone or beside a run, is never touched.
-    """
-    if not run.exists():
-        return
-    if not run.is_dir() or _contents(run):
-        if not (run / RunFile.NAME).is_file():
-            raise InputError(
-                f"{run}: exists and is not a training run; it is left alone, choose another `out`"
-            )
-        if not overwrite:
-            raise InputError(
-                f"{run}: holds a run already; `resume` continues it, `overwrite` replaces it"
-            )
-        if others := _others(run):
-            raise InputError(
-                f"{run}: holds {others[0]} beside a run; it is left alone, move that away or choose"
-                " another `out`"
-            )
-
-
-def _others(run: Path) -> list[Path]:
-    """What no run has written, by its place in the folder."""
-    written = {path for pattern in WRITTEN for path in run.glob(pattern)}
-    return sorted(path.relative_to(run) for path in set(run.rglob("*")) - written)
-
-
-def _contents(run: Path) -> list[Path]:
-    return [path for path in run.iterdir() if path.name != LOCK]
-
-
-def _start_folder(run: Path, file: RunFile, data: PreparedData) -> None:
-    """Called when data and settings are known to be good: only then does a run that is overwritten
-    go. The folder stays, which is locked, and may be a link to another disk.
-    """
-    for path in _contents(run):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    _write_run_file(run, file)
-    data.item_ids.copy_to(run / ITEMS)
-
-
-def _write_run_file(run: Path, file: RunFile) -> None:
-    with atomic_write(run / RunFile.NAME) as path:
-        path.write_text(file.to_json())
 
 
 __all__ = ["Diverged", "Interrupted", "build", "fit", "train"]

@@ -23,7 +23,7 @@ from b4r_fast.training import RunFile
 
 from ..training.small_runs import prepare_small_data, train_small
 
-COMMANDS = ("prepare", "train", "evaluate", "recommend")
+COMMANDS = ("prepare", "train", "evaluate", "recommend", "convert")
 SMALL = [
     "--hidden-size",
     "8",
@@ -397,8 +397,12 @@ def test_a_run_in_a_folder_called_popularity_is_compared(call, run, tmp_path, mo
     assert [*json.loads(output)["results"]] == ["BERT4Rec", "popularity", "./popularity"]
 
 
-def test_a_run_of_other_items_is_not_compared(call, run, repeating_run):
-    assert_one_error_line(call("evaluate", run, "--compare", repeating_run), "items")
+def test_a_run_of_other_items_is_not_compared(call, run, tmp_path):
+    (tmp_path / "log.txt").write_text("a b c d e\nb c d e a\nc d a b e\n")
+    train_small(tmp_path / "run", prepare(tmp_path / "log.txt", tmp_path / "data").folder)
+    assert_one_error_line(
+        call("evaluate", run, "--compare", tmp_path / "run"), "none of the 5 items"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -575,14 +579,16 @@ def test_debug_shows_the_traceback(tmp_path, monkeypatch):
         main(["evaluate", str(tmp_path)])
 
 
-def test_data_whose_items_are_numbered_otherwise_is_refused(call, run, tmp_path):
+def test_data_whose_items_are_numbered_otherwise_gives_the_same_figures(call, run, data, tmp_path):
     """It has as many items as the model, so figures came out, all of them wrong."""
-    rows = [" ".join(f"i{(user + step) % 30}" for step in range(5)) for user in range(30)]
-    (tmp_path / "log.txt").write_text("\n".join(rows) + "\n")
-    assert call("prepare", tmp_path / "log.txt", "--out", tmp_path / "other")[0] == 0
-    assert_one_error_line(
-        call("evaluate", run, "--data", tmp_path / "other"), "items", tmp_path / "other"
-    )
+    header, *rows = (data.parent / "log.tsv").read_text().splitlines()
+    (tmp_path / "log.tsv").write_text("\n".join([header, *rows[::-1]]) + "\n")
+    assert call("prepare", tmp_path / "log.tsv", "--out", tmp_path / "other")[0] == 0
+    found = [
+        json.loads(call("evaluate", run, "--json", *options)[1])["results"]["BERT4Rec"]
+        for options in ([], ["--data", tmp_path / "other"])
+    ]
+    assert found[0] == pytest.approx(found[1])
 
 
 def test_training_that_diverges_ends_with_one_line_of_advice_and_exit_code_1(call, data, tmp_path):

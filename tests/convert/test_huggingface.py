@@ -7,8 +7,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import BertConfig, BertForMaskedLM
 
-from b4r_fast import PackedSequences
-from b4r_fast.convert import from_huggingface
+from b4r_fast import BERT4Rec, BERT4RecConfig, PackedSequences
+from b4r_fast.convert import from_huggingface, load, to_huggingface
 
 V, LENGTH, D = 40, 16, 32
 MASK = V + 1
@@ -116,10 +116,82 @@ def test_a_whole_sequence_without_labels_agrees_too():
     ("changes", "message"),
     [
         ({"hidden_act": "relu"}, "hidden_act must be one of"),
-        ({"pad_token_id": 3}, "pad_token_id must be 0, got 3"),
+        ({"pad_token_id": None}, "pad_token_id must be the token of padding"),
+        ({"sep_token_id": 3}, r"more than padding, items and \[MASK\] \(sep_token_id is 3\)"),
         ({"is_decoder": True}, "a decoder masks the future"),
     ],
 )
 def test_a_model_that_has_no_bert4rec_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         from_huggingface(huggingface(**changes))
+
+
+def test_relative_positions_of_transformers_4_are_refused():
+    """They were converted as if they were absolute, without a word."""
+    model = huggingface()
+    model.config.position_embedding_type = "relative_key"
+    with pytest.raises(ValueError, match="position_embedding_type must be 'absolute'"):
+        from_huggingface(model)
+
+
+def test_padding_and_the_mask_may_be_any_tokens():
+    theirs = huggingface(pad_token_id=7, sep_token_id=3).eval()
+    ours = from_huggingface(theirs, mask_id=2)
+    items = [token for token in range(V + 2) if token not in (2, 7)]
+    ids = torch.randint(1, V + 1, (1, 9))
+    logits = theirs(torch.tensor(items)[ids - 1]).logits[0, :, items]
+    hidden = ours(ids).hidden_states
+    assert relative(hidden @ ours.item_embeddings.T + ours.output_bias, logits) < 1e-5
+    with pytest.raises(ValueError, match="mask_id must be a token below 42 and not padding, got 7"):
+        from_huggingface(theirs, mask_id=7)
+
+
+def test_the_items_of_a_vocabulary_are_what_is_not_special(tmp_path):
+    theirs = huggingface().eval()
+    theirs.save_pretrained(tmp_path)
+    words = ["[PAD]", "[CLS]", *(f"i{n}" for n in range(V - 1)), "[MASK]"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    found = load(tmp_path)
+    assert found.item_ids == words[2:-1]
+    ids = torch.tensor([[3, 9, 4]])
+    logits = theirs(ids + 1).logits[0, :, 2:-1]
+    ours = found.model
+    assert (
+        relative(ours(ids).hidden_states @ ours.item_embeddings.T + ours.output_bias, logits) < 1e-5
+    )
+    (tmp_path / "vocab.txt").write_text("\n".join([*words[:-1], "<mask>"]) + "\n")
+    with pytest.raises(ValueError, match=r"vocab\.txt: has no \[MASK\]; say with `mask_id`"):
+        load(tmp_path)
+    assert load(tmp_path, mask_id=V + 1).item_ids == words[2:-1]
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [{}, {"tie_embeddings": False}, {"output_bias": False}, {"activation": "gelu_tanh"}],
+)
+def test_there_and_back_again_is_the_same_model(variant, tmp_path):
+    config = BERT4RecConfig(num_items=V, max_length=LENGTH, hidden_size=D, **variant)
+    ours = BERT4Rec(config)
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.normal_(std=0.3)
+    theirs = to_huggingface(ours.eval())
+    histories = torch.randint(1, V + 1, (3, 9))
+    ids = torch.nn.functional.pad(histories, (0, 1), value=MASK)
+    logits = theirs(ids).logits[:, -1]
+    scores = ours.score(histories)[:, 1:]
+    assert relative(logits[:, 1:-1], scores) < 1e-5
+    probabilities = logits.softmax(1)
+    assert relative(probabilities[:, 1:-1], scores.softmax(1)) < 1e-4
+    assert torch.equal(probabilities[:, [0, -1]], torch.zeros(3, 2))
+    theirs.save_pretrained(tmp_path)
+    for back in (from_huggingface(theirs), load(tmp_path).model):
+        assert not back.training
+        assert relative(back.score(histories)[:, 1:], scores) < 1e-6
+
+
+@pytest.mark.parametrize("variant", [{"norm": "pre"}, {"positions_from": "end"}])
+def test_a_variant_that_hugging_face_has_not_is_refused(variant):
+    model = BERT4Rec(BERT4RecConfig(num_items=5, hidden_size=8, **variant))
+    with pytest.raises(ValueError, match=f"a BertForMaskedLM has {next(iter(variant))}="):
+        to_huggingface(model)

@@ -210,7 +210,7 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path, data):
 
 def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path, data):
     (tmp_path / "thesis.tex").write_text("ten years of work")
-    with pytest.raises(InputError, match="not a training run; it is left alone"):
+    with pytest.raises(InputError, match="is not a run; it is left alone"):
         train_small(tmp_path, data, overwrite=True)
     assert (tmp_path / "thesis.tex").read_text() == "ten years of work"
 

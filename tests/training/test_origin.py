@@ -65,9 +65,9 @@ def test_histories_come_from_data_that_has_moved_or_gone_on(folder, data):
     prepare_anew(folder, data, with_the_last_two_swapped)
     (folder / "data").rename(folder / "newer")
     assert Recommender(folder / "run", folder / "newer").history_of("u5") == expected
-    prepare_anew(folder, data, backwards)
-    with pytest.raises(InputError, match="its items are not those that"):
-        Recommender(folder / "run", folder / "data").history_of("u5")
+    prepare_anew(folder, data, backwards)  # items have other numbers, and the same raw ids
+    of_other_numbers = Recommender(folder / "run", folder / "data").history_of("u5")
+    assert sorted(of_other_numbers) == sorted(expected)
 
 
 @pytest.mark.parametrize("edit", [backwards, with_the_last_two_swapped])

@@ -116,7 +116,7 @@ def test_run_json_reads_back_what_was_written(tmp_path):
         json.dumps(GOOD | {"settings": {"lr": 1}}),
         json.dumps(GOOD | {"settings": [1]}),
         json.dumps(GOOD | {"settings": {"clip": [5]}}),
-        json.dumps(GOOD | {"data": None}),
+        json.dumps(GOOD | {"data": 5}),
         json.dumps(GOOD | {"threads": "1"}),
         json.dumps(GOOD | {"threads": 100_000}),  # OpenMP died of it
         json.dumps(GOOD | {"fingerprint": "abc"}),

@@ -1,0 +1,78 @@
+"""From RecTools' BERT4RecModel: a checkpoint of Lightning's, in which raw item ids are too.
+
+Its tokens are padding, [MASK], then the items. Positions count from the end. There is no norm of
+the embeddings or the output, no projection head and no bias of the items.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import InputError
+from ..model import BERT4RecConfig
+from .converted import INNER_DROPOUT, Converted, Source, of_layers, with_weights
+
+PREFIX = "torch_model."
+ITEMS = f"{PREFIX}item_model.item_net_blocks.0.ids_emb.weight"
+POSITIONS = f"{PREFIX}pos_encoding_layer.pos_emb.weight"
+LAYERS = f"{PREFIX}transformer_layers.transformer_blocks"
+LAYER = {
+    "qkv.weight": "multi_head_attn.in_proj_weight",
+    "qkv.bias": "multi_head_attn.in_proj_bias",
+    "attention_output": "multi_head_attn.out_proj",
+    "attention_norm": "layer_norm_1",
+    "ffn_norm": "layer_norm_2",
+    "ffn_in": "feed_forward.ff_linear_1",
+    "ffn_out": "feed_forward.ff_linear_2",
+}
+EXTRA_TOKENS = 2
+
+
+def matches(source: Source) -> bool:
+    return ITEMS in source.state("state_dict")
+
+
+def convert(source: Source) -> Converted:
+    """Raises InputError for a model that has no BERT4Rec."""
+    weights = source.state("state_dict")
+    hyper = source.content["hyper_parameters"]
+    theirs = hyper["model_config"]
+    if theirs["use_causal_attn"]:
+        raise InputError("its attention is causal; BERT4Rec reads both directions")
+    if POSITIONS not in weights:
+        raise InputError("it has no positions, and BERT4Rec's are learned")
+    if others := [name for name in weights if "item_net_blocks.1" in name]:
+        raise InputError(f"its items have features ({others[0]}), which BERT4Rec has not")
+    table, positions = weights[ITEMS], weights[POSITIONS]
+    tokens, d = table.shape
+    layers = of_layers(weights, LAYERS, LAYER)
+    dropout = theirs["dropout_rate"]
+    config = BERT4RecConfig(
+        num_items=tokens - EXTRA_TOKENS,
+        max_length=len(positions),
+        hidden_size=d,
+        num_layers=theirs["n_blocks"],
+        num_heads=theirs["n_heads"],
+        intermediate_size=len(layers["layers.0.ffn_in.weight"]),
+        hidden_dropout=dropout,
+        attention_dropout=dropout,
+        norm="pre",
+        final_norm=False,
+        embedding_norm=False,
+        projection_head=False,
+        output_bias=False,
+        positions_from="end",
+        layer_norm_eps=1e-5,
+    )
+    order = torch.tensor([0, *range(EXTRA_TOKENS, tokens), 1])
+    model = with_weights(
+        config,
+        layers
+        | {"item_embedding.weight": table[order], "position_embedding.weight": positions.flip(0)},
+    )
+    left_out = [INNER_DROPOUT] if dropout else []
+    if theirs["loss"] != "softmax":
+        left_out.append(f"its loss, {theirs['loss']}")
+    return Converted(
+        model, [str(raw) for raw in hyper["item_external_ids"][EXTRA_TOKENS:]], left_out
+    )
