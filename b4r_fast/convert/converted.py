@@ -53,9 +53,6 @@ class Format(Protocol):
         """Raises ValueError for a model that has no BERT4Rec."""
 
 
-INNER_DROPOUT = "the dropout inside its feed-forward network and behind each layer"
-
-
 def with_weights(config: BERT4RecConfig, weights: Mapping[str, Tensor]) -> BERT4Rec:
     """In evaluation mode and fp32."""
     with torch.device("meta"):

@@ -78,9 +78,10 @@ BUILT: dict[tuple[str, str], Callable] = {
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
 } | {
-    (f"numpy.{core}.multiarray", name): getattr(np._core.multiarray, name)  # type: ignore[attr-defined]
+    # Which numpy has named differently over time.
+    (f"numpy.{core}.multiarray", made.__name__): made
     for core in ("core", "_core")
-    for name in ("_reconstruct", "scalar")
+    for made in (np.empty(0).__reduce__()[0], np.float64().__reduce__()[0])
 }
 
 

@@ -10,7 +10,7 @@ import torch
 
 from ..errors import InputError
 from ..model import BERT4RecConfig
-from .converted import INNER_DROPOUT, Converted, Source, of_layers, with_weights
+from .converted import Converted, Source, of_layers, with_weights
 
 PREFIX = "torch_model."
 ITEMS = f"{PREFIX}item_model.item_net_blocks.0.ids_emb.weight"
@@ -26,6 +26,19 @@ LAYER = {
     "ffn_out": "feed_forward.ff_linear_2",
 }
 EXTRA_TOKENS = 2
+# What may be of another class, and what is read here.
+OWN_PARTS = (
+    "pos_encoding_type",
+    "transformer_layers_type",
+    "similarity_module_type",
+    "backbone_type",
+)
+KNOWN_PARTS = (
+    "LearnableInversePositionalEncoding",
+    "PreLNTransformerLayers",
+    "DistanceSimilarityModule",
+    "TransformerTorchBackbone",
+)
 
 
 def matches(source: Source) -> bool:
@@ -39,6 +52,13 @@ def convert(source: Source) -> Converted:
     theirs = hyper["model_config"]
     if theirs["use_causal_attn"]:
         raise InputError("its attention is causal; BERT4Rec reads both directions")
+    if not theirs["use_key_padding_mask"]:
+        raise InputError("its attention reads padding (use_key_padding_mask=False)")
+    for name in OWN_PARTS:
+        if theirs[name].rsplit(".", 1)[-1] not in KNOWN_PARTS:
+            raise InputError(f"its {name} is {theirs[name]}, which has no counterpart here")
+    if "cosine" in (theirs["similarity_module_kwargs"] or {}).values():
+        raise InputError("it ranks by the cosine, and BERT4Rec by the product")
     if POSITIONS not in weights:
         raise InputError("it has no positions, and BERT4Rec's are learned")
     if others := [name for name in weights if "item_net_blocks.1" in name]:
@@ -56,6 +76,8 @@ def convert(source: Source) -> Converted:
         intermediate_size=len(layers["layers.0.ffn_in.weight"]),
         hidden_dropout=dropout,
         attention_dropout=dropout,
+        activation_dropout=dropout,
+        output_dropout=dropout,
         norm="pre",
         final_norm=False,
         embedding_norm=False,
@@ -70,7 +92,7 @@ def convert(source: Source) -> Converted:
         layers
         | {"item_embedding.weight": table[order], "position_embedding.weight": positions.flip(0)},
     )
-    left_out = [INNER_DROPOUT] if dropout else []
+    left_out = ["the dropout of its item table"] if dropout else []
     if theirs["loss"] != "softmax":
         left_out.append(f"its loss, {theirs['loss']}")
     return Converted(

@@ -11,7 +11,7 @@ import torch
 
 from ..errors import InputError
 from ..model import BERT4RecConfig
-from .converted import INNER_DROPOUT, Converted, Source, of_layers, with_weights
+from .converted import Converted, Source, of_layers, with_weights
 
 PREFIX = "_model."
 MASK = f"{PREFIX}item_embedder.mask_embedding.weight"
@@ -56,6 +56,8 @@ def convert(source: Source) -> Converted:
         intermediate_size=len(layers["layers.0.ffn_in.weight"]),
         hidden_dropout=dropout,
         attention_dropout=dropout,
+        activation_dropout=dropout,
+        output_dropout=dropout,
         norm="pre",
         final_norm=False,
         embedding_norm=False,
@@ -71,7 +73,6 @@ def convert(source: Source) -> Converted:
     }
     if not tied:
         ours["output_embedding.weight"] = weights[f"{UNTIED}.weight"]
-    left_out = [INNER_DROPOUT] if dropout else []
-    if not theirs["loss_type"].startswith("CE"):
-        left_out.append(f"its loss, {theirs['loss_type']}")
+    loss = theirs["loss_type"]
+    left_out = [] if loss.startswith("CE") else [f"its loss, {loss}"]
     return Converted(with_weights(config, ours), None, left_out)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..model import BERT4RecConfig
-from .converted import INNER_DROPOUT, Converted, Source, of_layers, with_weights
+from .converted import Converted, Source, of_layers, with_weights
 
 STATE = "model_state_dict"
 TOKENS, POSITIONS = "bert.embedding.token.weight", "bert.embedding.position.pe.weight"
@@ -58,6 +58,8 @@ def convert(source: Source) -> Converted:
         num_heads=settings["bert_num_heads"],
         hidden_dropout=dropout,
         attention_dropout=dropout,
+        activation_dropout=dropout,
+        output_dropout=dropout,
         activation="gelu_tanh",
         norm="pre",
         embedding_norm=False,
@@ -75,8 +77,7 @@ def convert(source: Source) -> Converted:
             "output_bias": weights["out.bias"][1:],
         },
     )
-    left_out = ["the class of padding in its softmax"]
-    return Converted(model, None, [INNER_DROPOUT, *left_out] if dropout else left_out)
+    return Converted(model, None, ["the class of padding in its softmax"])
 
 
 def _settings(source: Source) -> dict:

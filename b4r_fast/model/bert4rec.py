@@ -48,7 +48,7 @@ class ProjectionHead(nn.Module):
 
     def __init__(self, config: BERT4RecConfig) -> None:
         super().__init__()
-        self.approximate = "tanh" if config.activation == "gelu_tanh" else "none"
+        self.approximate = config.approximate
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 

@@ -22,6 +22,7 @@ CHOICES = {
     "loss": ("full", "sampled"),
     "sampler": ("log_uniform", "uniform", "popularity"),
 }
+DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "output_dropout")
 REAL = (int, float)
 KINDS: dict[str, Any] = {"float": REAL, "bool": bool}  # of fields that JSON may have filled
 
@@ -40,9 +41,10 @@ class BERT4RecConfig:
     step names, so that a step costs the same for any number of items; train with
     b4r_fast.RowwiseAdamW.
 
-    Variants, for models trained elsewhere: norm "pre" normalises what goes into a sublayer, not
-    what comes out of its residual sum; final_norm adds a LayerNorm after the last layer;
-    embedding_norm and projection_head can be left out; an output table of its own with
+    Variants, for models trained elsewhere: activation_dropout between the two products of the
+    feed-forward network, and output_dropout behind each layer; norm "pre" normalises what goes into
+    a sublayer, not what comes out of its residual sum; final_norm adds a LayerNorm after the last
+    layer; embedding_norm and projection_head can be left out; an output table of its own with
     tie_embeddings=False; output_bias=False; positions_from="end" gives the newest token of a
     sequence position max_length - 1. Raises ValueError for sizes, rates or choices that make no
     model.
@@ -56,6 +58,8 @@ class BERT4RecConfig:
     intermediate_size: int = None  # type: ignore[assignment]  # becomes 4 hidden_size
     hidden_dropout: float = 0.2
     attention_dropout: float = 0.2
+    activation_dropout: float = 0.0
+    output_dropout: float = 0.0
     activation: str = "gelu"
     layer_norm_eps: float = 1e-12
     initializer_range: float = 0.02
@@ -98,7 +102,7 @@ class BERT4RecConfig:
                 f"hidden_size must be a multiple of num_heads, got {self.hidden_size} and"
                 f" {self.num_heads}"
             )
-        for name in ("hidden_dropout", "attention_dropout"):
+        for name in DROPOUTS:
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if not self.layer_norm_eps > 0.0:
@@ -123,8 +127,9 @@ class BERT4RecConfig:
         return self.num_items + 1
 
     @property
-    def head_size(self) -> int:
-        return self.hidden_size // self.num_heads
+    def approximate(self) -> str:
+        """Of GELU, as the ops name it."""
+        return "tanh" if self.activation == "gelu_tanh" else "none"
 
     def to_json(self) -> str:
         return json.dumps({"model_type": "bert4rec", **asdict(self)}, indent=2) + "\n"

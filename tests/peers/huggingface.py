@@ -7,43 +7,51 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from .log import HIDDEN, LENGTH
+from .log import Size, Watch
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 class Peer:
-    def __init__(self, log: list[list[str]]) -> None:
+    def __init__(self, log: list[list[str]], size: Size) -> None:
+        self.length, self.watch = size.length, Watch()
         items = sorted({item for history in log for item in history})
         self.tokens = [*SPECIAL, *items]
         self.model = BertForMaskedLM(
             BertConfig(
                 vocab_size=len(self.tokens),
-                hidden_size=HIDDEN,
+                hidden_size=size.hidden,
                 num_hidden_layers=2,
-                num_attention_heads=2,
-                intermediate_size=4 * HIDDEN,
-                max_position_embeddings=LENGTH,
+                num_attention_heads=size.heads,
+                intermediate_size=4 * size.hidden,
+                max_position_embeddings=size.length,
                 initializer_range=0.2,
+                hidden_dropout_prob=size.dropout,
+                attention_probs_dropout_prob=size.dropout,
             )
         )
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.05)
-        inputs, places = self.padded([history[:-1] for history in log])
-        labels = torch.full_like(inputs["input_ids"], -100)
-        last = [self.tokens.index(history[-1]) for history in log]
-        labels[torch.arange(len(log)), places] = torch.tensor(last)
-        for _ in range(5):
-            self.model(**inputs, labels=labels).loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
+        for _ in range(size.epochs):
+            for start in range(0, len(log), size.batch):
+                part = log[start : start + size.batch]
+                inputs, places = self.padded([history[:-1] for history in part])
+                labels = torch.full_like(inputs["input_ids"], -100)
+                last = [self.tokens.index(history[-1]) for history in part]
+                labels[torch.arange(len(part)), places] = torch.tensor(last)
+                self.watch.start()
+                loss = self.model(**inputs, labels=labels).loss
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                self.watch.stop(loss.item())
         self.model.eval()
 
     def padded(self, histories: list[list[str]]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """With [MASK] behind each, and its place."""
-        ids = torch.zeros(len(histories), LENGTH, dtype=torch.int64)
-        places = torch.tensor([min(len(history), LENGTH - 1) for history in histories])
+        ids = torch.zeros(len(histories), self.length, dtype=torch.int64)
+        places = torch.tensor([min(len(history), self.length - 1) for history in histories])
         for row, history, place in zip(ids, histories, places.tolist()):
-            shown = [*history[-LENGTH + 1 :], "[MASK]"]
+            shown = [*history[-self.length + 1 :], "[MASK]"]
             row[: place + 1] = torch.tensor([self.tokens.index(token) for token in shown])
         return {"input_ids": ids, "attention_mask": (ids != 0).long()}, places
 

@@ -17,13 +17,14 @@ from recbole.data import create_dataset, data_preparation  # noqa: E402
 from recbole.model.sequential_recommender import BERT4Rec  # noqa: E402
 from recbole.trainer import Trainer  # noqa: E402
 
-from .log import HIDDEN, LENGTH  # noqa: E402
+from .log import Size, Watch  # noqa: E402
 
 NAME = "log"
 
 
 class Peer:
-    def __init__(self, log: list[list[str]]) -> None:
+    def __init__(self, log: list[list[str]], size: Size) -> None:
+        self.length, self.watch = size.length, Watch()
         self.folder = TemporaryDirectory()
         data = Path(self.folder.name) / NAME
         data.mkdir()
@@ -38,15 +39,17 @@ class Peer:
                 "data_path": self.folder.name,
                 "checkpoint_dir": self.folder.name,
                 "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
-                "MAX_ITEM_LIST_LENGTH": LENGTH,
+                "MAX_ITEM_LIST_LENGTH": size.length,
                 "n_layers": 2,
-                "n_heads": 2,
-                "hidden_size": HIDDEN,
-                "inner_size": 4 * HIDDEN,
+                "n_heads": size.heads,
+                "hidden_size": size.hidden,
+                "inner_size": 4 * size.hidden,
+                "hidden_dropout_prob": size.dropout,
+                "attn_dropout_prob": size.dropout,
                 "loss_type": "CE",
                 "train_neg_sample_args": None,
-                "epochs": 2,
-                "train_batch_size": 8,
+                "epochs": size.epochs,
+                "train_batch_size": size.batch,
                 "learning_rate": 0.05,
                 "use_gpu": False,
                 "state": "WARNING",
@@ -57,6 +60,16 @@ class Peer:
         train, valid, _ = data_preparation(self.config, self.data)
         self.model = BERT4Rec(self.config, train.dataset)
         self.trainer = Trainer(self.config, self.model)
+        of_class = self.model.calculate_loss
+
+        def watched(interaction):
+            self.watch.start()
+            loss = of_class(interaction)
+            loss.register_hook(lambda gradient: None)
+            self.watch.stop(float(loss))
+            return loss
+
+        self.model.calculate_loss = watched
         self.trainer.fit(train, valid, saved=False, show_progress=False)
         self.model.eval()
 
@@ -74,8 +87,8 @@ class Peer:
     def scores(self, histories: list[list[str]], items: list[str]) -> torch.Tensor:
         """Its inference drops the oldest item of every history: here it is one of no meaning."""
         numbers = self.data.field2token_id["item_id"]
-        rows = [[1, *(numbers[item] for item in history)][-LENGTH:] for history in histories]
-        ids = torch.zeros(len(rows), LENGTH, dtype=torch.int64)
+        rows = [[1, *(numbers[item] for item in history)][-self.length :] for history in histories]
+        ids = torch.zeros(len(rows), self.length, dtype=torch.int64)
         for line, row in zip(ids, rows):
             line[: len(row)] = torch.tensor(row)
         lengths = torch.tensor([len(row) for row in rows])

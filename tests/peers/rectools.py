@@ -5,24 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytorch_lightning
 import torch
-from pytorch_lightning import Trainer
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import BERT4RecModel
 
-from .log import HIDDEN, LENGTH
+from .log import Size, Watch
+
+WATCH, EPOCHS = Watch(), 3  # of the trainer, which RecTools takes as a function without arguments
 
 
-def trainer() -> Trainer:
-    return Trainer(
-        max_epochs=3,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+def trainer() -> pytorch_lightning.Trainer:
+    return WATCH.trainer(pytorch_lightning, EPOCHS)
 
 
 def dataset(histories: list[list[str]]) -> Dataset:
@@ -36,12 +31,17 @@ def dataset(histories: list[list[str]]) -> Dataset:
 
 
 class Peer:
-    def __init__(self, log: list[list[str]]) -> None:
+    def __init__(self, log: list[list[str]], size: Size) -> None:
+        global WATCH, EPOCHS
+        self.watch = WATCH = Watch()
+        EPOCHS = size.epochs
         self.model = BERT4RecModel(
             n_blocks=2,
-            n_heads=2,
-            n_factors=HIDDEN,
-            session_max_len=LENGTH,
+            n_heads=size.heads,
+            n_factors=size.hidden,
+            session_max_len=size.length,
+            dropout_rate=size.dropout,
+            batch_size=size.batch,
             mask_prob=0.4,
             lr=0.05,
             get_trainer_func=trainer,

@@ -13,7 +13,7 @@ from replay.models.nn.sequential import Bert4Rec
 from replay.models.nn.sequential.bert4rec import Bert4RecPredictionDataset, Bert4RecTrainingDataset
 from torch.utils.data import DataLoader
 
-from .log import HIDDEN, LENGTH
+from .log import Size, Watch
 
 ITEM, USER = "item_id", "user_id"
 
@@ -21,7 +21,8 @@ ITEM, USER = "item_id", "user_id"
 class Peer:
     tied = True
 
-    def __init__(self, log: list[list[str]]) -> None:
+    def __init__(self, log: list[list[str]], size: Size) -> None:
+        self.length, self.watch = size.length, Watch()
         self.items = sorted({item for history in log for item in history})
         self.schema = TensorSchema(
             [
@@ -31,28 +32,22 @@ class Peer:
                     is_seq=True,
                     feature_hint=FeatureHint.ITEM_ID,
                     cardinality=len(self.items),
-                    embedding_dim=HIDDEN,
+                    embedding_dim=size.hidden,
                 )
             ]
         )
         self.model = Bert4Rec(
             self.schema,
             block_count=2,
-            head_count=2,
-            hidden_size=HIDDEN,
-            max_seq_len=LENGTH,
+            head_count=size.heads,
+            hidden_size=size.hidden,
+            max_seq_len=size.length,
+            dropout_rate=size.dropout,
             enable_embedding_tying=self.tied,
         )
-        self.trainer = lightning.Trainer(
-            max_epochs=3,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        batches = Bert4RecTrainingDataset(self.dataset(log), LENGTH, mask_prob=0.4)
-        self.trainer.fit(self.model, DataLoader(batches, batch_size=4))
+        self.trainer = self.watch.trainer(lightning, size.epochs)
+        batches = Bert4RecTrainingDataset(self.dataset(log), size.length, mask_prob=0.4)
+        self.trainer.fit(self.model, DataLoader(batches, batch_size=size.batch))
         self.model.eval()
 
     def dataset(self, histories: list[list[str]]) -> PandasSequentialDataset:
@@ -67,6 +62,6 @@ class Peer:
 
     @torch.no_grad()
     def scores(self, histories: list[list[str]], items: list[str]) -> torch.Tensor:
-        shown = Bert4RecPredictionDataset(self.dataset(histories), LENGTH)
+        shown = Bert4RecPredictionDataset(self.dataset(histories), self.length)
         (batch,) = DataLoader(shown, batch_size=len(histories))
         return self.model.predict_step(batch, 0)[:, [self.items.index(item) for item in items]]

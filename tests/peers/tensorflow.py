@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow
 import torch
 
-from .log import HIDDEN, LENGTH
+from .log import Size, Watch
 
 tf = tensorflow.compat.v1
 tf.disable_v2_behavior()
@@ -55,25 +55,26 @@ sys.modules["tensorflow"] = tensorflow
 
 
 class Peer:
-    def __init__(self, log: list[list[str]]) -> None:
+    def __init__(self, log: list[list[str]], size: Size) -> None:
+        self.length, self.watch = size.length, Watch()
         self.vocabulary = FreqVocab(dict(enumerate(log)))
         self.numbers = self.vocabulary.token_to_ids
         self.config = {
             "attention_probs_dropout_prob": 0.2,
             "hidden_act": "gelu",
             "hidden_dropout_prob": 0.5,
-            "hidden_size": HIDDEN,
+            "hidden_size": size.hidden,
             "initializer_range": 0.2,
-            "intermediate_size": 4 * HIDDEN,
-            "max_position_embeddings": LENGTH,
-            "num_attention_heads": 2,
+            "intermediate_size": 4 * size.hidden,
+            "max_position_embeddings": size.length,
+            "num_attention_heads": size.heads,
             "num_hidden_layers": 2,
             "type_vocab_size": 2,
             "vocab_size": self.vocabulary.get_vocab_size(),
         }
         tf.set_random_seed(0)
         config = modeling.BertConfig.from_dict(self.config)
-        self.ids = tf.placeholder(tf.int32, [None, LENGTH])
+        self.ids = tf.placeholder(tf.int32, [None, self.length])
         mask = tf.cast(self.ids > 0, tf.int32)
         model = modeling.BertModel(config, False, self.ids, mask, use_one_hot_embeddings=False)
         self.places = tf.placeholder(tf.int32, [None])
@@ -83,7 +84,7 @@ class Peer:
             with tf.variable_scope("transform"):
                 initializer = modeling.create_initializer(config.initializer_range)
                 activation = modeling.get_activation(config.hidden_act)
-                hidden = dense(hidden, HIDDEN, activation, initializer)
+                hidden = dense(hidden, size.hidden, activation, initializer)
                 hidden = modeling.layer_norm(hidden)
             table = model.get_embedding_table()
             bias = tf.get_variable("output_bias", [table.shape[0]], None, tf.zeros_initializer())
@@ -102,10 +103,10 @@ class Peer:
 
     def padded(self, histories: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
         """With [MASK] behind each, and its place."""
-        ids = np.zeros((len(histories), LENGTH), np.int32)
-        places = [min(len(history), LENGTH - 1) for history in histories]
+        ids = np.zeros((len(histories), self.length), np.int32)
+        places = [min(len(history), self.length - 1) for history in histories]
         for row, history, place in zip(ids, histories, places):
-            row[:place] = [self.numbers[item] for item in history[-LENGTH + 1 :]]
+            row[:place] = [self.numbers[item] for item in history[-self.length + 1 :]]
             row[place] = self.numbers["[MASK]"]
         return ids, np.array(places)
 

@@ -13,30 +13,31 @@ from models.bert import BERTModel
 from torch.utils.data import DataLoader, TensorDataset
 from trainers.bert import BERTTrainer
 
-from .log import HIDDEN, LENGTH
+from .log import Size, Watch
 
 
 class Peer:
-    def __init__(self, log: list[list[str]]) -> None:
+    def __init__(self, log: list[list[str]], size: Size) -> None:
+        self.length, self.watch = size.length, Watch()
         items = sorted({item for history in log for item in history})
         self.numbers = {item: number for number, item in enumerate(items, 1)}
         self.mask = len(items) + 1
         self.settings = Namespace(
             model_init_seed=0,
-            bert_max_len=LENGTH,
+            bert_max_len=size.length,
             num_items=len(items),
             bert_num_blocks=2,
-            bert_num_heads=2,
-            bert_hidden_units=HIDDEN,
-            bert_dropout=0.1,
+            bert_num_heads=size.heads,
+            bert_hidden_units=size.hidden,
+            bert_dropout=size.dropout,
             device="cpu",
             num_gpu=1,
             optimizer="Adam",
             lr=0.01,
             weight_decay=0,
             enable_lr_schedule=False,
-            num_epochs=3,
-            train_batch_size=8,
+            num_epochs=size.epochs,
+            train_batch_size=size.batch,
             metric_ks=[10],
             best_metric="NDCG@10",
             log_period_as_iter=10**9,
@@ -47,8 +48,8 @@ class Peer:
         shown = TensorDataset(ids.masked_fill(hidden, self.mask), ids * hidden)
         candidates = torch.arange(1, self.mask).expand(len(ids), -1)
         held_out = TensorDataset(ids, candidates, (candidates == ids[:, -1:]).long())
-        loader = DataLoader(shown, batch_size=8)
-        held_out_loader = DataLoader(held_out, batch_size=8)
+        loader = DataLoader(shown, batch_size=size.batch)
+        held_out_loader = DataLoader(held_out, batch_size=size.batch)
         self.folder = TemporaryDirectory()
         trainer = BERTTrainer(
             self.settings, self.model, loader, held_out_loader, None, self.folder.name
@@ -57,10 +58,10 @@ class Peer:
         self.model.eval()
 
     def padded(self, histories: list[list[str]]) -> torch.Tensor:
-        ids = torch.zeros(len(histories), LENGTH, dtype=torch.int64)
+        ids = torch.zeros(len(histories), self.length, dtype=torch.int64)
         for row, history in zip(ids, histories):
-            newest = [self.numbers[item] for item in history[-LENGTH:]]
-            row[LENGTH - len(newest) :] = torch.tensor(newest)
+            newest = [self.numbers[item] for item in history[-self.length :]]
+            row[self.length - len(newest) :] = torch.tensor(newest)
         return ids
 
     def save(self, folder: Path) -> Path:
@@ -74,6 +75,6 @@ class Peer:
 
     @torch.no_grad()
     def scores(self, histories: list[list[str]], items: list[str]) -> torch.Tensor:
-        ids = self.padded([history[-LENGTH + 1 :] for history in histories])
+        ids = self.padded([history[-self.length + 1 :] for history in histories])
         ids = torch.cat((ids[:, 1:], torch.full((len(ids), 1), self.mask)), 1)
         return self.model(ids)[:, -1, [self.numbers[item] for item in items]]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from .log import histories
+from .log import Size, histories
 
 CHECKPOINTS = Path(__file__).parents[1] / "convert" / "checkpoints"
 
@@ -21,11 +21,12 @@ def main(name: str) -> None:
     torch.set_num_threads(1)
     folder = CHECKPOINTS / name
     folder.mkdir(parents=True, exist_ok=True)
-    log = histories()
+    size = Size()
+    log = histories(size)
     items = sorted({item for history in log for item in history})
-    peer = import_module(f".{name}", __package__).Peer(log)
+    peer = import_module(f".{name}", __package__).Peer(log, size)
     file = peer.save(folder)
-    shown = histories()[:10]
+    shown = log[:10]
     expected = {"histories": shown, "items": items, "scores": peer.scores(shown, items).tolist()}
     (folder / "expected.json").write_text(json.dumps(expected) + "\n")
     print(f"{file}: {file.stat().st_size:,} bytes")
