@@ -17,7 +17,7 @@ PYTEST = $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # What clang-format formats.
 NATIVE := $(shell find csrc tests/cuda_on_cpu -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: help setup train test quick native test-kernels check lint gpu-report format bench wheel clean
+.PHONY: help setup train test quick native test-kernels peers check lint gpu-report format bench wheel clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 21
@@ -82,6 +82,10 @@ native: $(VENV)/first ## build the native code again after a change; ISA=avx2, o
 test-kernels: setup ## prove the kernels for GPUs without a GPU, and write down what came out: an hour; LANES="cuda-fibers ..." for some
 	@$(MAKE) --no-print-directory $(VENV)/ttsem || true
 	$(BIN)/python -m tests.lanes --workers $(WORKERS) $(if $(SAMPLE),--sample $(SAMPLE)) $(LANES)
+
+peers: setup ## hold converters and patches to the real packages, each in an environment of its own, and write down what came out: 15 minutes
+	$(BIN)/python -m benchmarks.peers.install rectools recbole replay
+	$(BIN)/python -m tests.peers
 
 check: setup
 	@$(MAKE) --no-print-directory lint

@@ -80,9 +80,16 @@ def starting_from(given: dict[str, Any]) -> dict[str, Any]:
         return given
     if "init_items" in given:
         raise InputError("--init-from takes the items too; leave out --init-items")
+    if given.get("init_values", RANDOM) != RANDOM:
+        raise InputError("--init-from takes all weights; leave out --init-values")
     run = Path(given["init_from"]).resolve()
     RunFile.read(run)
-    return shape_of(run) | {"init_items": RANDOM} | given | {"init_from": str(run)}
+    return (
+        shape_of(run)
+        | {"init_items": RANDOM, "init_values": RANDOM}
+        | given
+        | {"init_from": str(run)}
+    )
 
 
 def with_windows(preset: TrainSettings, given: dict[str, Any]) -> TrainSettings:
@@ -273,6 +280,15 @@ def train(
             "init_from",
             MODEL,
             "A run folder, of train or of convert, with whose weights the model starts.",
+        ),
+    ] = None,
+    init_values: Annotated[
+        str | None,
+        option(
+            "init_values",
+            MODEL,
+            "The values of the first layer's attention: random; identity, so that the mask begins"
+            " with the mean of the history.",
         ),
     ] = None,
     mask_prob: Annotated[

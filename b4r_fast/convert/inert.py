@@ -68,8 +68,18 @@ STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+
+
+def _of_numpy() -> dict[tuple[str, str], Callable]:
+    """What makes arrays and numbers, which numpy has placed differently over time."""
+    array: Any = np.empty(0).__reduce__()[0]
+    number: Any = np.float64().__reduce__()[0]
+    places = ("numpy.core.multiarray", "numpy._core.multiarray")
+    return {(place, made.__name__): made for place in places for made in (array, number)}
+
+
 # All that is ever called of what a file names.
-BUILT: dict[tuple[str, str], Callable] = {
+BUILT: dict[tuple[str, str], Callable] = _of_numpy() | {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
@@ -77,11 +87,6 @@ BUILT: dict[tuple[str, str], Callable] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
-} | {
-    # Which numpy has named differently over time.
-    (f"numpy.{core}.multiarray", made.__name__): made
-    for core in ("core", "_core")
-    for made in (np.empty(0).__reduce__()[0], np.float64().__reduce__()[0])
 }
 
 

@@ -50,7 +50,7 @@ def _loss(module: TransformerLightningModule, batch: dict[str, Tensor]) -> Tenso
     )
     need(not backbone.use_causal_attn, "its attention is causal")
     need(backbone.use_key_padding_mask, "its attention reads padding")
-    need(similarity.dist == "dot", "it ranks by the cosine")
+    need(similarity.distance.value == "dot", "it ranks by the cosine")
     need(not positions.use_scale_factor, "its positions are scaled")
     x, y, weights = batch["x"], batch["y"], batch["yw"]
     blocks = list(layers.transformer_blocks)

@@ -18,6 +18,7 @@ CHECKPOINT_EVERY = 200  # steps
 THREADS = 1024  # with many more OpenMP dies of the system's limits
 NEIGHBOURS = "neighbours"  # of init_items
 CHOICES: dict[str, tuple] = {
+    "init_values": ("random", "identity"),
     "windows": ("strided", "drawn"),
     "schedule": ("linear", "cosine", "constant"),
 }
@@ -80,8 +81,9 @@ class TrainSettings:
     the least of it. init_items: where the rows of the item table start (init_items.py), None at
     random: "neighbours", knowing which items stand near each other (item_vectors.py), a run's
     folder, or a Parquet file of vectors. init_from: a run's folder, all of whose weights the model
-    starts with (init_model.py). sparse_gradients, with loss "sampled": the item
-    table's rows that a step does not name keep their weights and moments (RowwiseAdamW).
+    starts with (init_model.py). init_values: "identity", an attention that begins by handing on
+    what it reads (init_values.py). sparse_gradients, with loss "sampled": the item table's rows
+    that a step does not name keep their weights and moments (RowwiseAdamW).
 
     epochs, max_minutes: at most, the time of validation included; the first that is reached ends
     the run, and the schedule with it. schedule: of the rate, behind warmup_steps of linear warm-up:
@@ -118,6 +120,7 @@ class TrainSettings:
     sparse_gradients: bool = BERT4RecConfig.sparse_gradients
     init_items: str | None = None
     init_from: str | None = None
+    init_values: str = "random"
     mask_prob: float = 0.2
     mask_prob_to: float | None = None
     windows: str = "strided"

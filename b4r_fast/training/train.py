@@ -45,6 +45,7 @@ from .curves import draw_curves, read_metrics
 from .folder import LAST, check_room, start_folder, write_run_file
 from .init_items import init_items
 from .init_model import init_model
+from .init_values import identity_values
 from .lock import locked
 from .memory import check_memory
 from .module import MONITOR, ClozeModule, Validate
@@ -189,6 +190,8 @@ def build(
         init_model(model, Path(settings.init_from), data)
     if settings.init_items is not None and not resumed:
         init_items(model, settings.init_items, data, split.train, settings.seed)
+    if settings.init_values == "identity" and not resumed:
+        identity_values(model, settings.seed)
     if config.loss == "sampled" and config.sampler == "popularity":
         model.set_item_counts(torch.from_numpy(split.train.counts()[1:]))
     if settings.validation_users is not None:

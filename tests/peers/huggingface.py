@@ -33,11 +33,11 @@ class Peer:
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.05)
         for _ in range(size.epochs):
             for start in range(0, len(log), size.batch):
-                part = log[start : start + size.batch]
-                inputs, places = self.padded([history[:-1] for history in part])
-                labels = torch.full_like(inputs["input_ids"], -100)
-                last = [self.tokens.index(history[-1]) for history in part]
-                labels[torch.arange(len(part)), places] = torch.tensor(last)
+                inputs, _ = self.padded(log[start : start + size.batch])
+                ids = inputs["input_ids"]
+                hidden = (torch.rand(ids.shape) < 0.4) & (ids >= len(SPECIAL))
+                labels = ids.masked_fill(~hidden, -100)
+                inputs["input_ids"] = ids.masked_fill(hidden, SPECIAL.index("[MASK]"))
                 self.watch.start()
                 loss = self.model(**inputs, labels=labels).loss
                 loss.backward()

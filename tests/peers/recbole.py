@@ -46,6 +46,7 @@ class Peer:
                 "inner_size": 4 * size.hidden,
                 "hidden_dropout_prob": size.dropout,
                 "attn_dropout_prob": size.dropout,
+                "mask_ratio": 0.4,
                 "loss_type": "CE",
                 "train_neg_sample_args": None,
                 "epochs": size.epochs,

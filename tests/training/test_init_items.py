@@ -122,3 +122,18 @@ def test_a_source_that_is_none_is_named(tmp_path, data):
     (tmp_path / "v.parquet").write_text("no Parquet")
     with pytest.raises(InputError, match="not a Parquet file with the columns item and vector"):
         start(data, tmp_path / "v.parquet")
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_the_mask_begins_with_the_mean_of_the_history(norm, data):
+    """So far as the first layer goes: its attention hands on the mean of what it reads."""
+    changes = {"init_values": "identity", "norm": norm, "hidden_dropout": 0.0}
+    model = start(data, "neighbours", **changes)
+    layer, x = model.layers[0], torch.randn(5, SIZE)
+    with torch.no_grad():
+        layer.qkv.weight[: 2 * SIZE] = 0  # every token reads all of them alike
+        values = layer.qkv(x)[:, 2 * SIZE :]
+        out = layer.attention_output(values.mean(0))
+    torch.testing.assert_close(out, x.mean(0), rtol=1e-4, atol=1e-5)
+    again = start(data, "neighbours", **changes)
+    torch.testing.assert_close(again.layers[0].qkv.weight[2 * SIZE :], layer.qkv.weight[2 * SIZE :])

@@ -67,7 +67,8 @@ def test_the_paper_presets_hold_the_paper_s_numbers(name):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_makes_a_model_with_heads_of_32(name):
-    assert PRESETS[name].model_config(num_items=10).head_size == 32
+    config = PRESETS[name].model_config(num_items=10)
+    assert config.hidden_size == 32 * config.num_heads
 
 
 @pytest.mark.parametrize(
