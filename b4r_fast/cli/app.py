@@ -12,6 +12,7 @@ import typer
 from ..version import VERSION
 from .convert import convert
 from .evaluate import evaluate
+from .export import export
 from .prepare import prepare
 from .recommend import recommend
 from .train import train
@@ -63,6 +64,11 @@ _add(
     convert,
     "b4r-fast convert rectools.ckpt --out run",
     "b4r-fast convert saved/BERT4Rec.pth --items saved/dataset.pth --out run",
+)
+_add(
+    export,
+    "b4r-fast export run --out served --format onnx -k 20",
+    "b4r-fast export run --out index --format vectors",
 )
 
 

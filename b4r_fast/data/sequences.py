@@ -79,6 +79,15 @@ class Sequences:
         values = self.values[first + np.arange(lengths.sum())].astype(np.int64)
         return PackedSequences.from_lengths(torch.from_numpy(values), torch.from_numpy(lengths))
 
+    def renumbered(self, numbers: np.ndarray) -> Sequences:
+        """With other ids. numbers: (num_items,), the new id of each item, 0 for one that goes."""
+        packed = self.pack()
+        values = numbers[packed.values.numpy() - 1]
+        owner = packed.sequence_of_token().numpy()[values > 0]
+        ends = np.cumsum(np.bincount(owner, minlength=len(self)))
+        starts = np.concatenate(([0], ends[:-1]))
+        return Sequences(values[values > 0], starts, ends, int(numbers.max()))
+
     def counts(self) -> np.ndarray:
         """(num_items + 1,) int64: how often each item occurs; entry 0 is 0."""
         counts = np.zeros(self.num_items + 1, np.int64)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data import PreparedData
+from ..data import PreparedData, Sequences
 from ..data.fingerprint import PARTS
 from ..errors import InputError
 from ..model import BERT4Rec
 from ..packed import PackedSequences
 from ..training import RunFile
-from ..training.origin import open_data, open_item_ids
+from ..training.origin import items_of, open_data, open_item_ids
 
 USERS_AT_A_TIME = 256
 
@@ -80,6 +80,15 @@ class Recommender:
         """
         user = int(self.data.user_ids.to_internal([raw_user])[0])
         return self.data.item_ids.to_raw(self.data.sequences[user])
+
+    @property
+    def histories(self) -> Sequences:
+        """Those of all users of the training data, in the model's numbers of items; items that it
+        does not know are left out.
+        """
+        data = self.data
+        numbers = items_of(self.run, self.file, data)
+        return data.sequences if numbers is None else data.sequences.renumbered(numbers)
 
     def recommend(
         self,

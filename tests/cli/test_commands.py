@@ -23,7 +23,7 @@ from b4r_fast.training import RunFile
 
 from ..training.small_runs import prepare_small_data, train_small
 
-COMMANDS = ("prepare", "train", "evaluate", "recommend", "convert")
+COMMANDS = ("prepare", "train", "evaluate", "recommend", "convert", "export")
 SMALL = [
     "--hidden-size",
     "8",
