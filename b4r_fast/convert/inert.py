@@ -117,6 +117,10 @@ class _Reader(pickle.Unpickler):
         )
 
 
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def read_checkpoint(file: Path) -> Any:
     """What torch.save or pickle.dump wrote into a file. Raises InputError where it holds something
     else.
@@ -132,18 +136,8 @@ def read_checkpoint(file: Path) -> Any:
                 return _Reader(inside, archive, folder).load()
     except FileNotFoundError:
         raise InputError(f"{file}: there is no such file") from None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        EOFError,
-        RuntimeError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as error:
+    except Exception as error:  # a byte that is wrong may end anywhere in pickle
         raise InputError(
-            f"{file}: not readable as a checkpoint of PyTorch or as a pickle ({error})"
+            f"{file}: not readable as a checkpoint of PyTorch or as a pickle, it may be truncated"
+            f" or damaged ({first_line(error)})"
         ) from None

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import InputError
 from . import huggingface, recbole, rectools, replay, tensorflow, vae_pytorch
 from .converted import Converted, Format, Source
-from .inert import read_checkpoint
+from .inert import first_line, read_checkpoint
 from .item_ids import read_item_ids
 
 AUTO = "auto"
@@ -43,6 +43,25 @@ def load(
     path = Path(path)
     if source not in (AUTO, *FORMATS):
         raise InputError(f"`source` must be {AUTO} or one of {', '.join(FORMATS)}, got {source!r}")
+    try:
+        name, converted = _converted(path, source, mask_id)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path}: {first_line(error)}") from None
+    except Exception as error:  # what is absent or damaged may show anywhere
+        raise InputError(
+            f"{path}: not as the versions that are known write it, or damaged"
+            f" ({type(error).__name__}: {first_line(error)})"
+        ) from None
+    raw = converted.item_ids
+    if items is not None:
+        raw = read_item_ids(Path(items), converted.model.config.num_items)
+    return replace(converted, item_ids=raw, source=name)
+
+
+def _converted(path: Path, source: str, mask_id: int | None) -> tuple[str, Converted]:
+    """And the name of the system."""
     checkpoint = Source(path, _content(path), mask_id)
     found = [name for name in FORMATS if FORMATS[name].matches(checkpoint)]
     if source == AUTO and not found:
@@ -51,19 +70,7 @@ def load(
         whose = f"it looks like one of {found[0]}" if found else "nor of another that is known"
         raise InputError(f"{path}: no checkpoint of {source}; {whose}")
     name = found[0] if source == AUTO else source
-    try:
-        converted = FORMATS[name].convert(checkpoint)
-    except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{path}: not as the versions of {name} that are known write it ({reason})"
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
-    raw = converted.item_ids
-    if items is not None:
-        raw = read_item_ids(Path(items), converted.model.config.num_items)
-    return replace(converted, item_ids=raw, source=name)
+    return name, FORMATS[name].convert(checkpoint)
 
 
 def _content(path: Path) -> Any:

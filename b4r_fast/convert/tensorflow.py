@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..extras import require
 from .converted import Converted, Source
 from .huggingface import DEFAULTS, check, converted
-from .inert import read_checkpoint
+from .inert import first_line, read_checkpoint
 
 TABLE = "bert/embeddings/word_embeddings"
 OF_TRAINING = re.compile(r"global_step|adam_[mv]$|beta[12]_power|/Adam(_1)?$")
@@ -46,8 +46,9 @@ def read(path: Path) -> Variables | None:
         try:
             with np.load(path, allow_pickle=False) as file:
                 return Variables({name: file[name] for name in file.files})
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not readable as arrays of NumPy: {error}") from None
+        except Exception as error:  # of zip too
+            reason = first_line(error)
+            raise InputError(f"{path}: not readable as arrays of NumPy: {reason}") from None
     prefix = path.with_suffix("") if path.suffix == ".index" else path
     if not prefix.with_name(f"{prefix.name}.index").is_file():
         return None

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import random
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -142,6 +144,39 @@ def test_what_is_no_checkpoint_is_an_error_that_names_the_file(tmp_path, spoil):
         load(file)
 
 
+def damaged(content: bytes, draw: random.Random) -> bytes:
+    """Some bytes changed, cut off or put in between."""
+    found = bytearray(content)
+    for _ in range(draw.choice([1, 3, 20])):
+        place = draw.randrange(len(found) + 1)
+        found[place : draw.choice([place, place + 1, len(found)])] = draw.randbytes(
+            draw.choice([0, 1, 5])
+        )
+    return bytes(found)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_checkpoint_is_an_error_of_one_line_or_reads_as_one(name, tmp_path):
+    """Its tensors may have other numbers, which nothing can tell; nothing else may come of it."""
+    draw = random.Random(name)
+    file, items = (part and Path(part) for part in FILES[name])
+    folder = CHECKPOINTS / file.parts[0]
+    files = [place for place in folder.rglob("*") if place.is_file()]
+    for _ in range(25):
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy / file.parts[0])
+        spoiled = draw.choice([place for place in files if place.name != "expected.json"])
+        place = copy / file.parts[0] / spoiled.relative_to(folder)
+        place.write_bytes(damaged(spoiled.read_bytes(), draw))
+        said = ""
+        try:
+            load(copy / file, items=items and copy / items)
+        except InputError as error:
+            said = str(error)
+        assert "\n" not in said
+        shutil.rmtree(copy)
+
+
 def changed(tmp_path, change):
     """RecTools' checkpoint, changed in place."""
     content = read_checkpoint(CHECKPOINTS / FILES["rectools"][0])
@@ -175,7 +210,7 @@ def test_a_model_that_is_no_bert4rec_is_refused_with_the_reason(tmp_path):
         names = [name for name in content["state_dict"] if "layer_norm_1.weight" in name]
         del content["state_dict"][names[0]]
 
-    with pytest.raises(InputError, match="not as the versions of rectools that are known write it"):
+    with pytest.raises(InputError, match="not as the versions that are known write it, or damaged"):
         load(changed(tmp_path, lacking))
 
 
