@@ -1,7 +1,4 @@
-"""RecBole's BERT4Rec: its loss, where it is the cross-entropy.
-
-RecBole has a plug of its own too: a model class in place of a name, `Config(model=FastBERT4Rec)`.
-"""
+"""RecBole's BERT4Rec: its loss, where it is the cross-entropy."""
 
 from __future__ import annotations
 

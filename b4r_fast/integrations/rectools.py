@@ -1,7 +1,4 @@
-"""RecTools' BERT4RecModel: its Lightning module's training step.
-
-RecTools has a plug of its own too: BERT4RecModel(lightning_module_type=FastLightningModule).
-"""
+"""RecTools' BERT4RecModel: its Lightning module's training step."""
 
 from __future__ import annotations
 

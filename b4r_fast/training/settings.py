@@ -264,6 +264,25 @@ PRESETS = {
         max_minutes=30.0,
         eval_every=5,
     ),
+    # Few actions an item: what is learned of an item is learned of its neighbours in histories, so
+    # short windows, whose last item is what counts most.
+    "best-beauty": replace(
+        BEST,
+        hidden_size=128,
+        num_heads=4,
+        hidden_dropout=0.35,
+        attention_dropout=0.35,
+        init_values="identity",
+        max_length=5,
+        shortest_window=2,
+        batch_size=128,
+        grow_epochs=0,
+        last_items=512,
+        last_items_from=0,
+        last_item_weight=4.0,
+        epochs=1000,
+        max_minutes=10.0,
+    ),
     "paper-ml-1m": replace(PAPER, max_length=200, mask_prob=0.2, window_stride=100, epochs=9400),
     "paper-ml-20m": replace(
         PAPER,
