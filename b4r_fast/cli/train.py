@@ -210,6 +210,13 @@ def train(
     attention_dropout: Annotated[
         float | None, option("attention_dropout", MODEL, "Dropout of attention probabilities.")
     ] = None,
+    activation_dropout: Annotated[
+        float | None,
+        option("activation_dropout", VARIANT, "Dropout inside the feed-forward network."),
+    ] = None,
+    output_dropout: Annotated[
+        float | None, option("output_dropout", VARIANT, "Dropout behind each layer.")
+    ] = None,
     loss: Annotated[
         str | None, option("loss", MODEL, "full, or sampled for large catalogues.")
     ] = None,

@@ -14,7 +14,7 @@ from .. import ops
 from ..convert.huggingface import ACTIVATIONS
 from ..model.layer import LayerDropout, LayerWeights
 from .patch import CannotServe, Patch, need
-from .steps import Step, joined
+from .steps import Step, joined, plain
 
 if TYPE_CHECKING:
     from transformers import BertForMaskedLM
@@ -68,6 +68,7 @@ def forward(
         approximate=approximate,
     )
     transform, decoder = head.transform, head.decoder
+    plain(transform.dense, transform.LayerNorm, decoder)
     hidden = ops.linear_gelu_layer_norm(
         hidden,
         transform.dense.weight,

@@ -11,7 +11,7 @@ from .. import ops
 from ..model.layer import LayerDropout, LayerWeights
 from ..packed import IGNORED_LABEL
 from .patch import Patch, need
-from .steps import Step, joined
+from .steps import Step, joined, plain
 
 if TYPE_CHECKING:
     from recbole.model.sequential_recommender import BERT4Rec
@@ -28,6 +28,8 @@ def calculate_loss(model: BERT4Rec, interaction: Any) -> Tensor:
     blocks = list(model.trm_encoder.layer)
     dropout = LayerDropout(model.attn_dropout_prob, model.hidden_dropout_prob)
     step = Step.of(ids, ids != 0, labels, [dropout] * len(blocks), model.training)
+    plain(model.item_embedding, model.position_embedding, model.LayerNorm)
+    plain(model.output_ffn, model.output_ln)
     hidden = step.through(
         ops.embedding_layer_norm(
             step.batch.values,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import ops
 from ..model.layer import LayerDropout, LayerWeights
 from ..packed import IGNORED_LABEL
 from .patch import Patch, need
-from .steps import Step, attention_in, attention_out
+from .steps import Step, gelu, projections
 
 if TYPE_CHECKING:
     from rectools.models.nn.transformers.lightning import TransformerLightningModule
@@ -71,10 +71,9 @@ def _loss(module: TransformerLightningModule, batch: dict[str, Tensor]) -> Tenso
 
 
 def _weights(block: Any) -> LayerWeights:
-    need(isinstance(block.feed_forward.ff_activation, nn.GELU), "its activation is not GELU")
+    gelu(block.feed_forward.ff_activation)
     return LayerWeights(
-        attention_in(block.multi_head_attn),
-        attention_out(block.multi_head_attn),
+        *projections(block.multi_head_attn),
         block.layer_norm_1,
         block.feed_forward.ff_linear_1,
         block.feed_forward.ff_linear_2,

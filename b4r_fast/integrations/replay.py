@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import ops
 from ..model.layer import LayerDropout, LayerWeights
 from ..packed import IGNORED_LABEL
 from .patch import Patch, need
-from .steps import Step, attention_in, attention_out
+from .steps import Step, gelu, projections
 
 if TYPE_CHECKING:
     from replay.models.nn.sequential import Bert4Rec
@@ -56,10 +56,9 @@ def compute_loss(
 
 
 def _weights(block: Any) -> LayerWeights:
-    need(isinstance(block.pff.activation, nn.GELU), "its activation is not GELU")
+    gelu(block.pff.activation)
     return LayerWeights(
-        attention_in(block.attention),
-        attention_out(block.attention),
+        *projections(block.attention),
         block.attention_norm,
         block.pff.w_1,
         block.pff.w_2,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import ops
-from ..model.fused import Affine
+from ..model.fused import Affine, only_read
 from ..model.layer import LayerDropout, LayerWeights, SelectedTokens, transformer_layer
 from ..model.seeds import StepSeeds
 from ..ops.checks import check_seed
@@ -51,7 +51,8 @@ class Step:
         batch = PackedSequences.from_lengths(ids.flatten()[tokens], real.sum(1))
         of_tokens = labels.flatten()[tokens]
         rows = int((of_tokens != IGNORED_LABEL).sum())
-        need(rows > 0 and rows == int((labels != IGNORED_LABEL).sum()), "labels are on padding")
+        need(rows > 0, "no token has a label")
+        need(rows == int((labels != IGNORED_LABEL).sum()), "labels are on padding")
         # Labels may begin at 0, and those of the op are ids: 1 more than the row of a table.
         shifted = torch.where(of_tokens == IGNORED_LABEL, IGNORED_LABEL, of_tokens + 1)
         index, targets, cu_seqlens = ops.select_labelled(shifted, batch.cu_seqlens, rows)
@@ -85,17 +86,34 @@ class Step:
         return x
 
 
+def plain(*modules: nn.Module) -> None:
+    """Raises CannotServe for a module that is more than its weights: a hook, an adapter, another
+    class.
+    """
+    need(only_read(*modules), "a part of its network was replaced, or has a hook")
+
+
 def joined(*parts: nn.Linear) -> Affine:
     """Linear layers of one input, such as those of queries, keys and values, as one."""
-    need(all(type(part) is nn.Linear for part in parts), "a linear layer was replaced")
+    plain(*parts)
     return Affine(
         torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
     )
 
 
-def attention_in(attention: nn.MultiheadAttention) -> Affine:
-    return Affine(attention.in_proj_weight, attention.in_proj_bias)
+def projections(attention: nn.MultiheadAttention) -> tuple[Affine, Affine]:
+    """What goes in, of queries, keys and values, and what goes out."""
+    need(
+        type(attention) is nn.MultiheadAttention and attention.in_proj_bias is not None,
+        "its attention was replaced",
+    )
+    out = attention.out_proj
+    return Affine(attention.in_proj_weight, attention.in_proj_bias), Affine(out.weight, out.bias)
 
 
-def attention_out(attention: nn.MultiheadAttention) -> Affine:
-    return Affine(attention.out_proj.weight, attention.out_proj.bias)
+def gelu(activation: nn.Module) -> None:
+    """Raises CannotServe for another activation."""
+    need(
+        type(activation) is nn.GELU and activation.approximate == "none",
+        f"its activation is {activation}",
+    )

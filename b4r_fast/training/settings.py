@@ -113,6 +113,8 @@ class TrainSettings:
     output_bias: bool = BERT4RecConfig.output_bias
     hidden_dropout: float = 0.4
     attention_dropout: float = 0.3
+    activation_dropout: float = BERT4RecConfig.activation_dropout
+    output_dropout: float = BERT4RecConfig.output_dropout
     loss: str = BERT4RecConfig.loss
     num_negatives: int = BERT4RecConfig.num_negatives
     sampler: str = BERT4RecConfig.sampler

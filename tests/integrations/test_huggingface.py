@@ -150,6 +150,16 @@ def test_what_cannot_be_served_goes_on_and_is_said_once(changes, more, reason):
         model(**batch(), **more)
 
 
+def test_a_module_that_somebody_hooked_is_called():
+    model, seen = bert(), []
+    model.cls.predictions.transform.dense.register_forward_hook(lambda *_: seen.append(1))
+    patched = huggingface.patch()
+    patched._said.clear()
+    with pytest.warns(UserWarning, match="a part of its network was replaced, or has a hook"):
+        model(**batch())
+    assert seen
+
+
 def test_a_state_dict_is_that_of_the_package_and_patching_twice_is_patching_once():
     before = bert().state_dict()
     huggingface.patch()
