@@ -194,7 +194,7 @@ def show(rows: list[Row]) -> None:
 
 def users_row() -> list[Row]:
     """Of make test, if it ran here before."""
-    report = ROOT / "build" / "test.xml"
+    report = BUILT.parent / "test.xml"
     if not report.exists():
         return []
     outcome = Outcome.read(report)
