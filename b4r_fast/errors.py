@@ -1,4 +1,9 @@
-"""The one error type for what a user gave and we cannot use."""
+"""The one error type for what a user gave and we cannot use, and a line of other ones."""
+
+
+def first_line(error: Exception) -> str:
+    """What somebody else's error says, for a message of one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class InputError(ValueError):

@@ -86,7 +86,7 @@ def evaluate(
     model = BERT4Rec.from_pretrained(run)
     # Data that is named may have other users, actions and items.
     prepared = open_data(run, file, data, PARTS if data is None else ())
-    numbers = items_of(run, file, prepared)
+    numbers = None if data is None else items_of(run, file, prepared)
     split = leave_one_out(prepared.sequences)
     rankers = {
         "BERT4Rec": Ranker.of_model(model, numbers),

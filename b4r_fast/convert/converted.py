@@ -53,6 +53,24 @@ class Format(Protocol):
         """Raises ValueError for a model that has no BERT4Rec."""
 
 
+def pre_norm_config(dropout: float, **others: Any) -> BERT4RecConfig:
+    """Of RecTools, RePlay and BERT4Rec-VAE-Pytorch: one rate of dropout everywhere, no norm of the
+    embeddings or the output, no projection head, and positions from the end.
+    """
+    return BERT4RecConfig(
+        hidden_dropout=dropout,
+        attention_dropout=dropout,
+        activation_dropout=dropout,
+        output_dropout=dropout,
+        norm="pre",
+        final_norm=False,
+        embedding_norm=False,
+        projection_head=False,
+        positions_from="end",
+        **others,
+    )
+
+
 def with_weights(config: BERT4RecConfig, weights: Mapping[str, Tensor]) -> BERT4Rec:
     """In evaluation mode and fp32."""
     with torch.device("meta"):

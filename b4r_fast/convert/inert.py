@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 
 
 class Inert:
@@ -115,10 +115,6 @@ class _Reader(pickle.Unpickler):
             if count
             else torch.empty(0, dtype=dtype)
         )
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def read_checkpoint(file: Path) -> Any:

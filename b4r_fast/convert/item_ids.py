@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,9 @@ def read_item_ids(file: Path, num_items: int) -> list[str]:
     raw = [str(item) for item in found]
     if len(raw) != num_items:
         raise InputError(f"{file}: has {len(raw)} raw ids, and the model {num_items} items")
-    if len(set(raw)) < len(raw):
-        twice = next(item for place, item in enumerate(raw) if item in raw[:place])
-        raise InputError(f"{file}: has {twice!r} twice")
+    ((often, times),) = Counter(raw).most_common(1)
+    if times > 1:
+        raise InputError(f"{file}: has {often!r} twice")
     return raw
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from . import huggingface, recbole, rectools, replay, tensorflow, vae_pytorch
 from .converted import Converted, Format, Source
-from .inert import first_line, read_checkpoint
+from .inert import read_checkpoint
 from .item_ids import read_item_ids
 
 AUTO = "auto"

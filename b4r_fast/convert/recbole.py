@@ -1,4 +1,4 @@
-"""From and to RecBole's BERT4Rec. Raw item ids are in the data set that RecBole saves apart.
+"""From RecBole's BERT4Rec. Raw item ids are in the data set that RecBole saves apart.
 
 Its parts are those of the paper. It ranks differently all the same: full_sort_predict leaves out
 the oldest item of a history, however short it is.

@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 
 from ..errors import InputError
-from ..model import BERT4RecConfig
-from .converted import Converted, Source, of_layers, with_weights
+from .converted import Converted, Source, of_layers, pre_norm_config, with_weights
 
 PREFIX = "torch_model."
 ITEMS = f"{PREFIX}item_model.item_net_blocks.0.ids_emb.weight"
@@ -67,23 +66,15 @@ def convert(source: Source) -> Converted:
     tokens, d = table.shape
     layers = of_layers(weights, LAYERS, LAYER)
     dropout = theirs["dropout_rate"]
-    config = BERT4RecConfig(
+    config = pre_norm_config(
+        dropout,
         num_items=tokens - EXTRA_TOKENS,
         max_length=len(positions),
         hidden_size=d,
         num_layers=theirs["n_blocks"],
         num_heads=theirs["n_heads"],
         intermediate_size=len(layers["layers.0.ffn_in.weight"]),
-        hidden_dropout=dropout,
-        attention_dropout=dropout,
-        activation_dropout=dropout,
-        output_dropout=dropout,
-        norm="pre",
-        final_norm=False,
-        embedding_norm=False,
-        projection_head=False,
         output_bias=False,
-        positions_from="end",
         layer_norm_eps=1e-5,
     )
     order = torch.tensor([0, *range(EXTRA_TOKENS, tokens), 1])

@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 
 from ..errors import InputError
-from ..model import BERT4RecConfig
-from .converted import Converted, Source, of_layers, with_weights
+from .converted import Converted, Source, of_layers, pre_norm_config, with_weights
 
 PREFIX = "_model."
 MASK = f"{PREFIX}item_embedder.mask_embedding.weight"
@@ -47,23 +46,15 @@ def convert(source: Source) -> Converted:
     table, tied = weights[tables[0]], f"{UNTIED}.weight" not in weights
     layers = of_layers(weights, LAYERS, LAYER)
     dropout = theirs["dropout_rate"]
-    config = BERT4RecConfig(
+    config = pre_norm_config(
+        dropout,
         num_items=len(table),
         max_length=len(weights[POSITIONS]),
         hidden_size=table.shape[1],
         num_layers=theirs["block_count"],
         num_heads=theirs["head_count"],
         intermediate_size=len(layers["layers.0.ffn_in.weight"]),
-        hidden_dropout=dropout,
-        attention_dropout=dropout,
-        activation_dropout=dropout,
-        output_dropout=dropout,
-        norm="pre",
-        final_norm=False,
-        embedding_norm=False,
-        projection_head=False,
         tie_embeddings=tied,
-        positions_from="end",
         layer_norm_eps=1e-5,
     )
     ours = layers | {

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..extras import require
 from .converted import Converted, Source
 from .huggingface import DEFAULTS, check, converted
-from .inert import first_line, read_checkpoint
+from .inert import read_checkpoint
 
 TABLE = "bert/embeddings/word_embeddings"
 OF_TRAINING = re.compile(r"global_step|adam_[mv]$|beta[12]_power|/Adam(_1)?$")

@@ -13,8 +13,7 @@ import math
 from torch import Tensor
 
 from ..errors import InputError
-from ..model import BERT4RecConfig
-from .converted import Converted, Source, of_layers, with_weights
+from .converted import Converted, Source, of_layers, pre_norm_config, with_weights
 
 STATE = "model_state_dict"
 TOKENS, POSITIONS = "bert.embedding.token.weight", "bert.embedding.position.pe.weight"
@@ -50,22 +49,15 @@ def convert(source: Source) -> Converted:
             layers[name] = layers[name] * math.sqrt((d - 1) / d)
     settings = _settings(source)
     dropout = settings["bert_dropout"]
-    config = BERT4RecConfig(
+    config = pre_norm_config(
+        dropout,
         num_items=len(table) - 2,
         max_length=len(positions),
         hidden_size=d,
         num_layers=settings["bert_num_blocks"],
         num_heads=settings["bert_num_heads"],
-        hidden_dropout=dropout,
-        attention_dropout=dropout,
-        activation_dropout=dropout,
-        output_dropout=dropout,
         activation="gelu_tanh",
-        norm="pre",
-        embedding_norm=False,
-        projection_head=False,
         tie_embeddings=False,
-        positions_from="end",
     )
     model = with_weights(
         config,

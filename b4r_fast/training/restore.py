@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..data import Batches
-from ..errors import InputError
+from ..errors import InputError, first_line
 from .module import MINUTES, ClozeModule
 
 
@@ -34,9 +34,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             " writes; it is left unread, as it could run code"
         ) from None
     except Exception as error:  # a byte that is wrong may end anywhere in torch and pickle
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{path}: not a readable checkpoint, it may be truncated or damaged: {reason}"
+            f"{path}: not a readable checkpoint, it may be truncated or damaged:"
+            f" {first_line(error)}"
         ) from None
     if (
         not isinstance(checkpoint, dict)

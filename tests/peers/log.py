@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,6 +83,3 @@ class Peer(Protocol):
 
     def scores(self, histories: list[list[str]], items: list[str]) -> Any:
         """(histories, items), by the package's own inference."""
-
-
-Build = Callable[[list[list[str]], Size], Peer]

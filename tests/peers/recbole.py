@@ -66,7 +66,6 @@ class Peer:
         def watched(interaction):
             self.watch.start()
             loss = of_class(interaction)
-            loss.register_hook(lambda gradient: None)
             self.watch.stop(float(loss))
             return loss
 
